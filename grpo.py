@@ -1,0 +1,488 @@
+"""GRPO: Group Relative Policy Optimization (DeepSeekMath, arXiv 2402.03300), by hand, and the policy it trains.
+
+For each of P prompts sample G completions from the policy, score them, and compare each with its own group:
+
+    A_i   = (R_i - mean(R)) / (std(R) + eps)                                            group_advantages
+    r_it  = pi(token_it) / pi_old(token_it)                                             ratio
+    l_it  = -min(r_it A_i, clip(r_it, 1 - clip_low, 1 + clip_high) A_i) + beta * k3_it  grpo_loss
+    k3_it = pi_ref/pi - log(pi_ref/pi) - 1                                              KL to a frozen reference
+
+This file knows nothing of routes. Shapes: P prompts, G completions each, B = P * G rows (row p * G + g), Tp prompt
+tokens, C completion tokens, V vocabulary, H heads (Hkv of keys and values), D head size, E hidden size.
+
+Why the prompt is computed once per group. A ReaLM prompt carries k routes and is several times longer than a completion.
+Computing it for each of G completions costs G * (Tp + C) tokens, computing it once Tp + G * C: with Tp = 4C and G = 8,
+40C against 12C. Sampling (`sample`) and scoring (`completion_logps`) both do the latter, and give the same numbers.
+"""
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama", "gemma": "google"}
+
+
+# ---- the policy -----------------------------------------------------------------------------------------------------
+def resolve_model(name):
+    """`tiny`, a run folder, a local folder, a Hub id, or a short name (`Qwen2.5-0.5B`) -> what from_pretrained takes.
+
+    Raises ValueError, in one line, for a name that is none of these.
+    """
+    if name == "tiny":
+        return str(ASSETS / "tiny")
+    path = Path(name)
+    if (path / "model" / "config.json").is_file():  # a run folder of train.py
+        return str(path / "model")
+    if (path / "config.json").is_file():
+        return str(path)
+    owner = next((owner for start, owner in HUB_OWNERS.items() if name.startswith(start)), None)
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" not in name and owner is None):
+        raise ValueError(f"--model {name}: neither a folder with a config.json, nor a Hub id like Qwen/Qwen2.5-0.5B, "
+                         f"nor a short name that begins with {', '.join(HUB_OWNERS)}")
+    return name if "/" in name else f"{owner}/{name}"
+
+
+def load_policy(name, device="cpu", dtype=None):
+    """(model, tokenizer), the model in eval mode. dtype: fp32 on the CPU and bf16 on a GPU unless given.
+
+    Only safetensors are read and no code of the repository is run. Raises ValueError in one line if it cannot be loaded.
+    """
+    where = resolve_model(name)
+    dtype = dtype or (torch.float32 if str(device) == "cpu" else torch.bfloat16)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where)
+        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"--model {name}: cannot load {where} ({str(error).strip().splitlines()[0]})") from None
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.to(device).eval(), tokenizer
+
+
+def end_ids(model, tokenizer):
+    """Every token id that ends a completion: the model's (its generation config may list several), the tokenizer's, and
+    the one with which the chat template ends a turn (a *base* model's configs name only <|endoftext|>)."""
+    named = model.generation_config.eos_token_id if model.generation_config else None
+    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+    if tokenizer.chat_template:
+        turn = tokenizer.apply_chat_template([{"role": "user", "content": "q"}, {"role": "assistant", "content": "REPLY"}],
+                                             tokenize=False)
+        after = tokenizer(turn.rpartition("REPLY")[2], add_special_tokens=False)["input_ids"]
+        ids.add(after[0] if after and after[0] in tokenizer.all_special_ids + list(tokenizer.added_tokens_decoder) else None)
+    return sorted(ids - {None})
+
+
+def encode_prompts(tokenizer, prompts):
+    """Token ids of prompts (list of str), through the chat template where there is one."""
+    if tokenizer.chat_template:
+        prompts = [tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False,
+                                                 add_generation_prompt=True) for prompt in prompts]
+    return tokenizer(prompts, add_special_tokens=not tokenizer.chat_template)["input_ids"]
+
+
+def pad(rows, value, device):
+    """Lists of ids -> (ids [N, T] right-padded, lengths [N]). Under a causal mask no real token sees padding on its right."""
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    width = int(lengths.max())
+    return torch.tensor([list(row) + [value] * (width - len(row)) for row in rows], device=device), lengths
+
+
+# ---- rollouts and the sampler ---------------------------------------------------------------------------------------
+@dataclass
+class Rollouts:
+    """P prompts and their G completions each. Masks come from lengths, never from token values: pad may equal the end token."""
+    prompt_ids: torch.Tensor      # [P, Tp] right-padded
+    prompt_lengths: torch.Tensor  # [P]
+    completion_ids: torch.Tensor  # [B, C] right-padded; the ids that were sampled, the end token included
+    lengths: torch.Tensor         # [B]
+    logps: torch.Tensor           # [B, C] log-probabilities at the sampling temperature; 0 where mask is 0
+    entropy: torch.Tensor         # [B, C] entropy of each sampling distribution, in nats; 0 where mask is 0
+    finished: torch.Tensor        # [B] bool: ended by itself (else truncated at max_new_tokens)
+    texts: list                   # [B] str, without special tokens
+    group_size: int
+
+    @property
+    def mask(self):
+        """[B, C], 1.0 at the completion's tokens."""
+        return (torch.arange(self.completion_ids.shape[1], device=self.lengths.device) < self.lengths[:, None]).float()
+
+    def select(self, prompts, first=0, last=None):
+        """The rollouts of some prompts (list of indices), completions first..last of each group, padding trimmed."""
+        last = self.group_size if last is None else min(last, self.group_size)
+        prompts = torch.as_tensor(prompts, device=self.lengths.device)
+        rows = (prompts[:, None] * self.group_size + torch.arange(first, last, device=prompts.device)).flatten()
+        width, prompt_width = int(self.lengths[rows].max()), int(self.prompt_lengths[prompts].max())
+        return rows, Rollouts(self.prompt_ids[prompts, :prompt_width], self.prompt_lengths[prompts],
+                              self.completion_ids[rows, :width], self.lengths[rows], self.logps[rows, :width],
+                              self.entropy[rows, :width], self.finished[rows], [self.texts[i] for i in rows.tolist()],
+                              last - first)
+
+
+class GroupCache:
+    """Keys and values while sampling: one copy of each prompt's, shared by its group, and a growing one for each row.
+
+    Stands where transformers expects its cache; `shared_prompt_attention` reads the prompts' part from it.
+    """
+
+    def __init__(self, prompt_cache, prompt_lengths, group_size, capacity):
+        self.prompt = [(layer.keys, layer.values) for layer in prompt_cache.layers]  # each [P, Hkv, Tp, D]
+        columns = torch.arange(self.prompt[0][0].shape[2], device=prompt_lengths.device)
+        self.padding = (columns >= prompt_lengths[:, None])[:, None, None]  # [P, 1, 1, Tp]
+        self.own = [[k.new_empty(len(k) * group_size, k.shape[1], capacity, k.shape[3]) for _ in range(2)]
+                    for k, _ in self.prompt]  # [B, Hkv, capacity, D]
+        self.length = 0  # completion tokens stored so far
+
+    def get_seq_length(self, layer_idx=0):
+        return self.length
+
+    def update(self, keys, values, layer_idx, *_, **__):
+        """Store one token's keys and values [B, Hkv, 1, D]; return all the completions' so far."""
+        for store, new in zip(self.own[layer_idx], (keys, values)):
+            store[:, :, self.length] = new[:, :, 0]
+        self.length += layer_idx == len(self.own) - 1  # the last layer closes the token
+        end = self.length + (layer_idx < len(self.own) - 1)
+        return [store[:, :, :end] for store in self.own[layer_idx]]
+
+    def keep(self, prompts, rows):
+        """Drop all but these prompts and rows (index tensors)."""
+        if len(prompts) < len(self.padding):
+            self.prompt = [(k[prompts], v[prompts]) for k, v in self.prompt]
+            self.padding = self.padding[prompts]
+        self.own = [[store[rows] for store in layer] for layer in self.own]
+
+
+def shared_prompt_attention(module, query, key, value, attention_mask, scaling, group_cache=None, **_):
+    """Attention of one new token per row to its group's prompt, of which there is one copy, and to its own completion.
+
+    query [B, H, 1, D]; key, value [B, Hkv, t, D] (the completions'); the prompts' come from group_cache [P, Hkv, Tp, D].
+    The G rows of a group and the H/Hkv query heads of a key head become rows of one matrix product with the prompt's keys.
+    """
+    prompt_key, prompt_value = group_cache.prompt[module.layer_idx]
+    (P, Hkv, Tp, D), (B, H) = prompt_key.shape, query.shape[:2]
+    G, R = B // P, H // Hkv
+    own_query = query.reshape(B, Hkv, R, D) * scaling
+    group_query = own_query.reshape(P, G, Hkv, R, D).transpose(1, 2).reshape(P, Hkv, G * R, D)
+    to_prompt = (group_query @ prompt_key.transpose(2, 3)).masked_fill(group_cache.padding, float("-inf"))  # [P, Hkv, G*R, Tp]
+    to_prompt = to_prompt.reshape(P, Hkv, G, R, Tp).transpose(1, 2).reshape(B, Hkv, R, Tp)
+    scores = torch.cat([to_prompt, own_query @ key.transpose(2, 3)], dim=-1)  # [B, Hkv, R, Tp + t]: one softmax over both
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    prompt_weights = weights[..., :Tp].reshape(P, G, Hkv, R, Tp).transpose(1, 2).reshape(P, Hkv, G * R, Tp)
+    from_prompt = (prompt_weights @ prompt_value).reshape(P, Hkv, G, R, D).transpose(1, 2).reshape(B, Hkv, R, D)
+    return (from_prompt + weights[..., Tp:] @ value).reshape(B, 1, H, D), None
+
+
+AttentionInterface.register("shared_prompt", shared_prompt_attention)
+
+
+def pick(logits, temperature, top_p, uniform):
+    """Sample one token per row by inverting the cumulative distribution -> (tokens, logps, entropy), each [N].
+
+    logits [N, V]; uniform [N] in [0, 1). temperature 0 is greedy. The log-probability is that of the whole distribution at
+    this temperature, top_p or not: it is what completion_logps computes.
+    """
+    logps = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
+    probs = logps.exp()
+    entropy = -(probs * logps.clamp_min(-1e4)).sum(-1)
+    if temperature == 0:
+        tokens = logps.argmax(-1)
+    else:
+        if top_p < 1.0:  # keep the smallest set of tokens that holds top_p: those before which less than top_p lies
+            ordered, index = probs.sort(-1, descending=True)
+            ordered[ordered.cumsum(-1) - ordered >= top_p] = 0.0
+            probs = torch.zeros_like(probs).scatter_(-1, index, ordered)
+        cumulative = probs.cumsum(-1)
+        target = uniform[:, None] * cumulative[:, -1:] * (1 - 1e-6)  # strictly below the last value, rounding included
+        tokens = torch.searchsorted(cumulative, target, right=True)[:, 0].clamp_max(logits.shape[-1] - 1)
+    return tokens, logps.gather(-1, tokens[:, None])[:, 0], entropy
+
+
+@torch.no_grad()
+def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.0, top_p=1.0, generator=None):
+    """Sample group_size completions of each prompt (list of str) -> Rollouts.
+
+    The prompts are computed once (prefill), then all rows advance together, one token a pass. Rows stand in a grid
+    [prompts, slots]; when a quarter of it has ended, the grid is repacked without them. Which numbers a row draws does
+    not depend on that: every pass draws one for each of the B rows. The model is left as it was found.
+    Raises ValueError if a prompt and its completion would not fit the model's context.
+    """
+    device, was_training, attention = model.device, model.training, model.config._attn_implementation
+    encoded = encode_prompts(tokenizer, prompts)
+    context = getattr(model.config, "max_position_embeddings", None) or float("inf")
+    longest = max(map(len, encoded))
+    if longest + max_new_tokens > context:
+        raise ValueError(f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the model's context of {context}: "
+                         f"lower --routes or --max-new-tokens")
+    prompt_ids, prompt_lengths = pad(encoded, tokenizer.pad_token_id, device)  # [P, Tp], [P]
+    P, B = len(prompts), len(prompts) * group_size
+    ids = torch.full((B, max_new_tokens), tokenizer.pad_token_id, device=device)
+    logps, entropy = torch.zeros(B, max_new_tokens, device=device), torch.zeros(B, max_new_tokens, device=device)
+    lengths, finished = torch.zeros(B, dtype=torch.long, device=device), torch.zeros(B, dtype=torch.bool, device=device)
+    ends = torch.tensor(end_ids(model, tokenizer), device=device)
+    look_every = 1 if device.type == "cpu" else 16  # looking at which rows have ended makes the CPU wait for the GPU
+    body, head = model.base_model, model.get_output_embeddings()
+    try:
+        model.eval()
+        out = body(input_ids=prompt_ids, past_key_values=DynamicCache(), use_cache=True)
+        logits = head(out.last_hidden_state[torch.arange(P, device=device), prompt_lengths - 1])  # [P, V]
+        logits = logits.repeat_interleave(group_size, dim=0)  # the first token's distribution is shared by the group
+        cache = GroupCache(out.past_key_values, prompt_lengths, group_size, max_new_tokens)
+        model.set_attn_implementation("shared_prompt")
+        rows = torch.arange(B, device=device).view(P, group_size)  # grid -> row
+        positions = prompt_lengths.repeat_interleave(group_size)
+        for t in range(max_new_tokens):
+            uniform = torch.rand(B, generator=generator, device=device)
+            here, flat = ~finished[rows.flatten()], rows.flatten()
+            token, logp, spread = pick(logits, temperature, top_p, uniform[flat])
+            live = flat[here]
+            ids[live, t], logps[live, t], entropy[live, t] = token[here], logp[here], spread[here]
+            lengths[live] = t + 1
+            finished[live] = torch.isin(token[here], ends)
+            if t + 1 == max_new_tokens:
+                break
+            if t % look_every == 0:
+                going = ~finished[rows]  # [P', G']
+                if not going.any():
+                    break
+                some, slots = going.any(1).nonzero()[:, 0], int(going.sum(1).max())
+                if len(some) * slots <= 0.75 * rows.numel():
+                    order = going[some].int().argsort(dim=1, descending=True, stable=True)[:, :slots]  # live slots first
+                    cells = (some[:, None] * rows.shape[1] + order).flatten()
+                    cache.keep(some, cells)
+                    rows, token, positions = rows[some].gather(1, order), token[cells], positions[cells]
+            hidden = body(input_ids=token[:, None], position_ids=(positions + t)[:, None], past_key_values=cache,
+                          use_cache=True, group_cache=cache).last_hidden_state  # [P'G', 1, E]
+            logits = head(hidden[:, 0])
+    finally:
+        model.set_attn_implementation(attention)
+        model.train(was_training)
+    width = int(lengths.max())
+    texts = tokenizer.batch_decode([row[:n].tolist() for row, n in zip(ids.cpu(), lengths.tolist())], skip_special_tokens=True)
+    return Rollouts(prompt_ids, prompt_lengths, ids[:, :width], lengths, logps[:, :width], entropy[:, :width], finished, texts,
+                    group_size)
+
+
+# ---- scoring --------------------------------------------------------------------------------------------------------
+def completion_logps(model, rollouts, temperature=1.0):
+    """Log-probabilities of the completion tokens [B, C], differentiable; 0 where rollouts.mask is 0.
+
+    Two passes: the prompts alone [P, Tp], then all completions [B, C] attending to their group's prompt through its keys
+    and values, through which gradients flow back into the prompt pass. Logits are made for completion positions only.
+    """
+    P, G, mask = len(rollouts.prompt_ids), rollouts.group_size, rollouts.mask.bool()
+    body, device = model.base_model, rollouts.lengths.device
+    out = body(input_ids=rollouts.prompt_ids, past_key_values=DynamicCache(), use_cache=True)
+    hidden = out.last_hidden_state[torch.arange(P, device=device), rollouts.prompt_lengths - 1]  # predicts token 0
+    hidden = hidden.repeat_interleave(G, dim=0)[:, None]  # [B, 1, E]
+    inputs = rollouts.completion_ids[:, :-1]  # the last token predicts nothing
+    if inputs.shape[1]:
+        cache, C, Tp = out.past_key_values, inputs.shape[1], rollouts.prompt_ids.shape[1]
+        cache.batch_repeat_interleave(G)
+        starts = rollouts.prompt_lengths.repeat_interleave(G)[:, None]  # [B, 1]
+        sees_prompt = (torch.arange(Tp, device=device) < starts)[:, None, None].expand(-1, 1, C, -1)  # [B, 1, C, Tp]
+        sees_own = torch.ones(C, C, dtype=torch.bool, device=device).tril().expand(P * G, 1, C, C)
+        out = body(input_ids=inputs, position_ids=starts + torch.arange(C, device=device), past_key_values=cache,
+                   attention_mask=torch.cat([sees_prompt, sees_own], dim=-1), use_cache=True)
+        hidden = torch.cat([hidden, out.last_hidden_state], dim=1)  # [B, C, E]: position t predicts completion token t
+    found = token_logps(model.get_output_embeddings(), hidden[mask], rollouts.completion_ids[mask], temperature)  # [N]
+    return found.new_zeros(mask.shape).masked_scatter(mask, found)
+
+
+def token_logps(head, hidden, ids, temperature=1.0, chunk_elements=2 ** 25):
+    """log softmax(head(hidden) / temperature) at ids: hidden [N, E], ids [N] -> [N] in fp32.
+
+    [N, V] logits in fp32 would be the largest tensor of all: they are made chunk by chunk, and again in the backward pass.
+    """
+    def score(hidden, ids):
+        logits = head(hidden).float() / temperature
+        return logits.gather(-1, ids[:, None])[:, 0] - logits.logsumexp(-1)
+    size = max(1, chunk_elements // head.weight.shape[0])
+    if len(ids) <= size:
+        return score(hidden, ids)
+    return torch.cat([checkpoint(score, h, i, use_reentrant=False) for h, i in zip(hidden.split(size), ids.split(size))])
+
+
+def demonstrations(model, tokenizer, prompts, completions):
+    """Prompts and the completions to imitate (lists of str) as Rollouts of one completion each, for SFT."""
+    ends = end_ids(model, tokenizer)
+    template_end = [i for i in ends if i != tokenizer.eos_token_id] if tokenizer.chat_template else []
+    end = template_end[-1:] or [tokenizer.eos_token_id]
+    device = model.device
+    prompt_ids, prompt_lengths = pad(encode_prompts(tokenizer, prompts), tokenizer.pad_token_id, device)
+    encoded = tokenizer(completions, add_special_tokens=False)["input_ids"]
+    ids, lengths = pad([row + end for row in encoded], tokenizer.pad_token_id, device)
+    zeros = torch.zeros(ids.shape, device=device)
+    return Rollouts(prompt_ids, prompt_lengths, ids, lengths, zeros, zeros, lengths > 0, completions, 1)
+
+
+# ---- GRPO -----------------------------------------------------------------------------------------------------------
+def group_advantages(rewards, scale="std", eps=1e-4):
+    """A = (R - mean) / (std + eps) within each group; std is the unbiased one (n - 1), as in TRL.
+
+    rewards [P, G] -> advantages [P, G]. scale="none" only subtracts the mean (Dr. GRPO, arXiv 2503.20783). A group of one
+    or without spread gets exact zeros: rounding noise must not become an advantage.
+
+    >>> group_advantages(torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.9, 0.9, 0.9, 0.9]])).round(decimals=3)
+    tensor([[ 0.8660, -0.8660, -0.8660,  0.8660],
+            [ 0.0000,  0.0000,  0.0000,  0.0000]])
+    """
+    if scale not in ("std", "none"):
+        raise ValueError(f"unknown scale {scale!r}: use std or none")
+    advantages = rewards - rewards.mean(dim=1, keepdim=True)
+    spread = rewards.max(dim=1, keepdim=True).values - rewards.min(dim=1, keepdim=True).values
+    if scale == "std" and rewards.shape[1] > 1:
+        advantages = advantages / (rewards.std(dim=1, keepdim=True) + eps)
+    return torch.where(spread > 1e-6, advantages, torch.zeros_like(advantages))
+
+
+def token_weights(mask, loss_type="grpo", max_len=None):
+    """What each token's loss counts in the batch's loss: mask [B, C] -> weights [B, C].
+
+    grpo: mean over a completion's tokens, then over completions. dapo (arXiv 2503.14476): mean over all tokens.
+    dr_grpo (arXiv 2503.20783): sum over tokens / (B * max_len); max_len defaults to C.
+    Taken from the whole batch, they make the gradient independent of how it is cut into micro-batches.
+    """
+    rows = mask.shape[0]
+    if loss_type == "grpo":
+        return mask / mask.sum(1, keepdim=True).clamp_min(1) / rows
+    if loss_type == "dapo":
+        return mask / mask.sum().clamp_min(1)
+    if loss_type == "dr_grpo":
+        return mask / (rows * (max_len or mask.shape[1]))
+    raise ValueError(f"unknown loss type {loss_type!r}: use grpo, dapo or dr_grpo")
+
+
+def grpo_loss(logps, old_logps, ref_logps, advantages, mask, *, clip_low=0.2, clip_high=0.2, beta=0.0, loss_type="grpo",
+              max_len=None, weights=None):
+    """The clipped GRPO loss (arXiv 2402.03300, eq. 3, as a loss) -> (loss, stats).
+
+    logps, old_logps, ref_logps, mask: [B, C] (ref_logps may be None if beta is 0); advantages [B], one per completion.
+    weights [B, C]: token_weights of the whole batch, when this is a micro-batch of it.
+    stats: means over this call's tokens of kl (k3 to the reference), approx_kl (k3 of old to new) and clip_fraction.
+
+    >>> one = torch.ones(1, 1)
+    >>> loss, stats = grpo_loss(one.log() + 0.5, one.log(), None, torch.tensor([1.0]), one)  # ratio e^0.5, clipped at 1.2
+    >>> round(loss.item(), 4), stats["clip_fraction"]
+    (-1.2, 1.0)
+    """
+    weights = token_weights(mask, loss_type, max_len) if weights is None else weights
+    seen = mask > 0
+    log_ratio = torch.where(seen, logps - old_logps, 0.0)
+    ratio, A = log_ratio.exp(), advantages[:, None]  # [B, C], [B, 1]
+    clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
+    token_loss = -torch.min(ratio * A, clipped * A)
+    count = mask.sum().clamp_min(1)
+    stats = {"approx_kl": (((-log_ratio).exp() - 1 + log_ratio) * mask).sum().item() / count.item(), "kl": 0.0,
+             "clip_fraction": ((clipped * A < ratio * A) & seen).sum().item() / count.item()}
+    if beta != 0.0:
+        log_ref = torch.where(seen, ref_logps - logps, 0.0)
+        kl = log_ref.exp() - log_ref - 1  # k3: never negative, unbiased for KL(pi || pi_ref) (Schulman, "Approximating KL")
+        token_loss = token_loss + beta * kl
+        stats["kl"] = (kl.detach() * mask).sum().item() / count.item()
+    return (token_loss * weights).sum(), stats
+
+
+class Optimizer:
+    """AdamW on fp32 master weights, with gradient clipping and a linear warm-up of the learning rate.
+
+    In bf16 a weight of size 1 cannot change by less than 0.004: at lr 1e-6 nearly every update would be rounded away. A bf16
+    model is therefore only a copy of fp32 masters, made anew after each step. An fp32 model is its own master.
+    """
+
+    def __init__(self, model, lr, warmup_steps=0, max_grad_norm=1.0, weight_decay=0.0):
+        self.params = [p for p in model.parameters() if p.requires_grad]
+        self.masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.params]
+        self.adam = torch.optim.AdamW(self.masters, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
+        self.lr, self.warmup_steps, self.max_grad_norm, self.steps = lr, warmup_steps, max_grad_norm, 0
+
+    def step(self):
+        """Apply and clear the gradients gathered in the model; return their norm before clipping."""
+        for param, master in zip(self.params, self.masters):
+            if master is not param:
+                master.grad, param.grad = None if param.grad is None else param.grad.float(), None
+        norm = torch.nn.utils.clip_grad_norm_(self.masters, self.max_grad_norm).item()
+        self.steps += 1
+        for group in self.adam.param_groups:
+            group["lr"] = self.lr * min(1.0, self.steps / max(1, self.warmup_steps))
+        self.adam.step()
+        self.adam.zero_grad()
+        with torch.no_grad():
+            for param, master in zip(self.params, self.masters):
+                if master is not param:
+                    param.copy_(master)
+        return norm
+
+    def state_dict(self):
+        return {"adam": self.adam.state_dict(), "masters": [m.detach() for m in self.masters], "steps": self.steps}
+
+    def load_state_dict(self, state):
+        self.adam.load_state_dict(state["adam"])
+        self.steps = state["steps"]
+        with torch.no_grad():
+            for param, master, saved in zip(self.params, self.masters, state["masters"]):
+                master.copy_(saved), param.copy_(saved)
+
+
+def frozen(model):
+    """A frozen copy of the policy: the reference of the KL term."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def micro_batches(rollouts, prompts, rows):
+    """Cut some prompts' rollouts into parts of at most `rows` completions: (row indices, Rollouts) pairs.
+
+    Prompts of like length go together. Whole groups if one fits, for their prompt is then computed once.
+    """
+    G = rollouts.group_size
+    longest = rollouts.lengths.view(-1, G).max(1).values + rollouts.prompt_lengths
+    prompts = sorted(prompts, key=lambda p: (int(longest[p]), p))
+    for first in range(0, len(prompts), max(1, rows // G)):
+        for start in range(0, G, min(rows, G)):
+            yield rollouts.select(prompts[first:first + max(1, rows // G)], start, start + min(rows, G))
+
+
+def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epochs=1, micro_batch=64, temperature=1.0,
+                beta=0.0, loss_type="grpo", clip_low=0.2, clip_high=0.2, max_len=None):
+    """One GRPO step: `epochs` passes over the same rollouts, each ending in one optimizer step -> metrics (dict of float).
+
+    advantages [P, G]. A group whose advantages are all zero has no gradient (beta = 0) and is not computed at all, but it
+    still counts in the batch's means. All metrics are those of the last epoch; no live group: zeros, and no step.
+    """
+    rows_live = (advantages != 0).any(dim=1) if beta == 0.0 else torch.ones(len(advantages), dtype=torch.bool)
+    prompts = rows_live.nonzero()[:, 0].tolist()
+    weights, flat = token_weights(rollouts.mask, loss_type, max_len), advantages.flatten().to(rollouts.logps.device)
+    total = rollouts.mask.sum().item()
+    metrics = {"loss": 0.0, "approx_kl": 0.0, "kl": 0.0, "clip_fraction": 0.0, "grad_norm": 0.0, "drift": 0.0}
+    for epoch in range(epochs if prompts else 0):
+        metrics = {**dict.fromkeys(metrics, 0.0), "drift": metrics["drift"]}
+        for rows, part in micro_batches(rollouts, prompts, micro_batch):
+            ref_logps = None
+            if beta != 0.0:
+                with torch.no_grad():
+                    ref_logps = completion_logps(reference, part, temperature)
+            logps = completion_logps(model, part, temperature)
+            loss, stats = grpo_loss(logps, part.logps, ref_logps, flat[rows], part.mask, clip_low=clip_low,
+                                    clip_high=clip_high, beta=beta, weights=weights[rows, :part.mask.shape[1]])
+            loss.backward()
+            metrics["loss"] += loss.item()
+            for name, value in stats.items():
+                metrics[name] += value * part.mask.sum().item() / total
+            if epoch == 0:  # before any step, sampler and scorer are the same policy: what differs is rounding
+                metrics["drift"] = max(metrics["drift"], (logps.detach() - part.logps).abs().max().item())
+        metrics["grad_norm"] = optimizer.step()
+    return metrics
+
+
+def sft_update(model, optimizer, rollouts, micro_batch):
+    """One step of supervised fine-tuning on demonstrations -> (loss, gradient norm). loss: mean over all completion tokens
+    of -log pi(token), the same scoring as GRPO's."""
+    total, loss_sum = rollouts.mask.sum(), 0.0
+    for _, part in micro_batches(rollouts, range(len(rollouts.lengths)), micro_batch):
+        loss = -completion_logps(model, part).sum() / total
+        loss.backward()
+        loss_sum += loss.item()
+    return loss_sum, optimizer.step()

@@ -1,0 +1,152 @@
+r"""Answers, and the two-stage reward (ReaLM, arXiv 2508.12387). Pure functions of text; nothing is ever evaluated.
+
+    stage 1   is the student's answer the gold answer?                      answer  in {0, 1}
+    stage 2   paid only if it is: do its scores s_i agree with the labels?  utility in [0, 1]
+
+    R = answer * (1 + utility_weight * utility)
+
+y_i = 1 for a positive route, 0 for a negative one. The paper leaves the scale of the scores open; *our choice* is s_i in
+[0, 1] and a mean over the two kinds of routes, not over routes: were it the plain mean, "always bad" would be paid 83% by
+a teacher that is right 17% of the time. Balanced, every constant earns 0.5 wherever both kinds are shown.
+"""
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+MAX_ANSWER = 200  # characters; a longer "number" is compared as text (and never reaches int())
+NUMBER = r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+|(?<=[0-9])\.)?"
+IN_TEXT = re.compile(r"(?<![\w.])-?\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class Reward:
+    """total is what GRPO sees; the parts are logged. format: 1.0 if every field asked for could be read (never paid for)."""
+    total: float
+    answer: float
+    utility: float
+    format: float
+
+
+def boxed(text):
+    """Content of the last \\boxed{...} with its braces balanced, or None."""
+    start = text.rfind("\\boxed{")
+    depth = 0
+    for i in range(start + 6, len(text)) if start >= 0 else ():
+        depth += (text[i] == "{") - (text[i] == "}")
+        if depth == 0:
+            return text[start + 7:i]
+    return None
+
+
+def final_answer(text):
+    r"""The final answer in a teacher's free text, or None: the *last* of the first kind of these that occurs:
+    <answer>..</answer>, \boxed{..}, "#### ..", "A: .." on a line of its own, "the answer is ..", any number.
+
+    >>> [final_answer(t) for t in ("6 x 7 = 42\nA: 42", "The answer is $1,000.", "so \\boxed{\\frac{1}{2}}", "3 + 4 is 7", "?")]
+    ['42', '$1,000', '\\frac{1}{2}', '7', None]
+    """
+    if not isinstance(text, str):
+        return None
+    tagged = re.findall(r"<answer>((?:(?!</?answer>).)*)</answer>", text, flags=re.DOTALL)
+    if tagged:
+        return tidy(tagged[-1])
+    if boxed(text) is not None:
+        return tidy(boxed(text))
+    for marker in (r"####[ \t]*(.+)", r"^[ \t]*A:[ \t]*(.+)", r"\banswer is:?[ \t]*(.+)", r"^[ \t*]*(?:final )?answer:[ \t*]*(.+)"):
+        found = re.findall(marker, text, flags=re.MULTILINE | re.IGNORECASE if "A:" not in marker else re.MULTILINE)
+        if found:  # prose may run on after the answer: cut at the end of the sentence
+            return tidy(re.split(r"\.\s|[,;]\s|\s\(", found[-1])[0])
+    numbers = IN_TEXT.findall(text)
+    return tidy(numbers[-1]) if numbers else None
+
+
+def tidy(answer):
+    """An answer without the marks around it: spaces, asterisks, a maths dollar pair, a remark in brackets, the final stop."""
+    answer = answer.strip().strip("*").strip()
+    if len(answer) <= MAX_ANSWER:  # a backtracking pattern: never on text without a bound
+        answer = re.sub(r"\s*\([^()]*\)\s*$", "", answer)
+    answer = answer[1:-1] if len(answer) > 2 and answer[0] == answer[-1] == "$" else answer
+    return answer.rstrip(".,;").strip() or None
+
+
+def number(text):
+    r"""The value of a text that is one number (sign, thousands commas, decimals, a fraction, $ or %), else None.
+
+    >>> [str(number(t)) for t in ("1,000.0", "-$7", "18.", "3/4", "\\frac{1}{2}", "50%", "1,00", "2^9", "1/0")]
+    ['1000', '-7', '18', '3/4', '1/2', '50', 'None', 'None', 'None']
+    """
+    text = re.sub(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r"\1/\2", text.strip())
+    text = re.sub(r"^([-+]?)\\?[$€£]\s?", r"\1", text).removesuffix("%").removesuffix("\\")
+    parts = [part.strip() for part in text.split("/")]
+    if len(text) > MAX_ANSWER or len(parts) > 2 or not all(re.fullmatch(NUMBER, p) and re.search(r"[0-9]", p) for p in parts):
+        return None
+    values = [Fraction(p.replace(",", "").rstrip(".")) for p in parts]
+    return values[0] if len(values) == 1 else values[0] / values[1] if values[1] else None
+
+
+def canonical(answer):
+    """A key that equal answers share: the value of a number, else the words in lower case without spaces and final stop.
+
+    >>> canonical("1,000.0") == canonical("$1000"), canonical(" Not  relevant.")
+    (True, 'notrelevant')
+    """
+    answer = tidy(str(answer)) or ""
+    value = number(answer)
+    return str(value) if value is not None else re.sub(r"\s+", "", answer).lower()
+
+
+def answers_match(predicted, gold):
+    """Are two answers the same? Numbers by value, words by letters. A number on one side may carry a unit (at most two
+    words) if the other is bare. Never by substring.
+
+    >>> [answers_match(p, "18") for p in ("18.00", "$18", "18 dollars", "42 (see step 3)", "118", "18 or 19", "", None)]
+    [True, True, True, False, False, False, False, False]
+    """
+    if predicted is None or gold is None or not canonical(predicted) or not canonical(gold):
+        return False
+    if canonical(predicted) == canonical(gold):
+        return True
+    for bare, other in ((predicted, gold), (gold, predicted)):
+        value, words = number(tidy(str(bare)) or ""), (tidy(str(other)) or "").split()
+        if value is not None and 2 <= len(words) <= 3 and all(w.isalpha() for w in words[1:]) and number(words[0]) == value:
+            return True
+    return False
+
+
+def utility_score(scores, labels):
+    """How well the scores s_i tell positive routes from negative ones, in [0, 1]; 1 = perfect.
+
+    scores: one number in [0, 1] per route; labels: was the route right? The mean of 1 - |s_i - y_i| over positive and
+    over negative routes, averaged over the kinds present. Anything malformed (None, wrong count, out of range) earns 0.
+
+    >>> utility_score([1, 0, 0], [True, False, False]), utility_score([0, 0, 0], [True, False, False])
+    (1.0, 0.5)
+    """
+    if not scores or len(scores) != len(labels) or not all(math.isfinite(s) and 0.0 <= s <= 1.0 for s in scores):
+        return 0.0
+    kinds = []
+    for kind in (True, False):
+        fits = [1.0 - abs(s - kind) for s, label in zip(scores, labels) if bool(label) == kind]
+        if fits:
+            kinds.append(sum(fits) / len(fits))
+    return sum(kinds) / len(kinds)
+
+
+def realm_reward(response, gold, labels, utility_weight=0.5, two_stage=True):
+    """The two-stage reward of a realm.Response -> Reward.
+
+    gold: the gold answer; labels: correctness of the routes shown, in the order shown (empty: none were).
+    two_stage=False pays for scores after a wrong answer too (the ablation, not the method).
+
+    >>> from realm import Response
+    >>> realm_reward(Response("2 + 2", "4", [1.0, 0.0]), "4", [True, False])
+    Reward(total=1.5, answer=1.0, utility=1.0, format=1.0)
+    >>> realm_reward(Response("2 + 2", "5", [1.0, 0.0]), "4", [True, False]).total  # a wrong answer earns nothing
+    0.0
+    """
+    answer = float(answers_match(response.answer, gold))
+    utility = utility_score(response.scores, labels) if labels else 0.0
+    read = response.reasoning is not None and response.answer is not None and (response.scores is not None or not labels)
+    paid = answer if two_stage else 1.0
+    return Reward(answer + paid * utility_weight * utility, answer, utility, float(read))

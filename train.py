@@ -1,0 +1,371 @@
+"""Train a student with ReaLM: python train.py                       a tiny student on a built-in task, on the CPU, in minutes
+                            python train.py --model Qwen2.5-0.5B  GSM8K on one GPU
+
+One step: draw problems -> with probability p(t) show k routes -> G completions each -> two-stage reward -> GRPO.
+Every random number of step t comes from a generator seeded with (seed, t): nothing of it needs saving to resume.
+"""
+import dataclasses
+import json
+import random
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+import eval as evaluation
+from data import flag, load_problems, make_routes, parse_flags, read_bank, teacher_for
+from grpo import (Optimizer, demonstrations, frozen, group_advantages, grpo_update, load_policy, sample, sft_update)
+from realm import choose_routes, demonstration, mrpv_prompt, parse_response
+from rewards import realm_reward
+from schedule import SHAPES, eaai_probability
+
+METHODS = ("realm-zero", "realm-r1", "mrpv", "grpo", "rft")
+
+
+@dataclass
+class Config:
+    model: str = flag("tiny", "the student: tiny, a short name (Qwen2.5-0.5B), a Hub id, a local folder or a run folder")
+    task: str | None = flag(None, "shop (built in), gsm8k, or a JSONL file or folder; by default shop for tiny, else gsm8k")
+    data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
+    bank: str | None = flag(None, "JSONL bank with the teacher's routes (made by data.py); by default a teacher writes them first")
+    method: str = flag("realm-zero", "realm-zero: RL with fading routes; realm-r1: SFT first; mrpv: routes never fade; grpo: no "
+                       "routes at all; rft: only SFT on the teacher's correct routes", choices=METHODS)
+    routes: int = flag(3, "k, the routes shown in a prompt that carries any")
+    error_ratio: float | None = flag(None, "fix the share of wrong routes among the k (default: as the bank has them)")
+    selection: str = flag("random", "how the k are drawn from the N of the bank", choices=("random", "diverse", "balanced"))
+    schedule: str = flag("cosine", "shape of p(t), the probability that a prompt carries routes", choices=SHAPES)
+    fade: float = flag(0.8, "share of the training over which p(t) falls")
+    p_end: float = flag(0.0, "p(t) after the fade")
+    steps: int | None = flag(None, "RL steps (tiny 200, else 500)")
+    sft_steps: int | None = flag(None, "SFT steps of realm-r1 and rft (tiny 150, else 200)")
+    prompts_per_step: int | None = flag(None, "P, prompts a step (tiny 32, else 8)")
+    group_size: int = flag(8, "G, completions of each prompt")
+    max_new_tokens: int | None = flag(None, "longest completion (tiny 96, else 512)")
+    temperature: float = flag(1.0, "sampling temperature")
+    lr: float | None = flag(None, "learning rate of RL (tiny 5e-4, else 1e-6)")
+    sft_lr: float | None = flag(None, "learning rate of SFT (tiny 5e-4, else 1e-5)")
+    warmup: int = flag(10, "steps over which the learning rate rises from 0")
+    beta: float = flag(0.0, "weight of the KL to the frozen reference; 0 keeps no reference in memory")
+    utility_weight: float = flag(0.5, "what perfect utility scores add to a right answer's reward of 1")
+    one_stage: bool = flag(False, "pay for scores after wrong answers too (an ablation)")
+    loss_type: str = flag("grpo", "how token losses are averaged", choices=("grpo", "dapo", "dr_grpo"))
+    clip_low: float = flag(0.2, "lower clip bound: the ratio counts down to 1 - this")
+    clip_high: float = flag(0.2, "upper clip bound: the ratio counts up to 1 + this")
+    epochs: int = flag(1, "passes over the same rollouts (mu)")
+    micro_batch: int | None = flag(None, "completions per forward pass; changes memory and speed, not the gradient (tiny 64, else 8)")
+    teacher_error: float = flag(0.5, "built-in tasks: probability that the simulated teacher has a fact wrong")
+    systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception (else random slips)")
+    n: int = flag(8, "N, routes per question where a teacher writes them now")
+    inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route")
+    limit: int | None = flag(None, "use only so many training problems")
+    eval_every: int = flag(20, "RL steps between evaluations on validation problems")
+    eval_limit: int = flag(200, "test problems for the closing table (validation uses 64)")
+    save_every: int = flag(50, "steps between checkpoints")
+    seed: int = flag(0, "seed of everything")
+    device: str = flag("cuda" if torch.cuda.is_available() else "cpu", "cpu or cuda")
+    out: str | None = flag(None, "run folder (default: runs/METHOD-SEED)")
+    resume: str | None = flag(None, "continue the run in this folder; every other flag is read from its config.json")
+
+
+SIZES = {  # what depends on the student's size: (tiny, any larger model)
+    "task": ("shop", "gsm8k"), "steps": (200, 500), "sft_steps": (150, 200), "prompts_per_step": (32, 8),
+    "max_new_tokens": (96, 512), "lr": (5e-4, 1e-6), "sft_lr": (5e-4, 1e-5), "micro_batch": (64, 8)}
+
+
+def settle(config):
+    """Fill in the defaults that depend on the student, and refuse what cannot work, before any long work starts."""
+    tiny = config.model == "tiny"
+    for name, (small, large) in SIZES.items():
+        if getattr(config, name) is None:
+            setattr(config, name, small if tiny else large)
+    config.out = config.out or f"runs/{config.method}-{config.seed}"
+    for name in ("routes", "steps", "sft_steps", "prompts_per_step", "group_size", "max_new_tokens", "epochs", "micro_batch", "n",
+                 "eval_every", "eval_limit", "save_every"):
+        least = 0 if name in ("routes", "steps", "sft_steps", "eval_every") else 1
+        if getattr(config, name) < least:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(config, name)}")
+    for name in ("error_ratio", "fade", "p_end", "teacher_error", "systematic", "inject_rules"):
+        if getattr(config, name) is not None and not 0 <= getattr(config, name) <= 1:
+            raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(config, name)}")
+    if config.group_size < 2 and config.method != "rft":
+        raise ValueError("--group-size 1: GRPO compares the completions of a group, it takes at least 2")
+    if config.routes == 0 and config.method not in ("grpo", "rft"):
+        raise ValueError(f"--routes 0: --method {config.method} shows routes; use --method grpo to train without any")
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("--device cuda: no GPU here; use --device cpu")
+    if Path(config.out).exists() and any(Path(config.out).iterdir()):
+        raise ValueError(f"--out {config.out}: holds another run; choose another folder, or continue it with --resume {config.out}")
+    return config
+
+
+def with_routes(problems, config, name):
+    """Let the teacher write routes for problems that have fewer than k (in memory; data.py writes a bank to keep)."""
+    if min(len(p.routes) for p in problems) >= config.routes:
+        return problems
+    teacher, what = teacher_for(config)
+    print(f"{name}: {what} writes {config.n} routes for each of {len(problems)} questions", flush=True)
+    return make_routes(problems, teacher, max(config.n, config.routes), config.inject_rules, config.seed)
+
+
+def load_splits(config):
+    """(train, validation, test): problems with at least k routes each."""
+    if config.bank:
+        train = read_bank(config.bank)
+        short = min(len(p.routes) for p in train)
+        if short < config.routes:
+            raise ValueError(f"--routes {config.routes}: {config.bank} has a question with only {short} routes")
+    else:
+        train = load_problems(config.task, "train", config.limit, config.data)
+    validation = load_problems(config.task, "validation", 64, config.data)
+    test = load_problems(config.task, "test", config.eval_limit, config.data)
+    seen = {p.question for p in validation + test}
+    train = [p for p in train if p.question not in seen]  # a bank may hold more than the training split
+    if not train or not validation or not test:
+        raise ValueError(f"--task {config.task}: too few problems to have some for training, validation and test")
+    return [with_routes(problems, config, name) for problems, name in
+            ((train, "training"), (validation, "validation"), (test, "test"))]
+
+
+def draw_problems(problems, config, step):
+    """The P problems of step t: a new random order every time all have been used; the last ones are not dropped."""
+    first, n, order = step * config.prompts_per_step, len(problems), []
+    for epoch in range(first // n, (first + config.prompts_per_step - 1) // n + 1):
+        order += random.Random(f"{config.seed} order {epoch}").sample(problems, n)
+    return order[first % n:first % n + config.prompts_per_step]
+
+
+def route_probability(config, step):
+    """p(t) of the method."""
+    if config.method == "grpo":
+        return 0.0
+    shape = "constant" if config.method == "mrpv" else config.schedule
+    return eaai_probability(step, config.steps, shape, end=config.p_end, fade=config.fade)
+
+
+def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
+    """One step of ReaLM -> (metrics, timing, a sample to show)."""
+    clock = [time.perf_counter()]
+    rng = random.Random(f"{config.seed} step {step}")
+    p_t = route_probability(config, step)
+    batch = draw_problems(problems, config, step)
+    shown = [choose_routes(p.routes, config.routes, rng, config.error_ratio, config.selection) if rng.random() < p_t else []
+             for p in batch]  # one decision per prompt: its whole group sees the same
+    prompts = [mrpv_prompt(p.question, routes) for p, routes in zip(batch, shown)]
+    generator = torch.Generator(model.device).manual_seed(rng.getrandbits(63))
+    rollouts = sample(model, tokenizer, prompts, config.group_size, config.max_new_tokens, config.temperature, generator=generator)
+    clock.append(time.perf_counter())
+
+    rewards = []
+    for i, text in enumerate(rollouts.texts):
+        problem, routes = batch[i // config.group_size], shown[i // config.group_size]
+        rewards.append(realm_reward(parse_response(text, len(routes)), problem.answer, [r.correct for r in routes],
+                                    config.utility_weight, not config.one_stage))
+    totals = torch.tensor([r.total for r in rewards]).view(-1, config.group_size)  # [P, G]
+    advantages = group_advantages(totals, "none" if config.loss_type == "dr_grpo" else "std")
+    metrics = grpo_update(model, optimizer, rollouts, advantages, reference=reference, epochs=config.epochs,
+                          micro_batch=config.micro_batch, temperature=config.temperature, beta=config.beta,
+                          loss_type=config.loss_type, clip_low=config.clip_low, clip_high=config.clip_high,
+                          max_len=config.max_new_tokens)
+    clock.append(time.perf_counter())
+
+    def mean(values):
+        values = list(values)
+        return sum(values) / len(values) if values else None
+
+    carried = [bool(shown[i // config.group_size]) for i in range(len(rewards))]
+    metrics = {"phase": "rl", "step": step, "p": p_t, "reward": mean(r.total for r in rewards), "answer": mean(r.answer for r in rewards),
+               "answer_alone": mean(r.answer for r, c in zip(rewards, carried) if not c),
+               "answer_routes": mean(r.answer for r, c in zip(rewards, carried) if c),
+               "utility": mean(r.utility for r, c in zip(rewards, carried) if c), "format": mean(r.format for r in rewards),
+               "carried": mean(map(float, carried)), "live": mean((advantages != 0).any(1).float().tolist()),
+               "truncated": 1 - mean(rollouts.finished.float().tolist()), "length": mean(rollouts.lengths.tolist()),
+               "entropy": (rollouts.entropy.sum() / rollouts.mask.sum()).item(), **metrics}
+    tokens = int(rollouts.lengths.sum())
+    timing = {"phase": "rl", "step": step, "sample_s": clock[1] - clock[0], "update_s": clock[2] - clock[1], "tokens": tokens,
+              "tokens_per_s": tokens / (clock[1] - clock[0])}
+    show = max(range(len(rewards)), key=lambda i: (carried[i], rewards[i].total, -i))
+    return metrics, timing, (prompts[show // config.group_size], rollouts.texts[show], rewards[show])
+
+
+def sft_step(model, tokenizer, optimizer, problems, config, step):
+    """One step of SFT on correct routes -> metrics. realm-r1 shows k routes in half of the prompts, with the true labels as
+    the scores to write, so that the cold start knows both formats; rft is trained on the plain prompt only."""
+    rng = random.Random(f"{config.seed} sft {step}")
+    prompts, completions = [], []
+    for problem in rng.choices(problems, k=config.prompts_per_step * 2):
+        target = rng.choice([r for r in problem.routes if r.correct])
+        carry = config.method == "realm-r1" and rng.random() < 0.5
+        routes = choose_routes(problem.routes, config.routes, rng, config.error_ratio, config.selection) if carry else []
+        prompts.append(mrpv_prompt(problem.question, routes))
+        completions.append(demonstration(target.text, target.answer, [float(r.correct) for r in routes] if carry else None))
+    loss, norm = sft_update(model, optimizer, demonstrations(model, tokenizer, prompts, completions), config.micro_batch)
+    return {"phase": "sft", "step": step, "loss": loss, "grad_norm": norm}
+
+
+# ---- the run folder -------------------------------------------------------------------------------------------------
+def log(path, entry):
+    """Append one line of JSON."""
+    with open(path, "a") as file:
+        file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in entry.items()}) + "\n")
+
+
+def read_log(path):
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def save_checkpoint(run, model, tokenizer, optimizer, done):
+    """Write RUN/checkpoint anew; the old one stays until the new one is whole."""
+    new, old = run / "checkpoint.new", run / "checkpoint"
+    shutil.rmtree(new, ignore_errors=True)
+    model.save_pretrained(new), tokenizer.save_pretrained(new)
+    torch.save({"optimizer": optimizer.state_dict(), "done": done}, new / "state.pt")
+    shutil.rmtree(old, ignore_errors=True)
+    new.rename(old)
+
+
+def resume(folder):
+    """(config, state, where the model is) of a run that was cut. What was logged after its checkpoint is dropped and done again."""
+    run = Path(folder)
+    if not (run / "config.json").is_file():
+        raise ValueError(f"--resume {folder}: not a run folder (no config.json)")
+    config = Config(**json.loads((run / "config.json").read_text()))
+    config.out = str(run)
+    if not (run / "checkpoint" / "state.pt").is_file():
+        raise ValueError(f"--resume {folder}: the run was cut before its first checkpoint; delete the folder and start again")
+    state = torch.load(run / "checkpoint" / "state.pt", map_location="cpu", weights_only=True)
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        lines = (run / name).read_text().splitlines(keepends=True)[:state["done"]]  # one line a step
+        (run / name).write_text("".join(lines))
+    return config, state, str(run / "checkpoint")
+
+
+def draw_curves(metrics, path):
+    """The run in six panels."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    rl = [m for m in metrics if m["phase"] == "rl"]
+    panels = [("reward", ["reward", "answer", "utility"]), ("accuracy", ["eval_alone", "eval_routes"]),
+              ("p(t) and live groups", ["p", "live", "truncated"]), ("KL", ["kl", "approx_kl"]), ("entropy (nats)", ["entropy"]),
+              ("completion length (tokens)", ["length"])]
+    names = {"p": "p(t)", "live": "share of live groups", "truncated": "share truncated", "eval_alone": "without routes",
+             "eval_routes": "with routes", "kl": "to the reference", "approx_kl": "old to new policy"}
+    figure, axes = plt.subplots(2, 3, figsize=(13, 6.5), constrained_layout=True)
+    for ax, (title, keys) in zip(axes.flat, panels):
+        for key in keys:
+            points = [(m["step"], m[key]) for m in rl if m.get(key) is not None]
+            if points:
+                ax.plot(*zip(*points), marker="o" if key.startswith("eval") else None, markersize=3, label=names.get(key, key))
+        ax.set(title=title, xlabel="RL step")
+        ax.grid(alpha=0.3)
+        if len(keys) > 1 and ax.lines:
+            ax.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def closing_table(before, after, k):
+    """Accuracy on test problems before and after, beside the teacher's and the vote's."""
+    def cell(value, interval):
+        return f"{value:.3f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+    lines = [f"{'accuracy on test problems':<28}{'without routes':<24}with {k} routes"]
+    for name, result in (("before", before), ("after", after)):
+        lines.append(f"{name:<28}" + "".join(f"{cell(result[w]['accuracy'], result[w]['interval']):<24}"
+                                             for w in ("alone", "routes") if w in result))
+    if "vote" in after:
+        lines.append(f"{'teacher, one route':<52}{cell(after['teacher'], after['teacher_interval'])}")
+        lines.append(f"{f'majority vote, {k} routes':<52}{cell(after['vote'], after['vote_interval'])}")
+    return "\n".join(lines)
+
+
+def show_sample(prompt, completion, reward):
+    """One full sample: what the student saw, wrote and earned."""
+    question = prompt.partition("\n\n")[2]  # without the fixed instruction
+    return f"{'-' * 30} prompt\n{question}{'-' * 30} completion\n{completion}\n{'-' * 30} {reward}\n"
+
+
+# ---- the run --------------------------------------------------------------------------------------------------------
+def train(config, state=None, start_from=None):
+    """The whole run, from the first evaluation to model/ and the closing table. Returns (before, after)."""
+    run, done = Path(config.out), state["done"] if state else 0
+    sft_steps = config.sft_steps if config.method in ("realm-r1", "rft") else 0
+    total = sft_steps + (config.steps if config.method != "rft" else 0)
+    train_set, validation, test = load_splits(config)
+    demonstrable = [p for p in train_set if any(r.correct for r in p.routes)]
+    if sft_steps and not demonstrable:
+        raise ValueError(f"--method {config.method}: no question of the bank has a correct route to learn from")
+    model, tokenizer = load_policy(start_from or config.model, config.device)
+
+    def evaluate(problems, bar=None):
+        return evaluation.evaluate(model, tokenizer, problems, config.routes, max_new_tokens=config.max_new_tokens,
+                                   batch=max(16, config.micro_batch), with_routes=config.routes > 0)
+
+    if not state:
+        print(f"evaluating the student on {len(test)} test problems, before training", flush=True)
+        before = evaluate(test)  # also finds out, before anything is written, whether prompts fit the model's context
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n")
+        (run / "before.json").write_text(json.dumps(before))
+    before = json.loads((run / "before.json").read_text())
+
+    optimizer = reference = None
+    bar = tqdm(range(done, total), initial=done, total=total, desc=config.method, disable=None if total else True)
+    for done in bar:
+        phase = "sft" if done < sft_steps else "rl"
+        step = done if phase == "sft" else done - sft_steps
+        if optimizer is None or step == 0:  # each phase has an optimizer of its own
+            optimizer = Optimizer(model, config.lr if phase == "rl" else config.sft_lr, config.warmup)
+            if state and step > 0:
+                optimizer.load_state_dict(state["optimizer"])
+        if phase == "rl" and config.beta > 0 and reference is None:
+            if step == 0:
+                model.save_pretrained(run / "reference")
+            reference = frozen(load_policy(str(run / "reference"), config.device)[0])
+        began = time.perf_counter()
+        if phase == "sft":
+            metrics, timing, show = sft_step(model, tokenizer, optimizer, demonstrable, config, step), {}, None
+        else:
+            metrics, timing, show = rl_step(model, tokenizer, reference, optimizer, train_set, config, step)
+        spent = time.perf_counter() - began
+        last = done + 1 == total
+        if phase == "rl" and config.eval_every and (step % config.eval_every == 0 or last):
+            result = evaluate(validation)
+            metrics["eval_alone"] = result["alone"]["accuracy"]
+            metrics["eval_routes"] = result["routes"]["accuracy"] if "routes" in result else None
+            bar.set_postfix(reward=f"{metrics['reward']:.2f}", alone=f"{metrics['eval_alone']:.2f}",
+                            routes=f"{metrics['eval_routes'] or 0:.2f}", p=f"{metrics['p']:.2f}")
+            if step % (5 * config.eval_every) == 0:
+                bar.write(show_sample(*show))
+        log(run / "metrics.jsonl", metrics)
+        log(run / "timing.jsonl", {"phase": phase, "step": step, "step_s": spent, **timing})
+        if last or (done + 1) % config.save_every == 0:
+            save_checkpoint(run, model, tokenizer, optimizer, done + 1)
+            draw_curves(read_log(run / "metrics.jsonl"), run / "curves.png")
+    model.save_pretrained(run / "model"), tokenizer.save_pretrained(run / "model")
+    after = evaluate(test)
+    (run / "result.json").write_text(json.dumps({"before": before, "after": after}, indent=1))
+    print("\n" + closing_table(before, after, config.routes) + f"\n\nrun folder: {run}")
+    return before, after
+
+
+def main(argv=None):
+    config = parse_flags(Config, __doc__, argv)
+    try:
+        state = start_from = None
+        if config.resume:
+            config, state, start_from = resume(config.resume)
+        else:
+            config = settle(config)
+        train(config, state, start_from)
+    except ValueError as error:
+        sys.exit(f"train.py: {error}")
+    except torch.OutOfMemoryError:
+        sys.exit("train.py: out of GPU memory: lower --micro-batch first, then --max-new-tokens, --group-size or --prompts-per-step")
+
+
+if __name__ == "__main__":
+    main()
