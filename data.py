@@ -22,86 +22,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from assets import shop
 from realm import Problem, Route, teacher_prompt
 from rewards import answers_match, canonical, final_answer
 
-BUILT_IN = ("shop",)
+BUILT_IN = {"shop": shop}  # name -> module with problems(split, limit) and teacher(error, systematic, seed)
 SPLITS = ("train", "validation", "test", "ood")
 GSM8K_URL = "https://raw.githubusercontent.com/openai/grade-school-math/master/grade_school_math/data/"
-
-
-# ---- the built-in task "shop": orders at a shop whose price list the student has never seen -------------------------
-ITEMS = "tea milk jam bread rice salt soap eggs oil nuts corn figs beans honey pasta lemons".split()
-HOUSE_RULES = ["The third of an item is free.", "Orders of 100 or more get 10 off."]
-
-
-def price_lists(seed=0):
-    """(this year's prices, last year's): item -> price, 11 to 99. The first is true; the second is what a teacher with
-    the systematic misconception still believes."""
-    rng = random.Random(f"price list {seed}")
-    prices = {item: rng.randint(11, 99) for item in ITEMS}
-    return prices, {item: rng.choice([p for p in range(11, 100) if p != prices[item]]) for item in ITEMS}
-
-
-def shop_order(question):
-    """The question's order as [(quantity, item)]."""
-    return [(int(n), item) for n, item in re.findall(r"(\d) ([a-z]+)", question)]
-
-
-def shop_reasoning(order, prices):
-    """Work an order out under a price list -> (reasoning, total).
-
-    >>> shop_reasoning([(3, "tea"), (1, "milk")], {"tea": 40, "milk": 35})
-    ('tea 40 x 2 = 80 sum 80; milk 35 x 1 = 35 sum 115; total 115 - 10 = 105.', 105)
-    """
-    steps, total = [], 0
-    for n, item in order:
-        paid = min(n, 2)  # house rule: the third of an item is free
-        total += paid * prices[item]
-        steps.append(f"{item} {prices[item]} x {paid} = {paid * prices[item]} sum {total};")
-    if total >= 100:  # house rule: 10 off
-        return " ".join(steps) + f" total {total} - 10 = {total - 10}.", total - 10
-    return " ".join(steps) + f" total {total}.", total
-
-
-def shop_question(rng, n_items):
-    """A random order of n_items different items, one to three of each."""
-    return ", ".join(f"{rng.randint(1, 3)} {item}" for item in rng.sample(ITEMS, n_items))
-
-
-def shop_problems(split, limit):
-    """Orders of two or three items; of four in the split "ood". Which split an order is in is a hash of its text, so
-    that no two splits share one."""
-    prices, _ = price_lists()
-    rng, problems = random.Random(f"shop {split}"), {}
-    share = {"train": range(0, 80), "validation": range(80, 90), "test": range(90, 100), "ood": range(100)}[split]
-    while len(problems) < limit:
-        question = shop_question(rng, 4 if split == "ood" else rng.choice([2, 3]))
-        if zlib.crc32(question.encode()) % 100 in share:
-            order = shop_order(question)
-            rules = [f"{item} costs {prices[item]}." for _, item in order] + HOUSE_RULES
-            problems[question] = Problem(question, str(shop_reasoning(order, prices)[1]), [], rules)
-    return list(problems.values())
-
-
-def shop_teacher(error=0.5, systematic=0.5, seed=0):
-    """A teacher who knows each price of a route with probability 1 - error. Else it states last year's price with
-    probability `systematic` (one misconception: wrong answers coincide, and voting fails), or a random one (a slip).
-    With the rules in its prompt it reads the price there."""
-    prices, old = price_lists()
-
-    def teach(problems, guided):
-        texts = []
-        for problem, flags in zip(problems, guided):
-            rng, order = random.Random(f"teacher {seed} {problem.question}"), shop_order(problem.question)
-            for reads_rules in flags:
-                believed = {}
-                for _, item in order:
-                    wrong, which, slip = rng.random() < error, rng.random() < systematic, rng.randint(11, 99)
-                    believed[item] = prices[item] if reads_rules or not wrong else old[item] if which else slip
-                texts.append(shop_reasoning(order, believed)[0])
-        return group(texts, guided)
-    return teach
 
 
 # ---- GSM8K ----------------------------------------------------------------------------------------------------------
@@ -186,7 +113,7 @@ def load_problems(task, split, limit=None, data=None):
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
     if task in BUILT_IN:
-        return shop_problems(split, limit or {"train": 2000}.get(split, 500))
+        return BUILT_IN[task].problems(split, limit or (2000 if split == "train" else 500))
     if split == "ood":
         raise ValueError(f"only the built-in tasks ({', '.join(BUILT_IN)}) have an out-of-distribution split")
     if task == "gsm8k" or Path(task).is_dir():
@@ -209,12 +136,6 @@ def split_by_question(problems, split):
 
 
 # ---- teachers and banks ---------------------------------------------------------------------------------------------
-def group(texts, guided):
-    """A flat list of texts, cut like the lists of `guided`."""
-    texts = iter(texts)
-    return [[next(texts) for _ in flags] for flags in guided]
-
-
 def model_teacher(name, device="cpu", temperature=0.8, max_new_tokens=400, seed=0):
     """Any Hub id or local folder as the teacher, sampled with the project's own sampler."""
     import torch
@@ -224,15 +145,16 @@ def model_teacher(name, device="cpu", temperature=0.8, max_new_tokens=400, seed=
 
     def teach(problems, guided):
         prompts = [teacher_prompt(p.question, p.rules if flag else ()) for p, flags in zip(problems, guided) for flag in flags]
-        return group(sample(model, tokenizer, prompts, 1, max_new_tokens, temperature, generator=generator).texts, guided)
+        texts = iter(sample(model, tokenizer, prompts, 1, max_new_tokens, temperature, generator=generator).texts)
+        return [[next(texts) for _ in flags] for flags in guided]
     return teach
 
 
 def teacher_for(config):
     """(teacher, what it is in words) for a task without a bank; config: train.py's or eval.py's."""
-    if config.task == "shop":
-        return shop_teacher(config.teacher_error, config.systematic, config.seed), \
-            f"a simulated teacher (wrong on {config.teacher_error:.0%} of the prices, {config.systematic:.0%} of that one misconception)"
+    if config.task in BUILT_IN:
+        return BUILT_IN[config.task].teacher(config.teacher_error, config.systematic, config.seed), \
+            f"a simulated teacher (wrong on {config.teacher_error:.0%} of the facts, {config.systematic:.0%} of that one misconception)"
     raise ValueError(f"--task {config.task}: give routes with --bank FILE (python data.py makes one)")
 
 
@@ -249,6 +171,16 @@ def make_routes(problems, teacher, n, inject_rules=0.0, seed=0):
         routes = [Route(t, a, answers_match(a, problem.answer), g) for t, a, g in zip(texts, answers, flags)]
         taught.append(Problem(problem.question, problem.answer, routes, problem.rules))
     return taught
+
+
+def need_routes(problems, config):
+    """Problems with at least config.routes routes each: where there are fewer, a teacher writes them now, in memory
+    (python data.py writes a bank to keep). config: train.py's or eval.py's."""
+    if min(len(p.routes) for p in problems) >= config.routes:
+        return problems
+    teacher, what = teacher_for(config)
+    print(f"{what} writes {max(config.n, config.routes)} routes for each of {len(problems)} questions", flush=True)
+    return make_routes(problems, teacher, max(config.n, config.routes), config.inject_rules, config.seed)
 
 
 def bank_summary(problems):

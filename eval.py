@@ -1,7 +1,12 @@
 """Evaluate students, with routes and without: python eval.py RUN_OR_MODEL... [--task shop] [--routes 3]
 
 What is asked of ReaLM: without routes the student must stand alone (autonomy); with routes it must do better than the
-teacher, better than a majority vote over the same routes, and not repeat the teacher's mistakes.
+teacher, better than a majority vote over the same routes, and not repeat the teacher's mistakes. Every interval is 95%.
+
+columns: accuracy   greedy decoding              mean@n, pass@n, maj@n   mean, best and majority of n samples at temperature 1
+         AUC        P(a right route is scored above a wrong one), ties count half; a constant has 0.5
+         scores ok  share of the scores on the right side of 0.5
+         SAME Err   share of the wrong answers that repeat a wrong route's answer
 """
 import dataclasses
 import json
@@ -15,8 +20,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from data import flag, load_problems, make_routes, parse_flags, read_bank, teacher_for
-from grpo import load_policy, sample
+from data import BUILT_IN, flag, load_problems, need_routes, parse_flags, read_bank, split_by_question
+from grpo import load_policy, resolve_model, sample
 from realm import choose_routes, mrpv_prompt, parse_response
 from rewards import answers_match, canonical
 
@@ -62,23 +67,18 @@ def auc(scores, labels):
     return wins / pairs if pairs else None
 
 
-def pass_at(n, right):
-    """Was at least one of n samples right? right: number of right ones."""
-    return float(right > 0)
-
-
-def evaluate(model, tokenizer, problems, routes=3, samples=0, max_new_tokens=96, seed=0, batch=64, with_routes=True, bar=None):
+def evaluate(model, tokenizer, problems, routes=3, samples=0, max_new_tokens=96, seed=0, batch=64, bar=None):
     """Everything measured of one student on some problems -> dict of "alone", "routes" (each a dict) and the baselines.
 
-    routes: k; samples: n completions at temperature 1 for mean@n, pass@n and majority@n (0: greedy only). The routes shown
+    routes: k (0: only without routes); samples: n completions at temperature 1 for mean@n, pass@n and majority@n (0: greedy only). The routes shown
     to a question depend on the seed and the question alone, so all students see the same.
     """
-    shown = {p.question: choose_routes(p.routes, routes, random.Random(f"{seed} {p.question}")) for p in problems} if with_routes else {}
+    shown = {p.question: choose_routes(p.routes, routes, random.Random(f"{seed} {p.question}")) for p in problems} if routes else {}
     result = {"questions": len(problems), "k": routes, "samples": samples}
-    for name in ("alone", "routes")[:1 + with_routes]:
+    for name in ("alone", "routes") if routes else ("alone",):
         result[name] = evaluate_prompts(model, tokenizer, problems, shown if name == "routes" else {}, samples, max_new_tokens,
                                         seed, batch, bar)
-    if with_routes:
+    if routes:
         rng = random.Random(seed)
         votes = [answers_match(vote([r.answer for r in shown[p.question]], rng), p.answer) for p in problems]
         result["vote"], result["vote_interval"] = sum(votes) / len(votes), wilson(sum(votes), len(votes))
@@ -129,3 +129,119 @@ def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens,
         result["pass_at_n"] = sum(any(h) for h in hits) / n
         result["majority_at_n"] = sum(answers_match(vote(a, rng), p.answer) for p, a in zip(problems, sampled)) / n
     return result
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+@dataclass
+class Config:
+    models: list[str] = flag(dataclasses.MISSING, "run folders of train.py, or models: tiny, a short name, a Hub id, a folder")
+    task: str | None = flag(None, "shop, gsm8k, or a JSONL file or folder (default: the first run's, else shop for tiny, else gsm8k)")
+    data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
+    bank: str | None = flag(None, "JSONL bank: evaluate on its questions (those of its test part) and show its routes")
+    routes: int = flag(3, "k, the routes shown")
+    samples: int = flag(8, "n, completions sampled for each question beside the greedy one; 0: greedy only")
+    limit: int = flag(200, "questions of each split")
+    max_new_tokens: int | None = flag(None, "longest completion (default: the first run's, else 96 for tiny, else 512)")
+    batch: int = flag(64, "questions at a time")
+    teacher_error: float = flag(0.5, "built-in tasks: probability that the simulated teacher has a fact wrong")
+    systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception")
+    n: int = flag(8, "N, routes per question where a teacher writes them now")
+    inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route")
+    seed: int = flag(0, "seed of the routes and the samples")
+    device: str = flag("cuda" if torch.cuda.is_available() else "cpu", "cpu or cuda")
+    json: str | None = flag(None, "write the results to this file")
+    figure: str | None = flag(None, "draw the comparison into this file (default with several models: compare.png)")
+
+
+def settle(config):
+    """Fill in what the first run folder knows, and find the problems -> {split: problems}."""
+    known = Path(config.models[0]) / "config.json"
+    run = json.loads(known.read_text()) if (Path(config.models[0]) / "model" / "config.json").is_file() and known.is_file() else {}
+    tiny = config.models[0] == "tiny"
+    config.task = config.task or run.get("task") or ("shop" if tiny else "gsm8k")
+    config.data = config.data or run.get("data")
+    config.max_new_tokens = config.max_new_tokens or run.get("max_new_tokens") or (96 if tiny else 512)
+    if config.routes < 0 or config.samples < 0 or config.limit < 1 or config.batch < 1:
+        raise ValueError("--routes and --samples must be at least 0, --limit and --batch at least 1")
+    if config.bank:
+        return {"test": need_routes((split_by_question(bank := read_bank(config.bank), "test") or bank)[:config.limit], config)}
+    splits = ("test", "ood") if config.task in BUILT_IN else ("test",)
+    return {split: need_routes(load_problems(config.task, split, config.limit, config.data), config) for split in splits}
+
+
+def table(results):
+    """One row per model, split and way of asking."""
+    lines = [f"{'model':<24}{'split':<6}{'routes':<8}{'accuracy':<21}{'mean@n':<21}{'pass@n':<8}{'maj@n':<8}{'AUC':<7}{'scores ok':<11}"
+             f"{'SAME Err':<10}tokens"]
+    def share(x, width):
+        return f"{'-' if x is None else format(x, '.3f'):<{width}}"
+    def cell(value, interval):
+        return f"{'-' if value is None else f'{value:.3f} [{interval[0]:.2f}, {interval[1]:.2f}]':<21}"
+    for name, splits in results.items():
+        for split, result in splits.items():
+            for how in ("alone", "routes"):
+                if how in result:
+                    r = result[how]
+                    lines.append(f"{name[-23:]:<24}{split:<6}{result['k'] if how == 'routes' else 0:<8}{cell(r['accuracy'], r['interval'])}"
+                                 f"{cell(r.get('mean_at_n'), r.get('mean_interval'))}{share(r.get('pass_at_n'), 8)}{share(r.get('majority_at_n'), 8)}"
+                                 f"{share(r.get('score_auc'), 7)}{share(r.get('score_accuracy'), 11)}{share(r.get('same_err'), 10)}{r['tokens']:.1f}")
+    for split, result in next(iter(results.values())).items():  # the same routes for every model
+        if "vote" in result:
+            lines.append(f"{'teacher, one route':<24}{split:<6}{1:<8}{cell(result['teacher'], result['teacher_interval'])}")
+            lines.append(f"{'majority vote':<24}{split:<6}{result['k']:<8}{cell(result['vote'], result['vote_interval'])}")
+    return "\n".join(lines)
+
+
+def draw_comparison(results, path):
+    """Accuracy without and with routes of every model, with intervals, beside the teacher's and the vote's."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    splits = list(next(iter(results.values())))
+    figure, axes = plt.subplots(1, len(splits), figsize=(1.5 + 1.3 * len(results) * len(splits) + 3, 4), squeeze=False,
+                                constrained_layout=True)
+    for ax, split in zip(axes[0], splits):
+        for shift, how, label in ((-0.2, "alone", "without routes"), (0.2, "routes", "with routes")):
+            rows = [(i, r[split][how]) for i, r in enumerate(results.values()) if how in r[split]]
+            values = [r["accuracy"] for _, r in rows]
+            errors = [[max(0, r["accuracy"] - r["interval"][0]) for _, r in rows], [max(0, r["interval"][1] - r["accuracy"]) for _, r in rows]]
+            if rows:
+                ax.bar([i + shift for i, _ in rows], values, 0.38, yerr=errors, capsize=3, label=label)
+        first = next(iter(results.values()))[split]
+        for key, style in (("teacher", ":"), ("vote", "--")):
+            if key in first:
+                ax.axhline(first[key], color="black", linestyle=style, linewidth=1, label={"vote": "majority vote"}.get(key, key))
+        ax.set(title=split, ylim=(0, 1.05), ylabel="accuracy")
+        ax.set_xticks(range(len(results)), [name[-18:] for name in results], rotation=20, ha="right")
+        ax.grid(alpha=0.3, axis="y")
+    axes[0][0].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main(argv=None):
+    config = parse_flags(Config, __doc__, argv)
+    try:
+        problems = settle(config)
+        for name in config.models:
+            resolve_model(name)  # every name is looked at before the first long evaluation
+        results = {}
+        for name in config.models:
+            model, tokenizer = load_policy(name, config.device)
+            results[name.rstrip("/")] = {}
+            for split, part in problems.items():
+                with tqdm(total=len(part) * (1 + (config.routes > 0)), desc=f"{name} {split}", unit="question") as bar:
+                    results[name.rstrip("/")][split] = evaluate(
+                        model, tokenizer, part, config.routes, config.samples, config.max_new_tokens, config.seed, config.batch, bar)
+    except ValueError as error:
+        sys.exit(f"eval.py: {error}")
+    print(table(results))
+    if config.json:
+        Path(config.json).write_text(json.dumps({"config": dataclasses.asdict(config), "results": results}, indent=1) + "\n")
+    if config.figure or len(results) > 1:
+        draw_comparison(results, config.figure or "compare.png")
+        print(f"figure: {config.figure or 'compare.png'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 import eval as evaluation
-from data import flag, load_problems, make_routes, parse_flags, read_bank, teacher_for
+from data import flag, load_problems, need_routes, parse_flags, read_bank
 from grpo import (Optimizer, demonstrations, frozen, group_advantages, grpo_update, load_policy, sample, sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response
 from rewards import realm_reward
@@ -102,15 +102,6 @@ def settle(config):
     return config
 
 
-def with_routes(problems, config, name):
-    """Let the teacher write routes for problems that have fewer than k (in memory; data.py writes a bank to keep)."""
-    if min(len(p.routes) for p in problems) >= config.routes:
-        return problems
-    teacher, what = teacher_for(config)
-    print(f"{name}: {what} writes {config.n} routes for each of {len(problems)} questions", flush=True)
-    return make_routes(problems, teacher, max(config.n, config.routes), config.inject_rules, config.seed)
-
-
 def load_splits(config):
     """(train, validation, test): problems with at least k routes each."""
     if config.bank:
@@ -126,8 +117,7 @@ def load_splits(config):
     train = [p for p in train if p.question not in seen]  # a bank may hold more than the training split
     if not train or not validation or not test:
         raise ValueError(f"--task {config.task}: too few problems to have some for training, validation and test")
-    return [with_routes(problems, config, name) for problems, name in
-            ((train, "training"), (validation, "validation"), (test, "test"))]
+    return [need_routes(problems, config) for problems in (train, validation, test)]
 
 
 def draw_problems(problems, config, step):
@@ -302,7 +292,7 @@ def train(config, state=None, start_from=None):
 
     def evaluate(problems, bar=None):
         return evaluation.evaluate(model, tokenizer, problems, config.routes, max_new_tokens=config.max_new_tokens,
-                                   batch=max(16, config.micro_batch), with_routes=config.routes > 0)
+                                   batch=max(16, config.micro_batch))
 
     if not state:
         print(f"evaluating the student on {len(test)} test problems, before training", flush=True)

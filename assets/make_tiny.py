@@ -1,4 +1,4 @@
-"""Make the shipped tiny student: python assets/make_tiny.py [--steps 3000] [--out assets/tiny]
+"""Make the shipped tiny student: python -m assets.make_tiny [--steps 1500] [--out assets/tiny]
 
 A Qwen2-architecture model of about 0.45M parameters with its own tokenizer, pretrained from scratch on generated text.
 Every example of the corpus is worked out under a *new random* price list, so that the student becomes fluent in the
@@ -8,16 +8,14 @@ random, and knows nothing of the prices the built-in task uses. RL can then only
 import argparse
 import random
 import sys
-from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from data import ITEMS, shop_question, shop_reasoning, shop_order  # noqa: E402
-from realm import MRPV_INSTRUCTION, PLAIN_INSTRUCTION, Route, demonstration, mrpv_prompt  # noqa: E402
+from assets.shop import ITEMS, new_order, read_order, work_out
+from realm import MRPV_INSTRUCTION, PLAIN_INSTRUCTION, Route, demonstration, mrpv_prompt
 
 # The fixed parts of the prompts are single tokens: a student this small should spend its context on the problem.
 PHRASES = [PLAIN_INSTRUCTION, MRPV_INSTRUCTION, "Problem:", "\nSolution:\n", "<think>", "</think>\n", "<answer>", "</answer>",
@@ -39,7 +37,7 @@ def tiny_tokenizer():
 
 def shop_example(rng):
     """(prompt, completion) under a price list of this example's own."""
-    order = shop_order(shop_question(rng, rng.choice([1, 2, 2, 3, 3, 4, 5])))
+    order = read_order(new_order(rng, rng.choice([1, 2, 2, 3, 3, 4, 5])))
     question = ", ".join(f"{n} {item}" for n, item in order)
     price = lambda: rng.randint(11, 99)  # noqa: E731
     beliefs = {item: (price(), price()) for _, item in order}  # two beliefs recur in the routes, as truth and misconception do
@@ -47,10 +45,10 @@ def shop_example(rng):
     routes = []
     for _ in range(rng.choice([0, 0, 1, 2, 3, 3, 4])):
         prices = {i: price() if rng.random() < noise else b[rng.random() < trust] for i, b in beliefs.items()}
-        text, total = shop_reasoning(order, prices)
+        text, total = work_out(order, prices)
         routes.append((Route(text, str(total), False), prices))
     prices = {i: rng.choice(routes)[1][i] if routes else price() for i in beliefs}  # each price from a random route
-    text, total = shop_reasoning(order, prices)
+    text, total = work_out(order, prices)
     scores = None
     if routes:
         agree = rng.random() < 0.5  # half the time the scores are what agrees with the student, half the time noise

@@ -3,6 +3,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+import grpo
+
 PAD, END, TURN = 0, 1, 2  # ids; TURN ends a turn of CHAT, as <|im_end|> does for Qwen
 LETTERS = "abcdefghijklm"
 CHAT = ("{% for m in messages %}{{ m['role'][0] + m['content'] + '<turn>' }}{% endfor %}"
@@ -27,3 +29,84 @@ def small_model(seed=0, **changes):
         max_position_embeddings=256, initializer_range=0.3, tie_word_embeddings=True, bos_token_id=None, eos_token_id=END,
         pad_token_id=PAD), **changes})
     return Qwen2ForCausalLM(config).eval()
+
+
+def by_hand(model, group_size=4, seed=0, prompts=("ab", "cdefgh", "k"), lengths=(5, 1, 9, 3, 2, 2, 7, 1, 4, 8, 1, 6)):
+    """Rollouts nobody sampled: random ids (pad and end tokens among them) in uneven lengths; old logps near the policy's."""
+    draw = torch.Generator().manual_seed(seed)
+    prompt_ids, prompt_lengths = grpo.pad([small_tokenizer()(p)["input_ids"] for p in prompts], PAD, "cpu")
+    ids, lengths = grpo.pad([torch.randint(16, (n,), generator=draw).tolist() for n in lengths], PAD, "cpu")
+    rollouts = grpo.Rollouts(prompt_ids, prompt_lengths, ids, lengths, torch.zeros(ids.shape), torch.zeros(ids.shape),
+                             torch.ones(len(ids), dtype=torch.bool), [""] * len(ids), group_size)
+    noise = 0.3 * torch.randn(ids.shape, generator=draw)
+    rollouts.logps = (full_logps(model, rollouts).detach() + noise) * rollouts.mask
+    return rollouts
+
+
+def full_logits(model, rollouts):
+    """Logits [n, V] of every row's n completion tokens: one row at a time, with its own prompt, no padding and no cache."""
+    for b, n in enumerate(rollouts.lengths.tolist()):
+        p = b // rollouts.group_size
+        prompt = rollouts.prompt_ids[p, :rollouts.prompt_lengths[p]]
+        row = torch.cat([prompt, rollouts.completion_ids[b, :n]])
+        yield model(row[None], use_cache=False).logits[0, len(prompt) - 1:-1]
+
+
+def full_logps(model, rollouts, temperature=1.0):
+    """[B, C], 0 beyond each row's length."""
+    width, rows = rollouts.completion_ids.shape[1], []
+    for ids, logits in zip(rollouts.completion_ids, full_logits(model, rollouts)):
+        found = (logits / temperature).log_softmax(-1).gather(1, ids[:len(logits), None])[:, 0]
+        rows.append(torch.nn.functional.pad(found, (0, width - len(found))))
+    return torch.stack(rows)
+
+
+@torch.no_grad()
+def sample_slowly(model, tokenizer, prompts, group_size, max_new_tokens, ends, temperature, seed=0):
+    """The completions `sample` must draw (lists of ids): a full forward pass for every token of every row."""
+    draw = torch.Generator().manual_seed(seed)
+    rows = [ids for ids in tokenizer(prompts)["input_ids"] for _ in range(group_size)]
+    completions = [[] for _ in rows]
+    for _ in range(max_new_tokens):
+        uniform = torch.rand(len(rows), generator=draw)
+        for prompt, completion, u in zip(rows, completions, uniform):
+            if not completion or completion[-1] not in ends:
+                logits = model(torch.tensor([prompt + completion]), use_cache=False).logits[0, -1]
+                below = (logits / (temperature or 1)).softmax(-1).cumsum(0) <= u
+                completion.append(int(below.sum()) if temperature else int(logits.argmax()))
+    return completions
+
+
+def plain_loss(logps, old, ref, advantages, lengths, loss_type, max_len=None, low=0.2, high=0.2, beta=0.0):
+    """GRPO's loss row by row, as its papers write it."""
+    rows = []
+    for b, n in enumerate(lengths):
+        ratio, A = (logps[b, :n] - old[b, :n]).exp(), advantages[b]
+        loss = -torch.minimum(ratio * A, ratio.clamp(1 - low, 1 + high) * A)
+        rows.append(loss if not beta else loss + beta * ((ref[b, :n] - logps[b, :n]).exp() - (ref[b, :n] - logps[b, :n]) - 1))
+    if loss_type == "grpo":
+        return torch.stack([row.mean() for row in rows]).mean()
+    return torch.cat(rows).sum() / (sum(lengths) if loss_type == "dapo" else len(rows) * (max_len or max(lengths)))
+
+
+class Recorder:
+    """Stands where the optimizer does, and keeps the gradients of each step instead of applying them."""
+
+    def __init__(self, model):
+        self.params, self.steps = list(model.parameters()), []
+
+    def step(self):
+        self.steps.append(take_gradients(self.params))
+        return 0.0
+
+
+def take_gradients(params):
+    found = [p.grad.clone() for p in params]
+    for p in params:
+        p.grad = None
+    return found
+
+
+def assert_same_gradients(found, wanted, tolerance=1e-4):
+    for a, b in zip(found, wanted, strict=True):
+        assert b.abs().max() > 0 and (a - b).norm() <= tolerance * b.norm()

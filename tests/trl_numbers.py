@@ -24,7 +24,8 @@ def trainer(folder, reward, **options):
         gradient_accumulation_steps=1, steps_per_generation=1, max_completion_length=MAX_LEN, use_bias_correction_kl=False,
         **{"beta": 0.0, **options})
     data = Dataset.from_dict({"prompt": [c * 3 for c in "abcdefghij"]})
-    return trl.GRPOTrainer(model=small_model(), processing_class=small_tokenizer(), reward_funcs=reward, args=config,
+    small_model().save_pretrained(folder)  # from a folder, for TRL loads its reference from there
+    return trl.GRPOTrainer(model=folder, processing_class=small_tokenizer(), reward_funcs=reward, args=config,
                            train_dataset=data)
 
 
@@ -61,7 +62,7 @@ def main():
             inputs = [{"prompt": c * 3} for c in "abcde" for _ in range(4)]
             found = grpo._generate_and_score_completions(inputs)["advantages"]
             numbers["group_advantages"][scale] = found.view(-1, 4).tolist()
-    Path(__file__).with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n")
+    Path(__file__).with_suffix(".json").write_text(json.dumps(numbers) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,10 @@
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize("script", ["schedule", "rewards", "realm", "grpo"])
+def test_the_examples_in_the_docstrings_are_true(script):
+    result = doctest.testmod(importlib.import_module(script))
+    assert result.attempted > 0 and result.failed == 0
