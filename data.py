@@ -2,44 +2,48 @@
 
     {"question": str, "answer": str, "routes": [{"text": str, "answer": str, "correct": bool, "guided": bool}], "rules": [str]}
 
-    python data.py --task shop --n 8 --out bank.jsonl                                  a simulated teacher, in seconds
-    python data.py --task gsm8k --teacher Qwen2.5-1.5B-Instruct --n 8 --out bank.jsonl a model on this machine
+    python data.py --task shop --n 8 --out bank.jsonl           a simulated teacher, in seconds
+    python data.py --task gsm8k --n 8 --out bank.jsonl          gold solutions, half of them with a mistake put in
+    python data.py --task my.jsonl --teacher Qwen2.5-1.5B-Instruct --out bank.jsonl                    a model, on this machine
+    python data.py --task my.jsonl --teacher http://localhost:8000/v1 --teacher-model NAME --out bank.jsonl     behind a server
 
+The same command continues a bank that was cut short; beside it, bank.jsonl.config.json records how it is made.
 A teacher is a function (problems, guided) -> texts: guided[i][j] says whether the expert rules of problem i enter the
 prompt of its route j (guided CoT distillation; a rule reaches the student only through what the teacher writes).
 """
 import argparse
 import dataclasses
+import functools
+import http.client
 import json
 import os
 import random
-import re
+import sys
+import time
 import typing
+import urllib.error
 import urllib.request
 import zlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from assets import shop
+from assets import gsm8k, shop
 from realm import Problem, Route, teacher_prompt
 from rewards import answers_match, canonical, final_answer
 
 BUILT_IN = {"shop": shop}  # name -> module with problems(split, limit) and teacher(error, systematic, seed)
-SPLITS = ("train", "validation", "test", "ood")
+SPLITS = ("train", "validation", "test", "ood", "all")
+DEFAULT_TEACHER = "Qwen2.5-1.5B-Instruct"  # where a task has nothing to simulate one from; fits beside a 0.5B student
 GSM8K_URL = "https://raw.githubusercontent.com/openai/grade-school-math/master/grade_school_math/data/"
 
 
 # ---- GSM8K ----------------------------------------------------------------------------------------------------------
-def gsm8k_file(split, data=None):
-    """The path of train.jsonl or test.jsonl: in the folder `data`, else fetched once from OpenAI's repository into a cache."""
-    name = "test.jsonl" if split == "test" else "train.jsonl"  # validation is the end of the training set
-    if data is not None:
-        path = Path(data) / name if Path(data).is_dir() else Path(data)
-        if not path.is_file():
-            raise ValueError(f"--data {data}: no {name} there (GSM8K comes as train.jsonl and test.jsonl)")
-        return path
+def gsm8k_file(name):
+    """The path of train.jsonl or test.jsonl in a cache, fetched once from OpenAI's repository."""
     path = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "realm" / "gsm8k" / name
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +51,7 @@ def gsm8k_file(split, data=None):
         try:
             with urllib.request.urlopen(GSM8K_URL + name, timeout=60) as reply:
                 partial.write_bytes(reply.read())
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise ValueError(f"GSM8K could not be fetched from {GSM8K_URL + name} ({error}): give it with --data DIR") from None
         partial.rename(path)
     return path
@@ -57,15 +61,15 @@ def gsm8k_file(split, data=None):
 def read_lines(path):
     """(line number, object) of a JSONL file; blank lines are skipped. Raises ValueError naming file and line."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # splitlines() also splits at U+2028, inside a string
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
     for i, line in enumerate(lines, start=1):
         if line.strip():
             try:
                 yield i, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {i}: not JSON ({error.msg} at column {error.colno})") from None
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{path}, line {i}: not JSON ({error})") from None
 
 
 def to_problem(entry, where):
@@ -104,26 +108,34 @@ def read_bank(path):
 
 
 def load_problems(task, split, limit=None, data=None):
-    """The problems of a split ("train", "validation", "test", or "ood" for built-in tasks) -> list[Problem].
+    """The problems of a split ("train", "validation", "test", "all", or "ood" for built-in tasks) -> list[Problem].
 
     task: a built-in task ("shop"), "gsm8k", or the path of a JSONL file or of a folder with train.jsonl and test.jsonl.
-    A single file is split by a hash of each question: 80% train, 10% validation, 10% test. No two splits share a question.
+    A single file is split by a hash of each question: 80% train, 10% validation, 10% test; a folder's validation problems
+    are the last of its train.jsonl. No two splits share a question. "all" is what a bank is made of (train.py splits a bank
+    by the same hash): the whole file, and of a folder train.jsonl only, so that its test.jsonl stays unseen.
     data: where GSM8K's files are, if not to be fetched. Raises ValueError in one line.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
     if task in BUILT_IN:
+        if split == "all":
+            n = limit or 3000
+            parts = {"train": n - n // 10 * 2, "validation": n // 10, "test": n // 10}
+            return [p for part, size in parts.items() if size for p in BUILT_IN[task].problems(part, size)]
         return BUILT_IN[task].problems(split, limit or (2000 if split == "train" else 500))
     if split == "ood":
         raise ValueError(f"only the built-in tasks ({', '.join(BUILT_IN)}) have an out-of-distribution split")
-    if task == "gsm8k" or Path(task).is_dir():
-        path = gsm8k_file(split, data if task == "gsm8k" else task)
-        problems = read_bank(path)
-        if path.name == "train.jsonl" and split != "test":  # model selection never reads the test set
-            held = min(500, len(problems) // 10)
-            problems = problems[-held:] if split == "validation" else problems[:len(problems) - held]
-    elif Path(task).is_file():
-        problems = split_by_question(read_bank(task), split)
+    where, name = data if task == "gsm8k" and data else task, "test.jsonl" if split == "test" else "train.jsonl"
+    if Path(where).is_file():
+        problems = split_by_question(read_bank(where), split)
+    elif where == "gsm8k" or Path(where).is_dir():
+        problems = read_bank(gsm8k_file(name) if where == "gsm8k" else Path(where) / name)
+        held = problems[-min(500, len(problems) // 10):] if split in ("train", "validation") and len(problems) > 9 else []
+        unseen = {p.question for p in held}
+        problems = held if split == "validation" else [p for p in problems if p.question not in unseen]
+    elif where != task:
+        raise ValueError(f"--data {data}: neither a folder with train.jsonl and test.jsonl, nor a file")
     else:
         raise ValueError(f"--task {task}: neither built in ({', '.join(BUILT_IN)}), nor gsm8k, nor a JSONL file or folder")
     return problems[:limit]
@@ -131,33 +143,119 @@ def load_problems(task, split, limit=None, data=None):
 
 def split_by_question(problems, split):
     """80 / 10 / 10 by a hash of the question, so that a question stays in its split whatever else the file holds."""
-    share = {"train": range(0, 80), "validation": range(80, 90), "test": range(90, 100)}[split]
+    share = {"train": range(0, 80), "validation": range(80, 90), "test": range(90, 100), "all": range(100)}[split]
     return [p for p in problems if zlib.crc32(p.question.encode()) % 100 in share]
 
 
-# ---- teachers and banks ---------------------------------------------------------------------------------------------
+# ---- teachers -------------------------------------------------------------------------------------------------------
+def teacher_prompts(problems, guided):
+    """One prompt per route, in order."""
+    return [teacher_prompt(p.question, p.rules if flag else ()) for p, flags in zip(problems, guided) for flag in flags]
+
+
+def in_rows(texts, guided):
+    """What the prompts were answered with -> one list per problem."""
+    texts = iter(texts)
+    return [[next(texts) for _ in flags] for flags in guided]
+
+
 def model_teacher(name, device="cpu", temperature=0.8, max_new_tokens=400, seed=0):
-    """Any Hub id or local folder as the teacher, sampled with the project's own sampler."""
+    """Any Hub id or local folder as the teacher, sampled with the project's own sampler; loaded when it is first asked. What
+    it draws depends on the seed and on the problems asked together, so that a bank continued later repeats nothing."""
     import torch
-    from grpo import load_policy, sample
-    model, tokenizer = load_policy(name, device)
-    generator = torch.Generator(device).manual_seed(seed)
+    from grpo import load_policy, resolve_model, sample
+
+    @functools.cache
+    def policy():
+        return load_policy(name, device)
 
     def teach(problems, guided):
-        prompts = [teacher_prompt(p.question, p.rules if flag else ()) for p, flags in zip(problems, guided) for flag in flags]
-        texts = iter(sample(model, tokenizer, prompts, 1, max_new_tokens, temperature, generator=generator).texts)
-        return [[next(texts) for _ in flags] for flags in guided]
+        prompts = teacher_prompts(problems, guided)
+        draw = zlib.crc32(json.dumps([seed, prompts]).encode())
+        generator = torch.Generator(device).manual_seed(draw)
+        return in_rows(sample(*policy(), prompts, 1, max_new_tokens, temperature, generator=generator).texts, guided)
+    try:
+        resolve_model(name)
+    except ValueError as error:
+        raise ValueError(str(error).replace("--model", "--teacher", 1)) from None
     return teach
 
 
-def teacher_for(config):
-    """(teacher, what it is in words) for a task without a bank; config: train.py's or eval.py's."""
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirected request would carry the key to another host, and lose its body."""
+
+    def redirect_request(self, *_):
+        return None
+
+
+def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, retries=5, timeout=60):
+    """An OpenAI-compatible server (vLLM, Ollama, llama.cpp, a hosted API) as the teacher: one request per route, at most
+    `concurrency` at a time. url: its base, with or without /v1. The key is read from OPENAI_API_KEY, sent, and shown nowhere.
+
+    A busy, failing or silent server is asked again, `retries` times, after a growing pause or the one it names (Retry-After);
+    any other refusal (a wrong key, an unknown model) raises ValueError at once. timeout: seconds without a sign of life.
+    """
+    address = url.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1") + "/v1/chat/completions"
+    if not model:
+        raise ValueError(f"--teacher {url}: a server needs --teacher-model NAME")
+    key, opener = os.environ.get("OPENAI_API_KEY", ""), urllib.request.build_opener(NoRedirect)
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+
+    def tell(problem):  # in one line, and without the key: a server may quote it
+        problem = " ".join(str(problem).split())[:300]
+        return f"--teacher {url}: " + (problem.replace(key, "(the key)") if key else problem)
+
+    def ask(prompt):
+        body = json.dumps({"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": temperature,
+                           "max_tokens": max_tokens}).encode()
+        for attempt in range(retries + 1):
+            pause = min(30, 0.5 * 2 ** attempt) * random.uniform(0.5, 1)  # jitter: the requests do not all come back at once
+            try:
+                with opener.open(urllib.request.Request(address, body, headers), timeout=timeout) as reply:
+                    message = json.loads(reply.read())["choices"][0]["message"]
+                return message.get("content") or ""  # a refusal, or all tokens spent on hidden reasoning: a route without answer
+            except urllib.error.HTTPError as error:
+                failure = f"{error.code} {error.reason}: {error.read(300).decode(errors='replace')}"
+                if error.code not in (408, 409, 425, 429) and error.code < 500:
+                    raise ValueError(tell(failure)) from None
+                after = error.headers.get("Retry-After", "")
+                pause = min(300.0, float(after)) if after.isdecimal() else pause
+            except (OSError, http.client.HTTPException) as error:  # refused, dropped, timed out, cut short
+                failure = f"{type(error).__name__}: {error}"
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+                failure = "its reply is not a chat completion"
+            if attempt < retries:
+                time.sleep(pause)
+        raise ValueError(tell(f"no answer after {retries + 1} attempts (the last: {failure})"))
+
+    def teach(problems, guided):
+        with ThreadPoolExecutor(concurrency) as pool:
+            return in_rows(pool.map(ask, teacher_prompts(problems, guided)), guided)
+    return teach
+
+
+def teacher_for(config, problems, **sampling):
+    """(teacher, what it is in words) for these problems; config: train.py's, eval.py's or this file's; sampling: temperature
+    and the longest route, for an LLM. Without --teacher: simulated where the task allows it, else DEFAULT_TEACHER."""
+    name, simulated = getattr(config, "teacher", None), None
     if config.task in BUILT_IN:
-        return BUILT_IN[config.task].teacher(config.teacher_error, config.systematic, config.seed), \
-            f"a simulated teacher (wrong on {config.teacher_error:.0%} of the facts, {config.systematic:.0%} of that one misconception)"
-    raise ValueError(f"--task {config.task}: give routes with --bank FILE (python data.py makes one)")
+        simulated = BUILT_IN[config.task].teacher(config.teacher_error, config.systematic, config.seed), \
+            (f"a simulated teacher (wrong on {config.teacher_error:.0%} of the facts, {config.systematic:.0%} of that one "
+             "misconception)")
+    elif name == "simulated" or all("####" in r.text for p in problems for r in p.routes[:1] or [Route("", "", False)]):
+        simulated = gsm8k.teacher(config.teacher_error, config.systematic, config.seed), \
+            (f"a simulated teacher (the gold solution, with a mistake put in {config.teacher_error:.0%} of the time, "
+             f"{config.systematic:.0%} of that the question's usual one)")
+    if name == "simulated" or not name and simulated:
+        return simulated
+    if (name or "").startswith(("http://", "https://")):
+        return server_teacher(name, getattr(config, "teacher_model", None), **sampling), f"{name} ({config.teacher_model})"
+    name = name or DEFAULT_TEACHER
+    temperature, longest = sampling.get("temperature", 0.8), sampling.get("max_tokens", 400)
+    return model_teacher(name, config.device, temperature, longest, config.seed), f"{name}, a model on {config.device},"
 
 
+# ---- banks ----------------------------------------------------------------------------------------------------------
 def make_routes(problems, teacher, n, inject_rules=0.0, seed=0):
     """Let the teacher write n routes for each problem -> new Problems. inject_rules: the probability q that a route is
     guided. A route is positive if its final answer equals the gold answer."""
@@ -173,28 +271,64 @@ def make_routes(problems, teacher, n, inject_rules=0.0, seed=0):
     return taught
 
 
+def taught_in_batches(problems, teacher, config, n, done=0, batch=16):
+    """make_routes for a batch of problems at a time, from problem `done` on, with a progress bar -> the taught, one by one."""
+    with tqdm(total=len(problems), initial=done, desc="teacher", unit="question", disable=None) as bar:
+        for first in range(done, len(problems), batch):
+            part = make_routes(problems[first:first + batch], teacher, n, config.inject_rules, config.seed)
+            yield from part
+            bar.update(len(part))
+
+
 def need_routes(problems, config):
     """Problems with at least config.routes routes each: where there are fewer, a teacher writes them now, in memory
-    (python data.py writes a bank to keep). config: train.py's or eval.py's."""
-    if min(len(p.routes) for p in problems) >= config.routes:
+    (python data.py writes a bank to keep). A gold solution alone is no teacher's route. config: train.py's or eval.py's."""
+    gold_only = all(len(p.routes) == 1 and "####" in p.routes[0].text and p.routes[0].correct for p in problems)
+    if config.routes == 0 or min(len(p.routes) for p in problems) >= config.routes and not gold_only:
         return problems
-    teacher, what = teacher_for(config)
-    print(f"{what} writes {max(config.n, config.routes)} routes for each of {len(problems)} questions", flush=True)
-    return make_routes(problems, teacher, max(config.n, config.routes), config.inject_rules, config.seed)
+    (teacher, what), n = teacher_for(config, problems), max(config.n, config.routes)
+    print(f"{what} writes {n} routes for each of {len(problems)} questions", flush=True)
+    return list(taught_in_batches(problems, teacher, config, n))
+
+
+def whole_lines(path, problems, settings, batch):
+    """Continue a bank: its complete batches stay, what a cut left behind them goes -> how many problems are done.
+    Raises ValueError if the file was made with other settings, from other questions, or not by this script."""
+    record = Path(f"{path}.config.json")
+    if not Path(path).exists():
+        record.write_text(json.dumps(settings, indent=1) + "\n")
+        return 0
+    try:
+        before = json.loads(record.read_text())
+    except (OSError, ValueError):
+        raise ValueError(f"--out {path}: exists, and {record} does not say how it was made; choose another file") from None
+    other = [f"--{k.replace('_', '-')} {before.get(k)}" for k in settings if before.get(k) != settings[k]]
+    if other:
+        raise ValueError(f"--out {path}: was made with {', '.join(other)}; use the same, or choose another file")
+    data = Path(path).read_bytes()
+    lines = data[:data.rfind(b"\n") + 1].splitlines(keepends=True)
+    done = len(lines) if len(lines) == len(problems) else len(lines) // batch * batch
+    Path(path).write_bytes
+    for i, (line, problem) in enumerate(zip(lines[:done], problems), start=1):
+        ...
+    with open(path, "r+b") as file:
+        file.truncate(sum(map(len, lines[:done])))
+    return done
 
 
 def bank_summary(problems):
-    """What a bank holds, as lines of text."""
+    """What a bank holds, as lines of text. A route is redundant if another route of its question has the same answer."""
     routes = [r for p in problems for r in p.routes]
     kinds = [{r.correct for r in p.routes} for p in problems]
-    distinct = [len({canonical(r.answer or "") for r in p.routes}) for p in problems]
+    answers = [Counter(canonical(r.answer or "(none)") for r in p.routes) for p in problems]
     wrong = Counter(canonical(r.answer or "(none)") for r in routes if not r.correct).most_common(5)
-    n = max(1, len(problems))
+    n, m = max(1, len(problems)), max(1, len(routes))
     return [f"questions                        {len(problems)}",
             f"routes                           {len(routes)} ({sum(r.guided for r in routes)} guided)",
-            f"accuracy of the teacher          {sum(r.correct for r in routes) / max(1, len(routes)):.3f}",
+            f"accuracy of the teacher          {sum(r.correct for r in routes) / m:.3f}",
             f"questions with right and wrong   {sum(len(k) == 2 for k in kinds) / n:.3f}",
-            f"distinct answers per question    {sum(distinct) / n:.2f}",
+            f"distinct answers per question    {sum(map(len, answers)) / n:.2f}",
+            f"redundant routes                 {sum(c for a in answers for c in a.values() if c > 1) / m:.3f}",
             f"most frequent wrong answers      {', '.join(f'{a} ({c})' for a, c in wrong)}"]
 
 

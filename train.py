@@ -17,8 +17,9 @@ import torch
 from tqdm import tqdm
 
 import eval as evaluation
-from data import flag, load_problems, need_routes, parse_flags, read_bank
-from grpo import (Optimizer, demonstrations, frozen, group_advantages, grpo_update, load_policy, sample, sft_update)
+from data import flag, load_problems, need_routes, parse_flags, read_bank, split_by_question
+from grpo import (Optimizer, demonstrations, frozen, group_advantages, grpo_update, load_policy, resolve_model, sample,
+                  sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response
 from rewards import realm_reward
 from schedule import SHAPES, eaai_probability
@@ -63,7 +64,7 @@ class Config:
     inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route")
     limit: int | None = flag(None, "use only so many training problems")
     eval_every: int = flag(20, "RL steps between evaluations on validation problems")
-    eval_limit: int = flag(200, "test problems for the closing table (validation uses 64)")
+    eval_limit: int = flag(200, "test problems for the closing table (validation: at most 64)")
     save_every: int = flag(50, "steps between checkpoints")
     seed: int = flag(0, "seed of everything")
     device: str = flag("cuda" if torch.cuda.is_available() else "cpu", "cpu or cuda")
@@ -91,6 +92,7 @@ def settle(config):
     for name in ("error_ratio", "fade", "p_end", "teacher_error", "systematic", "inject_rules"):
         if getattr(config, name) is not None and not 0 <= getattr(config, name) <= 1:
             raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(config, name)}")
+    resolve_model(config.model)
     if config.group_size < 2 and config.method != "rft":
         raise ValueError("--group-size 1: GRPO compares the completions of a group, it takes at least 2")
     if config.routes == 0 and config.method not in ("grpo", "rft"):
@@ -103,21 +105,20 @@ def settle(config):
 
 
 def load_splits(config):
-    """(train, validation, test): problems with at least k routes each."""
+    """(train, validation, test): problems with at least k routes each, no question in two of them. A bank is split by a
+    hash of its questions (80 / 10 / 10), so that held-out questions have routes too; else a teacher writes what is missing."""
+    sizes = {"train": config.limit, "validation": min(64, config.eval_limit), "test": config.eval_limit}
     if config.bank:
-        train = read_bank(config.bank)
-        short = min(len(p.routes) for p in train)
+        bank = read_bank(config.bank)
+        short = min(len(p.routes) for p in bank)
         if short < config.routes:
             raise ValueError(f"--routes {config.routes}: {config.bank} has a question with only {short} routes")
+        splits = [split_by_question(bank, split)[:size] for split, size in sizes.items()]
     else:
-        train = load_problems(config.task, "train", config.limit, config.data)
-    validation = load_problems(config.task, "validation", 64, config.data)
-    test = load_problems(config.task, "test", config.eval_limit, config.data)
-    seen = {p.question for p in validation + test}
-    train = [p for p in train if p.question not in seen]  # a bank may hold more than the training split
-    if not train or not validation or not test:
-        raise ValueError(f"--task {config.task}: too few problems to have some for training, validation and test")
-    return [need_routes(problems, config) for problems in (train, validation, test)]
+        splits = [load_problems(config.task, split, size, config.data) for split, size in sizes.items()]
+    if not all(splits):
+        raise ValueError(f"{config.bank or config.task}: too few problems to have some for training, validation and test")
+    return [need_routes(problems, config) for problems in splits]
 
 
 def draw_problems(problems, config, step):
@@ -290,7 +291,11 @@ def train(config, state=None, start_from=None):
         raise ValueError(f"--method {config.method}: no question of the bank has a correct route to learn from")
     model, tokenizer = load_policy(start_from or config.model, config.device)
 
-    def evaluate(problems, bar=None):
+    question = train_set[0].question
+    if "".join(tokenizer.decode(tokenizer(question, add_special_tokens=False)["input_ids"]).split()) != "".join(question.split()):
+        raise ValueError(f"--model {config.model}: its tokenizer cannot write {question[:60]!r} (tiny knows only the words of its own tasks)")
+
+    def evaluate(problems):
         return evaluation.evaluate(model, tokenizer, problems, config.routes, max_new_tokens=config.max_new_tokens,
                                    batch=max(16, config.micro_batch))
 

@@ -10,7 +10,7 @@ import random
 import sys
 
 import torch
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -24,13 +24,15 @@ WORDS = ITEMS + ["x", "=", "-", "sum", "total"]
 
 
 def tiny_tokenizer():
-    """One token per word (with the space before it), digit and sign; decoding is plain concatenation."""
-    tokens = ["<|pad|>", "<|end|>", "<|unk|>"] + [f" {w}" for w in WORDS] + list(",;.:\n ")
-    tokens += [s + str(d) for s in (" ", "") for d in range(10)]
-    tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(tokens)}, unk_token="<|unk|>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[A-Za-z]+| ?[0-9]| ?[^A-Za-z0-9\s]|\s"), "isolated")
+    """One token per word (with the space before it), digit and sign; decoding is plain concatenation.
+
+    All are "added tokens", matched in the raw text before anything else: AutoTokenizer gives every Qwen2 folder Qwen2's own
+    pre-tokenizer, whatever tokenizer.json says, and would cut the text differently.
+    """
+    tokens = [f" {w}" for w in WORDS] + list(",;.:\n ") + [s + str(d) for s in (" ", "") for d in range(10)] + PHRASES
+    tokenizer = Tokenizer(models.BPE({t: i for i, t in enumerate(("<|pad|>", "<|end|>", "<|unk|>"))}, [], unk_token="<|unk|>"))
+    tokenizer.add_tokens([AddedToken(t, normalized=False, special=False) for t in tokens])
     tokenizer.decoder = decoders.Fuse()
-    tokenizer.add_tokens([AddedToken(p, normalized=False, special=False) for p in PHRASES])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|end|>", unk_token="<|unk|>",
                                    model_max_length=1024, clean_up_tokenization_spaces=False)
 
@@ -106,7 +108,7 @@ def main():
     torch.manual_seed(args.seed)
     tokenizer, rng = tiny_tokenizer(), random.Random(args.seed)
     config = Qwen2Config(vocab_size=len(tokenizer), hidden_size=args.width, intermediate_size=args.width * 8 // 3 // 8 * 8,
-                         num_hidden_layers=args.layers, num_attention_heads=4, num_key_value_heads=4,
+                         num_hidden_layers=args.layers, num_attention_heads=4, num_key_value_heads=1,
                          initializer_range=0.1,  # transformers' 0.02 is for wide models: here it delays copying tenfold
                          max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=None,
                          eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)

@@ -53,6 +53,8 @@ def new_order(rng, n_items):
 def problems(split, limit):
     """Orders of two or three items; of four in the split "ood". Which split an order is in is a hash of its text, so
     that no two splits share one."""
+    if limit > 10_000:
+        raise ValueError(f"--limit {limit}: the shop has 10000 orders a split")
     prices, _ = price_lists()
     rng, found = random.Random(f"shop {split}"), {}
     share = {"train": range(0, 80), "validation": range(80, 90), "test": range(90, 100), "ood": range(100)}[split]

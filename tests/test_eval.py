@@ -1,0 +1,104 @@
+"""The measurements, against brute force and published numbers."""
+import json
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import eval as evaluation
+from realm import Problem, Route
+
+
+def test_wilson_interval_equals_published_values():
+    # Brown, Cai & DasGupta (2001) and statsmodels' proportion_confint(method="wilson")
+    for right, n, low, high in ((0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)):
+        assert evaluation.wilson(right, n) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_auc_is_the_share_of_pairs_ranked_rightly():
+    rng = random.Random(0)
+    for _ in range(50):
+        n = rng.randint(2, 30)
+        scores, labels = [rng.choice([0, 0.25, 0.5, 1]) for _ in range(n)], [rng.random() < 0.4 for _ in range(n)]
+        pairs = [(a > b) + 0.5 * (a == b) for a, la in zip(scores, labels) if la for b, lb in zip(scores, labels) if not lb]
+        assert evaluation.auc(scores, labels) == (pytest.approx(sum(pairs) / len(pairs)) if pairs else None)
+    assert evaluation.auc([0.0] * 10, [True] * 2 + [False] * 8) == 0.5  # "always bad" knows nothing, though it agrees 8 times in 10
+
+
+def test_the_vote_counts_equal_answers_as_one_and_breaks_ties_evenly():
+    assert evaluation.vote(["1,000", "7", "$1000"], random.Random(0)) == "1,000"
+    assert evaluation.vote([None, None], random.Random(0)) is None
+    rng = random.Random(0)
+    share = sum(evaluation.vote(["1", "2"], rng) == "1" for _ in range(2000)) / 2000
+    assert 0.45 < share < 0.55
+
+
+class Stub:
+    """Stands for a model: sample() is replaced by a table question -> texts."""
+    device = torch.device("cpu")
+
+
+def scripted(monkeypatch, replies):
+    def sample(model, tokenizer, prompts, group_size, *args, **kwargs):
+        texts = [replies(prompt, i) for prompt in prompts for i in range(group_size)]
+        return SimpleNamespace(texts=texts, lengths=torch.full((len(texts),), 7))
+    monkeypatch.setattr(evaluation, "sample", sample)
+
+
+def reply(answer, scores=""):
+    return f"<think>r</think><answer>{answer}</answer>" + (f"<scores>{scores}</scores>" if scores else "")
+
+
+def test_every_figure_equals_a_count_by_hand(monkeypatch):
+    routes = [Route("a", "5", True), Route("b", "6", False), Route("c", "6", False)]
+    problems = [Problem(f"question {i}", "5", routes) for i in range(4)]
+
+    def replies(prompt, i):
+        n, carried = int(prompt.partition("question ")[2][0]), "Route 3:" in prompt
+        if not carried:
+            return reply("5" if (n + i) % 4 == 0 else "9")
+        return reply({0: "5", 1: "5", 2: "6", 3: "8"}[n], "1, 0, 0")
+    scripted(monkeypatch, replies)
+    result = evaluation.evaluate(Stub(), None, problems, routes=3, samples=4)
+    alone, routed = result["alone"], result["routes"]
+    assert alone["accuracy"] == 0.25 and alone["tokens"] == 7  # greedy is completion 0: right for question 0 only
+    assert alone["pass_at_n"] == 1.0 and alone["mean_at_n"] == 0.25 and alone["majority_at_n"] == 0.0
+    assert routed["accuracy"] == 0.5 and routed["same_err"] == 0.5  # one wrong answer is a route's 6, the other its own 8
+    assert result["teacher"] == pytest.approx(1 / 3) and result["vote"] == 0.0 and routed["scored"] == 1.0
+
+
+def test_scores_are_compared_with_the_routes_in_the_order_shown(monkeypatch):
+    routes = [Route("right", "5", True), Route("wrong", "6", False), Route("wrong", "7", False)]
+    problems = [Problem(f"q{i}", "5", routes) for i in range(12)]
+
+    def replies(prompt, i):
+        shown = [line for line in prompt.splitlines() if line.startswith("Route ")]
+        return reply("5", ", ".join("0.9" if "right" in line else "0.2" for line in shown))
+    scripted(monkeypatch, replies)
+    result = evaluation.evaluate(Stub(), None, problems, routes=3)
+    assert result["routes"]["score_auc"] == 1.0 and result["routes"]["score_accuracy"] == 1.0
+
+
+def test_all_students_see_the_same_routes(monkeypatch):
+    problems = [Problem(f"q{i}", "5", [Route(str(j), str(j), j == 5) for j in range(8)]) for i in range(5)]
+    seen = []
+    scripted(monkeypatch, lambda prompt, i: seen.append(prompt) or "")
+    for _ in range(2):
+        evaluation.evaluate(Stub(), None, problems, routes=3)
+    assert seen[:10] == seen[10:]
+
+
+def test_the_command_prints_a_table_and_writes_json_and_a_figure(tmp_path, capsys):
+    evaluation.main(["tiny", "tiny", "--limit", "4", "--samples", "2", "--json", str(tmp_path / "e.json"),
+                     "--figure", str(tmp_path / "e.png"), "--max-new-tokens", "40"])
+    out = capsys.readouterr().out
+    assert "majority vote" in out and "ood" in out and "SAME Err" in out
+    saved = json.loads((tmp_path / "e.json").read_text())
+    assert set(saved["results"]["tiny"]) == {"test", "ood"} and (tmp_path / "e.png").stat().st_size > 5000
+
+
+def test_an_unknown_model_is_refused_before_any_evaluation(monkeypatch):
+    monkeypatch.setattr(evaluation, "evaluate", lambda *a, **k: pytest.fail("evaluated"))
+    with pytest.raises(SystemExit, match="no/such/model/here"):
+        evaluation.main(["tiny", "no/such/model/here"])

@@ -1,0 +1,458 @@
+import copy
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import grpo
+from grpo import Optimizer, completion_logps, end_ids, group_advantages, grpo_loss, grpo_update, sample
+from helpers import (CHAT, END, PAD, TURN, Recorder, assert_same_gradients, by_hand, full_logits, full_logps, plain_loss, sample_slowly,
+                     small_model, small_tokenizer, take_gradients)
+
+LOSS_TYPES = ["grpo", "dapo", "dr_grpo"]
+PROMPTS = ["ab", "cdefghij", "k", "mlk"]
+ADVANTAGES = torch.tensor([[1.0, -0.5, 0.25, -0.75], [0.0, 0.0, 0.0, 0.0], [-1.0, 1.0, -1.0, 1.0]])  # the second group is flat
+ENDS = [END, TURN, 9, 13]  # enough of them that the completions' lengths vary
+
+
+@pytest.fixture(scope="module")
+def many_ends():
+    model = small_model()
+    model.generation_config.eos_token_id = ENDS
+    return model
+
+
+def draw(model, tokenizer, seed=0, group_size=5, max_new_tokens=12, **options):
+    return sample(model, tokenizer, PROMPTS, group_size, max_new_tokens, generator=torch.Generator().manual_seed(seed), **options)
+
+
+def completions(rollouts):
+    return [row[:n] for row, n in zip(rollouts.completion_ids.tolist(), rollouts.lengths.tolist())]
+
+
+# ---- ends and masks -------------------------------------------------------------------------------------------------
+def test_every_end_id_of_the_model_its_tokenizer_and_its_chat_template_is_known(model, tokenizer):
+    assert end_ids(model, tokenizer) == [END]
+    model.generation_config.eos_token_id = [7, 5, END]
+    assert end_ids(model, tokenizer) == [END, 5, 7]
+    model.generation_config.eos_token_id = None
+    assert end_ids(model, small_tokenizer(chat_template=CHAT)) == [END, TURN]
+    assert end_ids(model, small_tokenizer(chat_template=CHAT.replace("<turn>", "b"))) == [END]  # a letter ends nothing
+
+
+def test_every_end_id_stops_a_row_and_a_row_that_ended_is_not_truncated(many_ends, tokenizer):
+    rollouts = draw(many_ends, tokenizer, group_size=40, max_new_tokens=5)
+    rows = completions(rollouts)
+    assert {row[-1] for row in rows} >= set(ENDS)
+    assert all(token not in ENDS for row in rows for token in row[:-1])
+    assert rollouts.finished.tolist() == [row[-1] in ENDS for row in rows]
+    assert all(len(row) == 5 for row in rows if row[-1] not in ENDS)
+    assert any(len(row) == 5 and row[-1] in ENDS for row in rows)  # ended on the very last token: finished all the same
+
+
+def test_the_turn_end_of_the_chat_template_stops_a_row(model):
+    rollouts = draw(model, small_tokenizer(chat_template=CHAT), group_size=40)
+    assert any(row[-1] == TURN for row in completions(rollouts))
+    assert not any({END, TURN} & set(row[:-1]) for row in completions(rollouts))
+
+
+def test_the_end_token_is_trained_also_where_it_is_the_pad(many_ends):
+    rollouts = draw(many_ends, small_tokenizer(pad_token="<end>"))
+    assert rollouts.finished.any() and rollouts.mask.sum(1).tolist() == rollouts.lengths.tolist()
+    logps = completion_logps(many_ends, rollouts).detach().requires_grad_()
+    grpo_loss(logps, rollouts.logps, None, torch.ones(len(logps)), rollouts.mask)[0].backward()
+    for row, gradient in zip(completions(rollouts), logps.grad):
+        assert (gradient[:len(row)] < 0).all() and (gradient[len(row):] == 0).all()
+
+
+def test_pad_and_end_tokens_inside_a_prompt_are_part_of_it(model):
+    tokenizer = small_tokenizer(pad_token="<end>", chat_template=CHAT + "<end><turn>")
+    assert grpo.encode_prompts(tokenizer, ["ab"]) == [[PAD, 3, 4, TURN, 3, END, TURN]]  # the template's "u" is unknown: <pad>
+    rollouts = draw(model, tokenizer, max_new_tokens=6)
+    assert rollouts.prompt_lengths.tolist() == [len(p) + 5 for p in PROMPTS]
+    torch.testing.assert_close(rollouts.logps, full_logps(model, rollouts).detach())
+
+
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_an_immediate_end_is_one_trained_token_and_gives_no_nan(model, tokenizer, loss_type):
+    model.generation_config.eos_token_id = list(range(16))
+    rollouts = draw(model, tokenizer)
+    assert rollouts.lengths.tolist() == [1] * 20 and rollouts.finished.all()
+    logps = completion_logps(model, rollouts)
+    torch.testing.assert_close(logps, full_logps(model, rollouts))
+    grpo_loss(logps, rollouts.logps, logps, torch.randn(20), rollouts.mask, beta=0.1, loss_type=loss_type)[0].backward()
+    gradients = take_gradients(model.parameters())
+    assert all(g.isfinite().all() for g in gradients) and any(g.abs().max() > 0 for g in gradients)
+
+
+def test_a_sampled_pad_neither_stops_a_row_nor_escapes_training(model, tokenizer):
+    rollouts = draw(model, tokenizer, seed=3, group_size=20)
+    inside = [b for b, row in enumerate(completions(rollouts)) if PAD in row[:-1]]
+    assert inside and all(rollouts.mask[b].sum() == rollouts.lengths[b] for b in inside)
+    assert any(tokenizer(rollouts.texts[b])["input_ids"] != completions(rollouts)[b] for b in inside)  # text would not bring it back
+    torch.testing.assert_close(completion_logps(model, rollouts), full_logps(model, rollouts))
+
+
+# ---- sampler and scorer ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_sampler_scorer_and_a_full_forward_pass_agree_while_rows_end_one_by_one(many_ends, tokenizer, temperature, monkeypatch):
+    repacked, keep = [], grpo.GroupCache.keep
+    monkeypatch.setattr(grpo.GroupCache, "keep", lambda cache, prompts, rows: (repacked.append(len(rows)), keep(cache, prompts, rows)))
+    rollouts = draw(many_ends, tokenizer, temperature=temperature)
+    assert len(repacked) >= 3 and repacked == sorted(repacked, reverse=True) and len(set(rollouts.lengths.tolist())) > 4
+    wanted = full_logps(many_ends, rollouts, temperature).detach()
+    torch.testing.assert_close(rollouts.logps, wanted, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(completion_logps(many_ends, rollouts, temperature), wanted, atol=2e-5, rtol=1e-5)
+    for n, found, logits in zip(rollouts.lengths, rollouts.entropy, full_logits(many_ends, rollouts)):
+        wanted = torch.distributions.Categorical(logits=logits / temperature).entropy()
+        torch.testing.assert_close(found[:n], wanted.detach(), atol=2e-5, rtol=1e-5)
+        assert (found[n:] == 0).all()
+
+
+@pytest.mark.parametrize("temperature, seed", [(0.7, 0), (1.0, 1), (0.0, 2)])
+def test_the_sampler_draws_what_a_full_forward_pass_for_every_token_would(many_ends, tokenizer, temperature, seed):
+    rollouts = draw(many_ends, tokenizer, seed, temperature=temperature)
+    assert completions(rollouts) == sample_slowly(many_ends, tokenizer, PROMPTS, 5, 12, ENDS, temperature, seed)
+    assert rollouts.texts == [tokenizer.decode(row, skip_special_tokens=True) for row in completions(rollouts)]
+
+
+def test_the_same_seed_draws_the_same_rollouts_and_leaves_the_global_one_alone(many_ends, tokenizer):
+    before = torch.get_rng_state()
+    a, b, c = (draw(many_ends, tokenizer, seed) for seed in (0, 0, 1))
+    assert torch.equal(a.completion_ids, b.completion_ids) and torch.equal(a.logps, b.logps) and completions(a) != completions(c)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 1.5])
+def test_sampled_frequencies_are_those_of_the_softmax(frozen_model, tokenizer, temperature):
+    rollouts = sample(frozen_model, tokenizer, ["abc"], 4000, 1, temperature=temperature, generator=torch.Generator().manual_seed(0))
+    logits = frozen_model(rollouts.prompt_ids).logits[0, -1].detach()
+    wanted = 4000 * (logits / temperature).softmax(-1)
+    found = torch.bincount(rollouts.completion_ids[:, 0], minlength=16)
+    often = wanted > 5
+    assert often.sum() > 4 and ((found - wanted)[often] ** 2 / wanted[often]).sum() < 37.7  # chi-square, 15 dof, p = 0.001
+    assert (found[~often] <= 20).all()
+
+
+@pytest.mark.parametrize("top_p, kept", [(0.01, [2]), (0.49, [2]), (0.51, [2, 0]), (0.79, [2, 0]), (0.81, [2, 0, 3]), (0.96, [2, 0, 3, 1]),
+                                         (1.0, [2, 0, 3, 1])])
+def test_top_p_keeps_the_smallest_set_that_holds_it_and_reports_the_whole_distributions_logps(top_p, kept):
+    probs, uniform = torch.tensor([0.3, 0.05, 0.5, 0.15]), (torch.arange(10_000) + 0.5) / 10_000
+    tokens, logps, entropy = grpo.pick(probs.log().expand(10_000, 4), 1.0, top_p, uniform)
+    wanted = torch.zeros(4).index_copy(0, torch.tensor(kept), probs[kept] / probs[kept].sum())
+    torch.testing.assert_close(torch.bincount(tokens, minlength=4) / 10_000, wanted, atol=3e-4, rtol=0)
+    torch.testing.assert_close(logps, probs.log()[tokens])
+    torch.testing.assert_close(entropy, -(probs * probs.log()).sum().expand(10_000))
+
+
+def test_no_draw_picks_a_token_of_probability_zero():
+    logits = torch.tensor([[float("-inf"), 0.0, float("-inf"), 1.0, float("-inf")]]).expand(3, 5)
+    tokens, logps, entropy = grpo.pick(logits, 1.0, 1.0, torch.tensor([0.0, 0.5, 1 - 2 ** -24]))
+    assert tokens.tolist() == [1, 3, 3] and logps.isfinite().all() and entropy.isfinite().all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_sampling_leaves_the_model_as_it_was_also_when_it_fails(tokenizer, training, fails, monkeypatch):
+    model = small_model(attention_dropout=0.5).train(training)
+
+    def state():
+        return ([(name, sorted(vars(m)), m.training) for name, m in model.named_modules()], model.config.to_dict(),
+                model.config._attn_implementation, list(model.state_dict()))
+    before, weights = state(), copy.deepcopy(model.state_dict())
+    if fails:
+        monkeypatch.setattr(grpo, "pick", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            draw(model, tokenizer)
+    else:
+        rollouts = draw(model, tokenizer)
+        assert not rollouts.logps.requires_grad
+        torch.testing.assert_close(rollouts.logps, full_logps(copy.deepcopy(model).eval(), rollouts).detach())  # without dropout
+    assert state() == before and all(torch.equal(weights[name], w) for name, w in model.state_dict().items())
+
+
+def test_a_completion_that_would_not_fit_the_context_is_refused(frozen_model, tokenizer):
+    sample(frozen_model, tokenizer, ["a" * 250], 1, 6)
+    with pytest.raises(ValueError, match="context of 256"):
+        sample(frozen_model, tokenizer, ["a" * 251], 1, 6)
+
+
+def test_gradients_through_the_shared_prompt_are_those_of_every_completion_with_its_own(model):
+    rollouts, advantages = by_hand(model), torch.randn(12, 1)
+    found = []
+    for logps in (completion_logps(model, rollouts, 0.7), full_logps(model, rollouts, 0.7)):
+        (logps * advantages).sum().backward()
+        found.append(take_gradients(model.parameters()))
+    assert_same_gradients(*found)
+
+
+def test_scoring_in_chunks_changes_neither_value_nor_gradient(model):
+    head, hidden, ids = model.get_output_embeddings(), torch.randn(11, 32, requires_grad=True), torch.arange(11)
+    results = []
+    for size in (16 * 3, 16 * 11, 1):  # chunks of 3 rows, one chunk, row by row
+        logps = grpo.token_logps(head, hidden, ids, 0.7, chunk_elements=size)
+        (logps * torch.arange(11)).sum().backward()
+        results.append((logps.detach(), take_gradients([hidden, head.weight])))
+    wanted = (head(hidden) / 0.7).log_softmax(-1)[range(11), ids].detach()
+    for logps, gradients in results:
+        torch.testing.assert_close(logps, wanted)
+        assert_same_gradients(gradients, results[1][1], 1e-5)
+
+
+# ---- advantages -----------------------------------------------------------------------------------------------------
+def test_the_advantage_is_the_distance_to_the_groups_mean_in_unbiased_deviations():
+    rewards = torch.tensor([[1.0, 0.0, 0.0, 1.5], [3.0, 3.0, 2.0, -1.0]])
+    found = group_advantages(rewards)
+    for group, row in zip(rewards.tolist(), found.tolist()):
+        mean = sum(group) / 4
+        std = math.sqrt(sum((r - mean) ** 2 for r in group) / 3)
+        assert row == pytest.approx([(r - mean) / (std + 1e-4) for r in group], abs=1e-6)
+    assert torch.equal(group_advantages(rewards, scale="none"), rewards - rewards.mean(1, keepdim=True))
+    assert rewards.tolist() == [[1.0, 0.0, 0.0, 1.5], [3.0, 3.0, 2.0, -1.0]]
+    with pytest.raises(ValueError, match="scale"):
+        group_advantages(rewards, scale="batch")
+
+
+@pytest.mark.parametrize("scale", ["std", "none"])
+@pytest.mark.parametrize("rewards", [[[0.9] * 12], [[0.1] * 7, [1.1] * 7], [[5.0], [0.0]], [[1 / 3] * 3, [1e3 / 7] * 3], [[0.0] * 4]])
+def test_groups_of_one_and_groups_without_spread_get_exact_zeros(rewards, scale):
+    for dtype in (torch.float32, torch.float64):
+        assert torch.equal(group_advantages(torch.tensor(rewards, dtype=dtype), scale), torch.zeros(torch.tensor(rewards).shape, dtype=dtype))
+
+
+# ---- the loss -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("A, ratio, low, high, slope", [
+    (1, 0.5, 0.2, 0.2, 0.5), (1, 1.0, 0.2, 0.2, 1.0), (1, 1.5, 0.2, 0.2, 0.0), (-1, 0.5, 0.2, 0.2, 0.0), (-1, 1.0, 0.2, 0.2, -1.0),
+    (-1, 1.5, 0.2, 0.2, -1.5), (1, 1.25, 0.2, 0.28, 1.25), (1, 1.25, 0.28, 0.2, 0.0), (-1, 0.75, 0.28, 0.2, -0.75), (-1, 0.75, 0.2, 0.28, 0.0),
+    (0, 1.5, 0.2, 0.2, 0.0)])
+def test_the_clip_stops_the_gradient_only_where_the_ratio_has_gone_the_way_of_the_advantage(A, ratio, low, high, slope):
+    logps = torch.tensor([[math.log(ratio)]], requires_grad=True)
+    loss, stats = grpo_loss(logps, torch.zeros(1, 1), None, torch.tensor([float(A)]), torch.ones(1, 1), clip_low=low, clip_high=high)
+    loss.backward()
+    assert -logps.grad.item() == pytest.approx(slope, abs=1e-6)  # d(-loss)/d(log pi) = ratio * A where not clipped
+    assert stats["clip_fraction"] == float(A != 0 and slope == 0)
+    bound = ratio if slope or not A else 1 + high if A > 0 else 1 - low
+    assert loss.item() == pytest.approx(-bound * A)
+
+
+OLD = torch.tensor([0.4, 0.2, 0.2, 0.1, 0.1])  # a policy of five actions, as counts of ten tokens
+ACTIONS = torch.tensor([0] * 4 + [1, 1, 2, 2, 3, 4])
+OTHER = torch.tensor([0.1, 0.5, 0.1, 0.2, 0.1])
+
+
+def divergence(p, q):
+    return (p * (p / q).log()).sum()
+
+
+def test_k3_is_on_average_the_kl_divergence_and_its_gradient_that_of_the_reverse_one():
+    theta = OLD.log().requires_grad_()
+    logps = theta.log_softmax(-1)[ACTIONS][:, None]
+    loss, stats = grpo_loss(logps, logps.detach(), OTHER.log()[ACTIONS][:, None], torch.zeros(10), torch.ones(10, 1), beta=1.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(divergence(OLD, OTHER).item()) == stats["kl"]
+    # The known bias: the samples' distribution is not differentiated, and what is left is the gradient of KL(ref || pi).
+    reverse, forward = (torch.autograd.functional.jacobian(f, OLD.log()) for f in (
+        lambda x: divergence(OTHER, x.softmax(-1)), lambda x: divergence(x.softmax(-1), OTHER)))
+    torch.testing.assert_close(theta.grad, reverse)
+    assert not torch.allclose(theta.grad, forward, atol=0.05)
+
+
+def test_approx_kl_is_on_average_the_divergence_of_the_new_policy_from_the_old_that_sampled():
+    old, new = (p.log()[ACTIONS][:, None] for p in (OLD, OTHER))
+    assert grpo_loss(new, old, None, torch.ones(10), torch.ones(10, 1))[1]["approx_kl"] == pytest.approx(divergence(OLD, OTHER).item())
+
+
+@pytest.mark.parametrize("max_len", [None, 20])
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_no_number_behind_a_completions_end_reaches_loss_gradient_or_metrics(loss_type, beta, max_len):
+    lengths, size = [3, 1, 5, 2], (4, 5)
+    mask = (torch.arange(5) < torch.tensor(lengths)[:, None]).float()
+    clean, advantages = [torch.randn(size) * 0.5 for _ in range(3)], torch.tensor([1.0, -2.0, 0.5, 0.3])
+    results = []
+    for junk in (0.0, 300.0, float("nan")):
+        logps, old, ref = (torch.where(mask > 0, x, junk) for x in clean)
+        logps, before = logps.requires_grad_(), (old.clone(), ref.clone(), mask.clone())
+        loss, stats = grpo_loss(logps, old, ref, advantages, mask, beta=beta, loss_type=loss_type, max_len=max_len)
+        loss.backward()
+        assert all(torch.equal(a.nan_to_num(7), b.nan_to_num(7)) for a, b in zip(before, (old, ref, mask)))  # and it is left there
+        results.append((loss.item(), stats, logps.grad))
+    wanted = plain_loss(*clean, advantages, lengths, loss_type, max_len, beta=beta).item()
+    for loss, stats, gradient in results:
+        assert loss == pytest.approx(wanted, rel=1e-5) and stats == pytest.approx(results[0][1])
+        torch.testing.assert_close(gradient, results[0][2])
+    with pytest.raises(ValueError, match="loss type"):
+        grpo_loss(*clean, advantages, mask, loss_type="ppo")
+
+
+TRL = json.loads(Path(__file__).with_name("trl_numbers.json").read_text())  # made by trl_numbers.py
+
+
+@pytest.mark.parametrize("case", TRL["losses"], ids=lambda case: f"{case['loss_type']}, beta {case['beta']}")
+def test_loss_gradient_and_metrics_are_those_of_trl(case):
+    logps, old, ref, mask, advantages = (torch.tensor(TRL[k]) for k in ("logps", "old_logps", "ref_logps", "mask", "advantages"))
+    loss, stats = grpo_loss(logps.requires_grad_(), old, ref, advantages, mask, clip_low=TRL["clip_low"], clip_high=TRL["clip_high"],
+                            beta=case["beta"], loss_type=case["loss_type"], max_len=TRL["max_len"])
+    loss.backward()
+    assert loss.item() == pytest.approx(case["loss"], abs=1e-6)
+    torch.testing.assert_close(logps.grad, torch.tensor(case["gradient"]), atol=1e-6, rtol=0)
+    assert [stats["kl"], stats["clip_fraction"]] == pytest.approx([case["kl"], case["clip_fraction"]], abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["std", "none"])
+def test_advantages_are_those_of_trl(scale):
+    wanted = torch.tensor(TRL["group_advantages"][scale])
+    torch.testing.assert_close(group_advantages(torch.tensor(TRL["rewards"]), scale), wanted, atol=1e-6, rtol=0)
+
+
+# ---- the update -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_the_size_of_the_micro_batches_changes_neither_gradient_nor_metrics(model, loss_type, beta):
+    rollouts, reference = by_hand(model), small_model(seed=1)
+    logps, ref = full_logps(model, rollouts), full_logps(reference, rollouts).detach()
+    wanted_loss = plain_loss(logps, rollouts.logps, ref, ADVANTAGES.flatten(), rollouts.lengths.tolist(), loss_type, 20, 0.2, 0.28, beta)
+    wanted_loss.backward()
+    wanted, metrics = take_gradients(model.parameters()), []
+    before = copy.deepcopy((rollouts, ADVANTAGES))
+    for micro_batch in (1, 2, 3, 4, 5, 8, 100):  # below, at and above the group's size, dividing it and not
+        optimizer = Recorder(model)
+        metrics.append(grpo_update(model, optimizer, rollouts, ADVANTAGES, reference=reference, micro_batch=micro_batch, beta=beta,
+                                   loss_type=loss_type, clip_high=0.28, max_len=20))
+        assert len(optimizer.steps) == 1
+        assert_same_gradients(optimizer.steps[0], wanted)
+        assert metrics[-1] == pytest.approx(metrics[0], rel=1e-4, abs=1e-6)
+    assert metrics[0]["loss"] == pytest.approx(wanted_loss.item(), rel=1e-4) and metrics[0]["clip_fraction"] > 0
+    assert metrics[0]["kl"] == pytest.approx(grpo_loss(logps, logps, ref, ADVANTAGES.flatten(), rollouts.mask, beta=1.0)[1]["kl"] * (beta > 0),
+                                             rel=1e-4)
+    for name, value in vars(before[0]).items():  # and its inputs are what they were
+        assert torch.equal(value, getattr(rollouts, name)) if torch.is_tensor(value) else value == getattr(rollouts, name)
+    assert torch.equal(before[1], ADVANTAGES)
+
+
+def test_a_group_without_spread_is_skipped_and_a_batch_of_them_changes_nothing(model, monkeypatch):
+    rollouts, scored = by_hand(model), []
+    monkeypatch.setattr(grpo, "completion_logps", lambda m, part, t: (scored.append(len(part.lengths)), completion_logps(m, part, t))[1])
+    optimizer, before = Optimizer(model, lr=0.1, weight_decay=0.1), copy.deepcopy(model.state_dict())
+    metrics = grpo_update(model, optimizer, rollouts, torch.zeros(3, 4), epochs=2)
+    assert scored == [] and optimizer.steps == 0 and set(metrics.values()) == {0.0}
+    assert all(torch.equal(before[name], w) for name, w in model.state_dict().items())
+    grpo_update(model, optimizer, rollouts, ADVANTAGES)
+    assert sum(scored) == 8 and optimizer.steps == 1  # its gradient with the flat group left out: see the test above
+
+
+def test_in_the_first_epoch_the_ratio_is_one_and_a_wrong_temperature_is_seen_as_drift(many_ends, tokenizer):
+    rollouts, advantages = draw(many_ends, tokenizer, temperature=0.7), torch.randn(4, 5)
+    metrics = grpo_update(many_ends, Recorder(many_ends), rollouts, advantages, temperature=0.7)
+    assert metrics["drift"] < 1e-4 and metrics["clip_fraction"] == 0.0 and abs(metrics["approx_kl"]) < 1e-8
+    assert grpo_update(many_ends, Recorder(many_ends), rollouts, advantages, temperature=1.0)["drift"] > 0.1
+
+
+def test_every_epoch_is_one_step_against_the_same_old_policy(model):
+    twin, rollouts = copy.deepcopy(model), by_hand(model)
+    metrics = grpo_update(model, Optimizer(model, lr=1e-2), rollouts, ADVANTAGES, epochs=2)
+    optimizer = Optimizer(twin, lr=1e-2)
+    once = [grpo_update(twin, optimizer, rollouts, ADVANTAGES) for _ in range(2)]
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters()))
+    assert metrics == {**once[1], "drift": once[0]["drift"]} and once[0]["loss"] != once[1]["loss"]
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 100])
+def test_sft_is_the_mean_negative_log_likelihood_of_the_completions_and_their_end_token(model, micro_batch):
+    tokenizer, texts = small_tokenizer(chat_template=CHAT), ["bb", "cdefa", "k"]
+    rollouts = grpo.demonstrations(model, tokenizer, PROMPTS[:3], texts)
+    assert completions(rollouts) == [tokenizer(text)["input_ids"] + [TURN] for text in texts]
+    total = 0
+    for prompt, completion in zip(grpo.encode_prompts(tokenizer, PROMPTS), completions(rollouts)):
+        labels = torch.tensor([[-100] * len(prompt) + completion])
+        total = total + model(torch.tensor([prompt + completion]), labels=labels).loss * len(completion)
+    (total / 11).backward()
+    wanted, optimizer = take_gradients(model.parameters()), Recorder(model)
+    loss, _ = grpo.sft_update(model, optimizer, rollouts, micro_batch)
+    assert loss == pytest.approx(total.item() / 11, rel=1e-5)
+    assert_same_gradients(optimizer.steps[0], wanted)
+    assert completions(grpo.demonstrations(model, small_tokenizer(), ["a"], ["b"])) == [[4, END]]
+
+
+# ---- the optimizer --------------------------------------------------------------------------------------------------
+def test_in_bf16_the_masters_take_the_small_steps_that_the_weights_would_round_away():
+    model = small_model().bfloat16()
+    plain = copy.deepcopy(model)
+    optimizer, rounded = Optimizer(model, lr=1e-6), torch.optim.AdamW(plain.parameters(), lr=1e-6, weight_decay=0.0)
+    start = [m.clone() for m in optimizer.masters]
+
+    def moved(now):
+        return sum((a.float() != b).sum().item() for a, b in zip(now, start)) / sum(b.numel() for b in start)
+    for _ in range(3):
+        for p, q in zip(model.parameters(), plain.parameters()):
+            p.grad, q.grad = torch.ones_like(p), torch.ones_like(q)
+        optimizer.step(), rounded.step()
+    assert moved(optimizer.masters) > 0.99 and moved(plain.parameters()) < 0.05 and moved(model.parameters()) < 0.05
+    for master, first in zip(optimizer.masters, start):
+        torch.testing.assert_close(first - master, torch.full_like(first, 3e-6), atol=5e-7, rtol=0)
+    assert all(p.dtype == torch.bfloat16 and p.grad is None and torch.equal(p, m.bfloat16())
+               for p, m in zip(model.parameters(), optimizer.masters))
+
+
+def test_gradients_are_clipped_by_their_norm_and_the_rate_warms_up_linearly(model):
+    optimizer, first = Optimizer(model, lr=1e-3, warmup_steps=4, max_grad_norm=1.0), model.model.norm.weight
+    for rate in (0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3):
+        before = first.detach().clone()
+        for p in model.parameters():
+            p.grad = torch.full_like(p, 2.0)
+        count = sum(p.numel() for p in model.parameters())
+        assert optimizer.step() == pytest.approx(2 * math.sqrt(count), rel=1e-4)  # the norm before clipping
+        torch.testing.assert_close(before - first, torch.full_like(first, rate), rtol=1e-2, atol=0)
+    average = next(iter(optimizer.adam.state.values()))["exp_avg"]
+    torch.testing.assert_close(average, torch.full_like(average, (1 - 0.9 ** 5) / math.sqrt(count)), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_training_resumed_from_a_saved_state_continues_bit_for_bit(dtype):
+    def train(model, optimizer, steps):
+        for step in steps:
+            draw = torch.Generator().manual_seed(step)
+            for p in model.parameters():
+                p.grad = torch.randn(p.shape, generator=draw).to(dtype)
+            optimizer.step()
+    model = small_model().to(dtype)
+    optimizer, file = Optimizer(model, lr=1e-3, warmup_steps=5), io.BytesIO()
+    train(model, optimizer, range(3))
+    torch.save(optimizer.state_dict(), file)
+    train(model, optimizer, range(3, 6))
+    resumed = small_model(seed=1).to(dtype)
+    again = Optimizer(resumed, lr=1e-3, warmup_steps=5)
+    file.seek(0)
+    again.load_state_dict(torch.load(file))
+    train(resumed, again, range(3, 6))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(optimizer.masters, again.masters))
+
+
+# ---- the policy -----------------------------------------------------------------------------------------------------
+def test_a_policy_is_found_by_folder_run_short_name_or_hub_id(tmp_path, model):
+    (tmp_path / "run").mkdir()
+    model.save_pretrained(tmp_path / "run" / "model")
+    small_tokenizer(pad_token=None).save_pretrained(tmp_path / "run" / "model")
+    for name in (tmp_path / "run", tmp_path / "run" / "model"):
+        loaded, tokenizer = grpo.load_policy(str(name), dtype=torch.float32)
+        assert not loaded.training and tokenizer.pad_token_id == tokenizer.eos_token_id == END
+        assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values()))
+    assert grpo.resolve_model("Qwen2.5-0.5B") == "Qwen/Qwen2.5-0.5B" and grpo.resolve_model("some/where") == "some/where"
+
+
+@pytest.mark.parametrize("name", ["Quen2.5-0.5B", "./nowhere", "/no/such/folder", "a/b/c", "no-such-owner-at-all/no-such-model"])
+def test_a_policy_that_cannot_be_found_is_refused_in_one_line(name):
+    with pytest.raises(ValueError, match="--model") as error:
+        grpo.load_policy(name)
+    assert "\n" not in str(error.value)
+
+
+def test_the_reference_is_a_frozen_copy_that_training_does_not_move(model):
+    reference = grpo.frozen(model.train())
+    assert not reference.training and model.training and not any(p.requires_grad for p in reference.parameters())
+    grpo_update(model, Optimizer(model, lr=1e-2), by_hand(model), ADVANTAGES, reference=reference, beta=0.1)
+    assert all(torch.equal(a, b) for a, b in zip(reference.parameters(), small_model().parameters()))

@@ -1,0 +1,158 @@
+import itertools
+import json
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from realm import Response
+from rewards import answers_match, canonical, final_answer, number, realm_reward, utility_score
+
+SOLUTIONS = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "gsm8k" / "model_solutions_6b.jsonl"
+
+
+@pytest.mark.parametrize("text, answer", [
+    ("... so <answer> 42 </answer>", "42"),
+    ("<answer>1</answer> no, <answer>2</answer>", "2"),  # the last counts
+    ("<answer>1</answer> and then 99", "1"),  # a mark counts more than a number behind it
+    ("<answer>1</answer> \\boxed{2} #### 3", "1"),
+    ("<answer> <answer>5</answer>", "5"),
+    (r"so \boxed{12}", "12"),
+    (r"\boxed{1} or rather \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+    ("16 - 3 = 13\n#### 1,000", "1,000"),
+    ("#### -7", "-7"),
+    ("2 + 2 = 4\nA: 4", "4"),
+    ("A: 4\nA: 5", "5"),
+    ("The answer is $1,000.", "$1,000"),
+    ("The answer is 3.5.", "3.5"),
+    ("The answer is: **18**", "18"),
+    ("The answer is 5. We had 6 apples", "5"),
+    ("the answer is 42 (see step 3)", "42"),
+    ("Answer: not relevant.", "not relevant"),
+    ("Final answer: yes", "yes"),
+    ("first 3, then 4, then 7 of them", "7"),  # the last resort
+    ("it falls to -7 degrees", "-7"),
+    ("it costs .5 dollars", ".5"),
+    ("", None), ("no idea", None), ("<answer></answer>", None), (None, None), (42, None)])
+def test_a_teachers_final_answer_is_the_last_of_the_clearest_marks(text, answer):
+    assert final_answer(text) == answer
+
+
+@pytest.mark.parametrize("group", [
+    ["1,000", "1000.0", "$1000", "1000", "1,000.", " 1000 ", "+1000", "$1,000.00", r"\$1000", "1000/1", "**1000**"],
+    ["-7", "-7.0", "-$7", "$-7", "-7."], ["18", "18.", "18.00", "$18", "018"], ["1/2", "0.5", ".5", r"\frac{1}{2}", "2/4"],
+    ["42", "42 (see step 3)", "42 "], ["50%", "50"], ["Not Relevant", "not  relevant.", "notrelevant"], ["0", "-0", "0.0"],
+    ["1/3", r"\dfrac{1}{3}", "2/6"]])
+def test_equal_answers_match_however_they_are_written_and_no_others(group):
+    assert all(answers_match(a, b) for a, b in itertools.product(group, group))
+    others = ["3", "-1000", "7", "1", "100", "1001", "81", "4", "relevant", "not", "0.333", "one half", "", None]
+    assert not any(answers_match(a, b) or answers_match(b, a) for a, b in itertools.product(group, others))
+
+
+def test_a_unit_may_follow_a_number_only_where_the_other_side_is_bare():
+    assert answers_match("18 dollars", "18") and answers_match("18", "18 eggs left")
+    assert not answers_match("18 dollars", "18 eggs") and not answers_match("18 or 19", "18")
+    assert not answers_match("18 is wrong by one", "18") and not answers_match("18 -19", "18")
+
+
+@pytest.mark.parametrize("wrong", ["118", "180", "1 8", "1.8", "18 19", "18, 19", "8", "18x", "17 or 18", "20 - 2", "9*2", "36/2/1", "",
+                                   " ", ".", "-", "/", "18/0", "1e1", "x=18", "a b c 18", "18\n18", None])
+def test_a_substring_or_an_unfinished_sum_earns_no_credit(wrong):
+    assert not answers_match(wrong, "18")
+
+
+HOSTILE = ["99**98**97", "9**9**9**9", "__import__('os').abort()", "9" * 200_000, "-" * 200_000, "(" * 200_000, "1/" * 100_000,
+           "1," * 100_000, "0." + "0" * 200_000, "1/" + "9" * 200_000, "<answer>" * 50_000, "\\boxed{" * 50_000, "#" * 200_000,
+           "\\frac{" * 50_000, " " * 200_000 + "x", "A:" * 100_000, "18" + " " * 200_000 + "(", "answer is " * 50_000, "1e999999999",
+           "\x00", "\ud800", "१८", "18" * 500 + ".", "9" * 4_400 + "/" + "9" * 4_400]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_text_is_read_as_text_and_never_computed(text):
+    assert number(text) is None and not answers_match(text, "18") and not answers_match("18", text)
+    assert final_answer(text) is None or isinstance(final_answer(text), str)
+    assert isinstance(canonical(text), str) and answers_match(text, text) == bool(canonical(text))
+    assert realm_reward(Response("r", text, [1.0]), "18", [True]).total == 0.0
+
+
+@pytest.mark.parametrize("labels", [y for n in (1, 2, 3, 4) for y in itertools.product((True, False), repeat=n)])
+def test_only_the_true_labels_earn_the_full_score(labels):
+    for scores in itertools.product((0.0, 0.5, 1.0), repeat=len(labels)):
+        earned = utility_score(list(scores), list(labels))
+        assert 0.0 <= earned <= 1.0 and (earned == 1.0) == (scores == tuple(map(float, labels)))
+
+
+def test_every_constant_earns_one_half_where_both_kinds_are_shown():
+    for labels in ([True, False], [True, False, False, False, False], [True, True, True, False]):
+        for constant in (0.0, 0.17, 0.5, 1.0):
+            assert utility_score([constant] * len(labels), labels) == pytest.approx(0.5)
+
+
+def test_right_and_wrong_routes_weigh_the_same_however_many_there_are():
+    assert utility_score([1, 0, 0, 1], [True, False, False, False]) == pytest.approx((1 + 2 / 3) / 2)
+    assert utility_score([0.25, 0.5], [True, True]) == pytest.approx(0.375)  # one kind only: the mean over it
+
+
+@pytest.mark.parametrize("scores", [None, [], [1.0], [1.0, 0.0, 0.0], [1.0, -0.1], [1.0, 1.1], [1.0, math.nan], [1.0, math.inf]])
+def test_scores_of_the_wrong_count_or_range_earn_nothing(scores):
+    assert utility_score(scores, [True, False]) == 0.0
+    assert realm_reward(Response("r", "4", scores), "4", [True, False]).total == 1.0  # but the answer is still right
+
+
+def test_the_score_does_not_depend_on_the_order_of_the_routes():
+    scores, labels = [0.9, 0.2, 0.4, 0.7], [True, False, False, True]
+    for order in itertools.permutations(range(4)):
+        assert utility_score([scores[i] for i in order], [labels[i] for i in order]) == pytest.approx(utility_score(scores, labels))
+
+
+def test_a_wrong_answer_earns_nothing_for_its_scores():
+    wrong = realm_reward(Response("r", "5", [1.0, 0.0]), "4", [True, False])
+    assert (wrong.total, wrong.answer, wrong.utility, wrong.format) == (0.0, 0.0, 1.0, 1.0)
+    assert realm_reward(Response("r", None, [1.0, 0.0]), "4", [True, False]).total == 0.0
+    ablation = realm_reward(Response("r", "5", [1.0, 0.0]), "4", [True, False], two_stage=False)
+    assert ablation.total == 0.5
+
+
+def test_a_right_answer_is_paid_for_its_scores_in_proportion():
+    for scores, utility in (([1.0, 0.0], 1.0), ([0.0, 1.0], 0.0), ([0.5, 0.5], 0.5), (None, 0.0)):
+        for weight in (0.0, 0.5, 2.0):
+            reward = realm_reward(Response("r", "4", scores), "4", [True, False], utility_weight=weight)
+            assert (reward.total, reward.answer, reward.utility) == (1 + weight * utility, 1.0, utility)
+
+
+def test_without_routes_the_reward_is_the_answer_alone():
+    for scores in (None, [1.0], []):
+        assert realm_reward(Response("r", "4", scores), "4", []).total == 1.0
+        assert realm_reward(Response("r", "5", scores), "4", []).total == 0.0
+    assert realm_reward(Response("r", "4", None), "4", []).format == 1.0
+
+
+def test_the_format_is_logged_and_never_paid():
+    for response in (Response(None, "4", [1.0]), Response("r", "4", None)):
+        reward = realm_reward(response, "4", [True])
+        assert reward.format == 0.0 and reward.total >= 1.0
+    assert realm_reward(Response("r", "5", [1.0]), "4", [True]) .format == 1.0
+
+
+def test_a_route_copied_into_the_answer_is_not_the_answer():
+    for copied in ("2 + 2 = 4", "tea 40 x 2 = 80 sum 80; total 4", "The answer is 4", "3 4 5", "4 5"):
+        assert realm_reward(Response("r", copied, [1.0]), "4", [True]).total == 0.0
+
+
+def test_the_parser_never_raises_on_random_text():
+    rng, pieces = random.Random(0), ["<answer>", "</answer>", "\\boxed{", "}", "#### ", "A: ", "the answer is", "1,000", "-", "$", "/", "0",
+                                     ".", "%", "\\frac{", "{", "\n", " ", "18", "(", ")", "**", "é", "x"]
+    for _ in range(3000):
+        text = "".join(rng.choices(pieces, k=rng.randint(0, 12)))
+        found = final_answer(text)
+        assert found is None or (found and found == found.strip())
+        assert answers_match(text, text) == bool(canonical(text)) and answers_match(text, "18") == answers_match("18", text)
+
+
+@pytest.mark.skipif(not SOLUTIONS.is_file(), reason="needs ../shared/data/gsm8k")
+def test_our_verdicts_on_gsm8ks_model_solutions_are_gsm8ks():
+    problems = [json.loads(line) for line in SOLUTIONS.read_text(encoding="utf-8").splitlines()]
+    verdicts = [answers_match(final_answer(s["solution"]), final_answer(p["ground_truth"])) == s["is_correct"]
+                for p in problems for s in p["solutions"]]
+    assert len(verdicts) > 2000 and sum(verdicts) >= 0.995 * len(verdicts)

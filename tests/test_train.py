@@ -1,0 +1,183 @@
+"""The whole run: its folder, its determinism, what it refuses."""
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import train
+from data import load_problems, make_routes
+from assets import shop
+from realm import Problem, Route
+
+SMALL = ["--steps", "4", "--prompts-per-step", "4", "--group-size", "4", "--max-new-tokens", "60", "--eval-limit", "8", "--limit", "30",
+         "--eval-every", "2", "--save-every", "2", "--warmup", "2"]
+
+
+def run(folder, *flags):
+    train.main([*SMALL, "--out", str(folder), *flags])
+    return folder
+
+
+def refused(capsys, *flags):
+    """train.py's last words for flags it must refuse: one line."""
+    with pytest.raises(SystemExit) as stop:
+        train.main(list(flags))
+    assert isinstance(stop.value.code, str) and "\n" not in stop.value.code
+    return stop.value.code
+
+
+def weights(folder):
+    return AutoModelForCausalLM.from_pretrained(folder / "model").state_dict()
+
+
+def config(**changes):
+    return train.settle(dataclasses.replace(train.Config(), **{"out": "/nonexistent/run", **changes}))
+
+
+def test_a_run_leaves_everything_it_promises(tmp_path, capsys):
+    folder = run(tmp_path / "run")
+    names = {p.name for p in folder.iterdir()}
+    assert {"config.json", "metrics.jsonl", "timing.jsonl", "curves.png", "model", "checkpoint"} <= names
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1, 2, 3]
+    wanted = {"p", "reward", "answer", "utility", "format", "live", "truncated", "length", "entropy", "kl", "approx_kl", "clip_fraction", "grad_norm"}
+    assert all(wanted <= set(line) for line in lines)
+    assert not any(key.endswith("_s") for line in lines for key in line), "wall-clock figures belong to timing.jsonl"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder / "model"), AutoTokenizer.from_pretrained(folder / "model")
+    assert model(**tokenizer("Problem: 2 tea", return_tensors="pt")).logits.shape[-1] == len(tokenizer)
+    table = capsys.readouterr().out
+    assert all(word in table for word in ("before", "after", "without routes", "with 3 routes", "teacher", "majority vote"))
+
+
+@pytest.mark.parametrize("flags", [["--method", "realm-zero", "--beta", "0.05", "--epochs", "2"],
+                                   ["--method", "realm-r1", "--sft-steps", "3"]], ids=["zero with KL", "r1"])
+def test_a_cut_run_resumes_bit_for_bit(tmp_path, monkeypatch, flags):
+    whole = run(tmp_path / "whole", *flags)
+    real, calls = train.rl_step, []
+
+    def cut(*args):
+        calls.append(1)
+        if len(calls) == 4:  # after a checkpoint and one step more
+            raise KeyboardInterrupt
+        return real(*args)
+    monkeypatch.setattr(train, "rl_step", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", *flags)
+    monkeypatch.setattr(train, "rl_step", real)
+    assert (tmp_path / "cut" / "metrics.jsonl").read_bytes() != (whole / "metrics.jsonl").read_bytes()
+    train.main(["--resume", str(tmp_path / "cut")])
+    assert (tmp_path / "cut" / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(tmp_path / "cut")[name]), name
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
+    first, again, other = (run(tmp_path / name, "--seed", seed) for name, seed in (("a", "1"), ("b", "1"), ("c", "2")))
+    assert (first / "metrics.jsonl").read_bytes() == (again / "metrics.jsonl").read_bytes() != (other / "metrics.jsonl").read_bytes()
+
+
+def test_rft_is_sft_only_and_moves_the_weights(tmp_path):
+    folder = run(tmp_path / "rft", "--method", "rft", "--sft-steps", "3")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["phase"] for line in lines] == ["sft"] * 3 and lines[0]["loss"] > 0
+    start = AutoModelForCausalLM.from_pretrained(train.__file__.replace("train.py", "assets/tiny")).state_dict()
+    assert any(not torch.equal(t, start[name]) for name, t in weights(folder).items())
+
+
+def test_each_method_shows_routes_as_the_paper_says():
+    def probabilities(method):
+        c = config(method=method, steps=100)
+        return [train.route_probability(c, t) for t in range(100)]
+    assert set(probabilities("grpo")) == {0.0} and set(probabilities("mrpv")) == {1.0}
+    for method in ("realm-zero", "realm-r1"):
+        falling = probabilities(method)
+        assert falling[0] == 1.0 and falling[-1] == 0.0 and falling == sorted(falling, reverse=True)
+
+
+def test_p_decides_for_each_prompt_and_the_whole_group_sees_the_same(monkeypatch):
+    c = config(steps=100, prompts_per_step=64, group_size=2, max_new_tokens=8)
+    problems = make_routes(load_problems("shop", "train", 64), shop.teacher(), 4)
+    model, tokenizer = train.load_policy("tiny")
+    seen, real = {}, train.sample
+    monkeypatch.setattr(train, "sample", lambda m, t, prompts, *a, **k: seen.update(prompts=prompts) or real(m, t, prompts, *a, **k))
+    metrics, _, _ = train.rl_step(model, tokenizer, None, train.Optimizer(model, 0.0), problems, c, 40)  # p(40) = 0.5
+    carried = sum("Route 1:" in prompt for prompt in seen["prompts"])
+    assert len(seen["prompts"]) == 64 and 20 <= carried <= 44 and metrics["carried"] == carried / 64
+
+
+def test_every_problem_is_drawn_once_before_any_is_drawn_again():
+    c = config(prompts_per_step=4)
+    problems = [Problem(str(i), "1") for i in range(10)]  # 10 is no multiple of 4: the last partial batch is not dropped
+    drawn = [p.question for step in range(5) for p in train.draw_problems(problems, c, step)]
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == sorted(p.question for p in problems) and drawn[:10] != drawn[10:]
+
+
+def test_sft_imitates_only_correct_routes(monkeypatch):
+    c = config(method="realm-r1", sft_lr=0.0)
+    problems = [p for p in make_routes(load_problems("shop", "train", 40), shop.teacher(), 8) if any(r.correct for r in p.routes)]
+    answers, seen = {p.question: p.answer for p in problems}, []
+    monkeypatch.setattr(train, "demonstrations", lambda m, t, prompts, texts: seen.extend(zip(prompts, texts)))
+    monkeypatch.setattr(train, "sft_update", lambda *a: (0.0, 0.0))
+    train.sft_step(None, None, None, problems, c, 0)
+    carried = 0
+    for prompt, text in seen:
+        question = prompt.partition("Problem: ")[2].partition("\n")[0]
+        response = train.parse_response(text, prompt.count("\nRoute "))
+        assert response.answer == answers[question] and response.reasoning
+        carried += response.scores is not None
+    assert len(seen) == 64 and 15 < carried < 49  # about half, each with one true label per route
+
+
+def test_training_never_sees_a_question_of_validation_or_test(tmp_path):
+    everything = [p for split in ("train", "validation", "test") for p in load_problems("shop", split, 30)]
+    bank = tmp_path / "bank.jsonl"
+    taught = make_routes(everything, shop.teacher(), 3)
+    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in taught))
+    splits = [{p.question for p in part} for part in train.load_splits(config(bank=str(bank), eval_limit=30))]
+    assert splits[0] and not splits[0] & splits[1] and not splits[0] & splits[2] and not splits[1] & splits[2]
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--model", "no/such/folder"], "no/such/folder"),
+    (["--model", "Mystery-7B"], "Mystery-7B"),
+    (["--task", "chess"], "chess"),
+    (["--bank", "FOREIGN"], "tokenizer"),
+    (["--routes", "9", "--bank", "BANK"], "9"),
+    (["--bank", "BROKEN"], "line 2"),
+    (["--bank", "/no/bank.jsonl"], "/no/bank.jsonl"),
+    (["--max-new-tokens", "5000"], "context"),
+    (["--group-size", "1"], "--group-size"),
+    (["--steps", "-1"], "--steps"),
+    (["--fade", "1.5"], "--fade"),
+    (["--routes", "0"], "--routes"),
+    (["--device", "cuda:7"], "cuda"),
+    (["--resume", "/no/run"], "/no/run"),
+], ids=lambda x: " ".join(x) if isinstance(x, list) else "")
+def test_bad_input_stops_at_once_with_one_clear_line_and_writes_nothing(tmp_path, capsys, flags, words):
+    problems = make_routes(load_problems("shop", "train", 3), shop.teacher(), 3)
+    good = [json.dumps(dataclasses.asdict(p)) for p in problems]
+    (tmp_path / "bank.jsonl").write_text("\n".join(good) + "\n")
+    (tmp_path / "broken.jsonl").write_text(good[0] + '\n{"question": "2 tea", "answer":\n')
+    foreign = [json.dumps({"question": f"Why {i}?", "answer": "5", "routes": [{"text": "so 5"}] * 3}) for i in range(60)]
+    (tmp_path / "foreign.jsonl").write_text("\n".join(foreign) + "\n")
+    flags = [{"FOREIGN": str(tmp_path / "foreign.jsonl"), "BANK": str(tmp_path / "bank.jsonl"), "BROKEN": str(tmp_path / "broken.jsonl")}.get(f, f) for f in flags]
+    assert words in refused(capsys, "--out", str(tmp_path / "run"), *flags)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(tmp_path, capsys):
+    (tmp_path / "metrics.jsonl").write_text("precious\n")
+    assert "--resume" in refused(capsys, "--out", str(tmp_path))
+    assert (tmp_path / "metrics.jsonl").read_text() == "precious\n"
+
+
+def test_help_says_a_line_about_every_flag(capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    text = capsys.readouterr().out
+    for field in dataclasses.fields(train.Config):
+        assert "--" + field.name.replace("_", "-") in text and field.metadata["help"]
