@@ -86,8 +86,8 @@ def to_problem(entry, where):
         raise ValueError(f"{where}: field {'question' if not question.strip() else 'answer'!r} is empty")
     routes = []
     if "####" in answer:
-        answer, solution = final_answer(answer), answer
-        routes.append(Route(solution, answer, True))
+        routes.append(Route(answer, final_answer(answer), True))
+        answer = need(routes[0].answer, str, "answer (behind its ####)")
     for i, route in enumerate(need(entry.get("routes", []), list, "routes")):
         need(route, dict, f"routes[{i}]")
         text = need(route.get("text"), str, f"routes[{i}].text")
@@ -159,74 +159,85 @@ def in_rows(texts, guided):
     return [[next(texts) for _ in flags] for flags in guided]
 
 
-def model_teacher(name, device="cpu", temperature=0.8, max_new_tokens=400, seed=0):
+def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0):
     """Any Hub id or local folder as the teacher, sampled with the project's own sampler; loaded when it is first asked. What
-    it draws depends on the seed and on the problems asked together, so that a bank continued later repeats nothing."""
+    it draws depends on the seed and on the prompts asked together, so that a bank continued later repeats no draw."""
     import torch
-    from grpo import load_policy, resolve_model, sample
+    from grpo import load_policy, sample
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {device}: no GPU here; use --device cpu")
 
     @functools.cache
     def policy():
-        return load_policy(name, device)
+        try:
+            return load_policy(name, device)
+        except ValueError as error:
+            raise ValueError(str(error).replace("--model", "--teacher", 1)) from None
 
     def teach(problems, guided):
         prompts = teacher_prompts(problems, guided)
-        draw = zlib.crc32(json.dumps([seed, prompts]).encode())
-        generator = torch.Generator(device).manual_seed(draw)
-        return in_rows(sample(*policy(), prompts, 1, max_new_tokens, temperature, generator=generator).texts, guided)
-    try:
-        resolve_model(name)
-    except ValueError as error:
-        raise ValueError(str(error).replace("--model", "--teacher", 1)) from None
+        generator = torch.Generator(device).manual_seed(zlib.crc32(json.dumps([seed, prompts]).encode()))
+        try:
+            return in_rows(sample(*policy(), prompts, 1, max_new_tokens, temperature, generator=generator).texts, guided)
+        except torch.OutOfMemoryError:
+            raise ValueError(f"--teacher {name}: out of GPU memory: lower --batch, --n or --max-new-tokens") from None
     return teach
 
 
-class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirected request would carry the key to another host, and lose its body."""
+class AnyStatus(urllib.request.HTTPErrorProcessor):
+    """Every reply is handed back as it is: no exception, and no redirect that would carry the key to another host."""
 
-    def redirect_request(self, *_):
-        return None
+    def http_response(self, request, response):
+        return response
+    https_response = http_response
 
 
 def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, retries=5, timeout=60):
-    """An OpenAI-compatible server (vLLM, Ollama, llama.cpp, a hosted API) as the teacher: one request per route, at most
+    """An OpenAI-compatible server (vLLM, Ollama, llama.cpp, a hosted API) as the teacher: one request a route, at most
     `concurrency` at a time. url: its base, with or without /v1. The key is read from OPENAI_API_KEY, sent, and shown nowhere.
 
     A busy, failing or silent server is asked again, `retries` times, after a growing pause or the one it names (Retry-After);
     any other refusal (a wrong key, an unknown model) raises ValueError at once. timeout: seconds without a sign of life.
+    A reply without text (a refusal, say) is an empty route; one cut at max_tokens stays as it is.
     """
+    key, opener = os.environ.get("OPENAI_API_KEY", "").strip(), urllib.request.build_opener(AnyStatus)
+    if not model or "@" in url or not (key.isascii() and key.isprintable()):
+        raise ValueError("--teacher: a key belongs in OPENAI_API_KEY, not in the address" if "@" in url else
+                         f"--teacher {url}: a server needs --teacher-model NAME" if not model else
+                         "OPENAI_API_KEY: holds characters that cannot be sent")
     address = url.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1") + "/v1/chat/completions"
-    if not model:
-        raise ValueError(f"--teacher {url}: a server needs --teacher-model NAME")
-    key, opener = os.environ.get("OPENAI_API_KEY", ""), urllib.request.build_opener(NoRedirect)
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
 
-    def tell(problem):  # in one line, and without the key: a server may quote it
-        problem = " ".join(str(problem).split())[:300]
-        return f"--teacher {url}: " + (problem.replace(key, "(the key)") if key else problem)
+    def told(failure):  # in one line, and without the key, which a server may quote
+        failure = " ".join(failure.split())
+        return ValueError(f"--teacher {url}: {(failure.replace(key, '(the key)') if key else failure)[:300]}")
 
     def ask(prompt):
         body = json.dumps({"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": temperature,
                            "max_tokens": max_tokens}).encode()
         for attempt in range(retries + 1):
-            pause = min(30, 0.5 * 2 ** attempt) * random.uniform(0.5, 1)  # jitter: the requests do not all come back at once
+            status, pause = 0, min(30.0, 0.5 * 2 ** attempt) * random.uniform(0.5, 1)  # jitter: they do not all return at once
             try:
                 with opener.open(urllib.request.Request(address, body, headers), timeout=timeout) as reply:
-                    message = json.loads(reply.read())["choices"][0]["message"]
-                return message.get("content") or ""  # a refusal, or all tokens spent on hidden reasoning: a route without answer
-            except urllib.error.HTTPError as error:
-                failure = f"{error.code} {error.reason}: {error.read(300).decode(errors='replace')}"
-                if error.code not in (408, 409, 425, 429) and error.code < 500:
-                    raise ValueError(tell(failure)) from None
-                after = error.headers.get("Retry-After", "")
+                    status, text = reply.status, reply.read().decode(errors="replace")
+                    after = reply.headers.get("Retry-After", "")
                 pause = min(300.0, float(after)) if after.isdecimal() else pause
-            except (OSError, http.client.HTTPException) as error:  # refused, dropped, timed out, cut short
-                failure = f"{type(error).__name__}: {error}"
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-                failure = "its reply is not a chat completion"
+                failure = f"{status} {text}"
+                if status == 200:
+                    failure = f"not a chat completion: {text}"
+                    message = json.loads(text)["choices"][0]["message"]
+                    thought = message.get("reasoning_content") or message.get("reasoning") or ""  # some servers split it off
+                    return "\n".join([thought, message.get("content") or ""]).strip()
+            except (OSError, http.client.HTTPException) as error:  # refused, dropped, cut short, timed out
+                status, failure = 0, f"{type(error).__name__} {error}"
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError):  # from the line that reads the reply
+                pass
+            if 300 <= status < 500 and status not in (408, 409, 425, 429):
+                raise told(failure)
             if attempt < retries:
                 time.sleep(pause)
-        raise ValueError(tell(f"no answer after {retries + 1} attempts (the last: {failure})"))
+        raise told(f"no answer after {retries + 1} attempts; the last: {failure}")
 
     def teach(problems, guided):
         with ThreadPoolExecutor(concurrency) as pool:
@@ -234,25 +245,20 @@ def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, r
     return teach
 
 
-def teacher_for(config, problems, **sampling):
-    """(teacher, what it is in words) for these problems; config: train.py's, eval.py's or this file's; sampling: temperature
-    and the longest route, for an LLM. Without --teacher: simulated where the task allows it, else DEFAULT_TEACHER."""
-    name, simulated = getattr(config, "teacher", None), None
-    if config.task in BUILT_IN:
-        simulated = BUILT_IN[config.task].teacher(config.teacher_error, config.systematic, config.seed), \
-            (f"a simulated teacher (wrong on {config.teacher_error:.0%} of the facts, {config.systematic:.0%} of that one "
-             "misconception)")
-    elif name == "simulated" or all("####" in r.text for p in problems for r in p.routes[:1] or [Route("", "", False)]):
-        simulated = gsm8k.teacher(config.teacher_error, config.systematic, config.seed), \
-            (f"a simulated teacher (the gold solution, with a mistake put in {config.teacher_error:.0%} of the time, "
-             f"{config.systematic:.0%} of that the question's usual one)")
-    if name == "simulated" or not name and simulated:
-        return simulated
-    if (name or "").startswith(("http://", "https://")):
-        return server_teacher(name, getattr(config, "teacher_model", None), **sampling), f"{name} ({config.teacher_model})"
-    name = name or DEFAULT_TEACHER
-    temperature, longest = sampling.get("temperature", 0.8), sampling.get("max_tokens", 400)
-    return model_teacher(name, config.device, temperature, longest, config.seed), f"{name}, a model on {config.device},"
+def teacher_for(config, problems, temperature=0.8, longest=400):
+    """(teacher, what it is in words) for these problems. config: train.py's, eval.py's or this file's; longest: tokens of a
+    route. Without --teacher it is simulated where that is possible, else DEFAULT_TEACHER."""
+    name = getattr(config, "teacher", None)
+    if name == "simulated" or not name and (
+            config.task in BUILT_IN or all(p.routes and "####" in p.routes[0].text for p in problems)):
+        wrong = "of the facts" if config.task in BUILT_IN else "of the routes, a mistake put into the gold one"
+        return BUILT_IN.get(config.task, gsm8k).teacher(config.teacher_error, config.systematic, config.seed), \
+            f"a simulated teacher (wrong on {config.teacher_error:.0%} {wrong}; {config.systematic:.0%} of it a misconception)"
+    if name and name.startswith(("http://", "https://")):
+        served = getattr(config, "teacher_model", None)  # a whole route is written before its first byte comes: a long time-out
+        return server_teacher(name, served, temperature, longest, timeout=300), f"{served} at {name}"
+    teacher = model_teacher(name or DEFAULT_TEACHER, config.device, temperature, longest, config.seed)
+    return teacher, f"{name or DEFAULT_TEACHER + ', the default --teacher,'} on {config.device or 'this machine'}"
 
 
 # ---- banks ----------------------------------------------------------------------------------------------------------
@@ -273,7 +279,7 @@ def make_routes(problems, teacher, n, inject_rules=0.0, seed=0):
 
 def taught_in_batches(problems, teacher, config, n, done=0, batch=16):
     """make_routes for a batch of problems at a time, from problem `done` on, with a progress bar -> the taught, one by one."""
-    with tqdm(total=len(problems), initial=done, desc="teacher", unit="question", disable=None) as bar:
+    with tqdm(total=len(problems), initial=done, desc="teacher", unit="question") as bar:
         for first in range(done, len(problems), batch):
             part = make_routes(problems[first:first + batch], teacher, n, config.inject_rules, config.seed)
             yield from part
@@ -283,36 +289,37 @@ def taught_in_batches(problems, teacher, config, n, done=0, batch=16):
 def need_routes(problems, config):
     """Problems with at least config.routes routes each: where there are fewer, a teacher writes them now, in memory
     (python data.py writes a bank to keep). A gold solution alone is no teacher's route. config: train.py's or eval.py's."""
-    gold_only = all(len(p.routes) == 1 and "####" in p.routes[0].text and p.routes[0].correct for p in problems)
-    if config.routes == 0 or min(len(p.routes) for p in problems) >= config.routes and not gold_only:
+    gold_only = all(len(p.routes) == 1 and p.routes[0].correct and "####" in p.routes[0].text for p in problems)
+    fewest = min(len(p.routes) for p in problems)
+    if config.routes == 0 or fewest >= config.routes and not gold_only:
         return problems
+    if fewest and not gold_only:
+        raise ValueError(f"--routes {config.routes}: a question has only {fewest} routes")
     (teacher, what), n = teacher_for(config, problems), max(config.n, config.routes)
     print(f"{what} writes {n} routes for each of {len(problems)} questions", flush=True)
     return list(taught_in_batches(problems, teacher, config, n))
 
 
-def whole_lines(path, problems, settings, batch):
-    """Continue a bank: its complete batches stay, what a cut left behind them goes -> how many problems are done.
-    Raises ValueError if the file was made with other settings, from other questions, or not by this script."""
-    record = Path(f"{path}.config.json")
-    if not Path(path).exists():
+def continued(path, problems, settings):
+    """Open a bank to append to, or continue one: the batches that are whole stay, what a cut left behind them goes ->
+    number of problems done. Raises ValueError if it was made with other settings, or from other questions."""
+    path, record = Path(path), Path(f"{path}.config.json")
+    if not path.exists() or path.stat().st_size == 0:
         record.write_text(json.dumps(settings, indent=1) + "\n")
         return 0
     try:
         before = json.loads(record.read_text())
     except (OSError, ValueError):
-        raise ValueError(f"--out {path}: exists, and {record} does not say how it was made; choose another file") from None
-    other = [f"--{k.replace('_', '-')} {before.get(k)}" for k in settings if before.get(k) != settings[k]]
+        raise ValueError(f"--out {path}: exists, and no {record.name} says how it was made; choose another file") from None
+    other = [f"--{name.replace('_', '-')} {before.get(name)}" for name in settings if before.get(name) != settings[name]]
     if other:
         raise ValueError(f"--out {path}: was made with {', '.join(other)}; use the same, or choose another file")
-    data = Path(path).read_bytes()
-    lines = data[:data.rfind(b"\n") + 1].splitlines(keepends=True)
-    done = len(lines) if len(lines) == len(problems) else len(lines) // batch * batch
-    Path(path).write_bytes
-    for i, (line, problem) in enumerate(zip(lines[:done], problems), start=1):
-        ...
-    with open(path, "r+b") as file:
-        file.truncate(sum(map(len, lines[:done])))
+    lines = path.read_bytes().split(b"\n")[:-1]  # what stands behind the last newline is half a line, or nothing
+    done = len(lines) if len(lines) == len(problems) else len(lines) // settings["batch"] * settings["batch"]
+    for i, line in enumerate(lines[:done]):
+        if i >= len(problems) or not line.startswith(f'{{"question": {json.dumps(problems[i].question)},'.encode()):
+            raise ValueError(f"--out {path}, line {i + 1}: not the question that --task {settings['task']} has there now")
+    os.truncate(path, sum(len(line) + 1 for line in lines[:done]))
     return done
 
 
@@ -320,8 +327,8 @@ def bank_summary(problems):
     """What a bank holds, as lines of text. A route is redundant if another route of its question has the same answer."""
     routes = [r for p in problems for r in p.routes]
     kinds = [{r.correct for r in p.routes} for p in problems]
-    answers = [Counter(canonical(r.answer or "(none)") for r in p.routes) for p in problems]
-    wrong = Counter(canonical(r.answer or "(none)") for r in routes if not r.correct).most_common(5)
+    answers = [Counter(canonical(r.answer or "none") for r in p.routes) for p in problems]
+    wrong = Counter(canonical(r.answer or "none") for r in routes if not r.correct).most_common(5)
     n, m = max(1, len(problems)), max(1, len(routes))
     return [f"questions                        {len(problems)}",
             f"routes                           {len(routes)} ({sum(r.guided for r in routes)} guided)",
@@ -353,3 +360,61 @@ def parse_flags(config_class, doc, argv=None):
             more["help"] = shown if field.default is None else f"{shown} (default: {field.default})"
             parser.add_argument(name, type=kind, default=field.default, metavar=None if "choices" in more else "X", **more)
     return config_class(**vars(parser.parse_args(argv)))
+
+
+@dataclass
+class Config:
+    task: str = flag("shop", "shop (built in), gsm8k, or a JSONL file or folder with your own questions, answers and rules")
+    data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
+    split: str = flag("all", "which problems; train.py splits a bank by a hash of its questions", choices=SPLITS)
+    teacher: str | None = flag(None, "simulated, a model (Hub id, short name, folder), or the address of an OpenAI-compatible "
+                               "server; by default simulated for shop and gsm8k, else " + DEFAULT_TEACHER)
+    teacher_model: str | None = flag(None, "the model's name at the server (its key: OPENAI_API_KEY in the environment)")
+    n: int = flag(8, "N, routes per question")
+    temperature: float = flag(0.8, "sampling temperature of the teacher")
+    max_new_tokens: int = flag(400, "longest route")
+    inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route")
+    teacher_error: float = flag(0.5, "simulated: probability that a fact (shop) or a route (gsm8k) is wrong")
+    systematic: float = flag(0.5, "simulated: share of its mistakes that are one misconception (else random slips)")
+    limit: int | None = flag(None, "use only so many problems")
+    batch: int = flag(16, "questions the teacher is given at a time")
+    seed: int = flag(0, "seed of the teacher")
+    device: str | None = flag(None, "cpu or cuda (default: a GPU if there is one)")
+    out: str = flag("bank.jsonl", "the bank; one that was cut short is continued")
+
+
+def build_bank(config):
+    """Write a bank, or the rest of one, line by line."""
+    for name in ("n", "max_new_tokens", "limit", "batch"):
+        if getattr(config, name) is not None and getattr(config, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(config, name)}")
+    for name, most in (("inject_rules", 1), ("teacher_error", 1), ("systematic", 1), ("temperature", 100)):
+        if not 0 <= getattr(config, name) <= most:
+            raise ValueError(f"--{name.replace('_', '-')} must lie in [0, {most}], not {getattr(config, name)}")
+    problems = load_problems(config.task, config.split, config.limit, config.data)
+    problems = list({p.question: p for p in problems}.values())  # a question asked twice in a file is asked once
+    teacher, what = teacher_for(config, problems, config.temperature, config.max_new_tokens)
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "device")}
+    done = continued(config.out, problems, settings)
+    print(f"{what} writes {config.n} routes for each of {len(problems)} questions"
+          + (f", of which {done} are done" if done else ""), flush=True)
+    with open(config.out, "ab") as file:
+        for problem in taught_in_batches(problems, teacher, config, config.n, done, config.batch):
+            file.write(json.dumps(dataclasses.asdict(problem)).encode() + b"\n")
+            file.flush()
+    return read_bank(config.out)
+
+
+def main(argv=None):
+    config = parse_flags(Config, __doc__, argv)
+    try:
+        bank = build_bank(config)
+    except (ValueError, OSError) as error:
+        sys.exit(f"data.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"data.py: stopped; the same command continues {config.out}")
+    print("\n".join([*bank_summary(bank), f"bank                             {config.out}"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ One step goes wrong as people's steps do; whatever is computed from it afterward
 around them, is computed again. A mistake that cannot be carried through cleanly is not made: another one is.
 """
 import ast
+import functools
 import operator
 import random
 import re
@@ -16,11 +17,13 @@ from fractions import Fraction
 from rewards import final_answer
 
 STEP = re.compile(r"<<([^<>=]+)=([^<>=]+)>>")  # the annotation of one step
-FIGURE = re.compile(r"(?<![\w.])(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?!\d|\.\d|x\b|st\b|nd\b|rd\b|th\b)")  # not 3x, 3rd
-PLAIN = r"\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
-EQUATION = re.compile(rf"<<[^<>]*>>|(?<![\w.)/*+–-])({PLAIN}(?:\s*[-+*/x]\s*{PLAIN})+)(\s*=\s*\$?)({PLAIN})(?!\s*[-+*/x]\s*\$?\d)")
+FIGURE = re.compile(r"(?<![\w.])(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?!\d|\.\d|x\b|st\b|nd\b|rd\b|th\b)")  # no 3rd
+PLAIN, AND = r"\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)", r"\s*[-+*/x]\s*"
+EQUATION = re.compile(rf"<<[^<>]*>>|(?<![\w.)/*+–-])({PLAIN}(?:{AND}{PLAIN})+)(\s*=\s*\$?)({PLAIN})(?!{AND}\$?\d)")
 SIGN = re.compile(r"[-+*/–×÷]|(?<![A-Za-z])x(?![A-Za-z])")  # an operator, in an annotation or in the text
 SIGNS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+NAMED = re.compile(r"(?i)divid|multipl|add|subtract|total|together|combin|\bmore|fewer|less|\ball\b|sum|per\b|each|half|twice")
+UNITS = [Fraction(n) for n in (7, 12, 24, 30, 52, 60, 100, 365, 1000)]  # days, hours, minutes, cents: never a result's echo
 COUNTS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 
 
@@ -77,8 +80,9 @@ def annotated(solution):
     def annotate(match):
         if match[1] is None:  # an annotation
             return match[0]
-        expression, result = re.sub(r"[\s$,]", "", match[1]).replace("x", "*"), match[3].replace(",", "")
-        return f"{match[1]}{match[2]}<<{expression}={result}>>{match[3]}" if arithmetic(expression) == amount(result) else match[0]
+        expression, result = re.sub(r"[\s$,]", "", match[1]).replace("x", "*"), re.sub(r"[$,]", "", match[3])
+        holds = arithmetic(expression) == arithmetic(result)
+        return f"{match[1]}{match[2]}<<{expression}={result}>>{match[3]}" if holds else match[0]
     return EQUATION.sub(annotate, solution)
 
 
@@ -87,26 +91,36 @@ def slips(signs, values, old):
     """Wrong results of the right operation: a carry forgotten, a neighbour in the times table, a zero or a decimal point in
     the wrong place, a quotient one off."""
     if signs == {"+"}:
-        return [old - d for d in (10, 100, 1000) if sum(v % d for v in values) >= d and old - d > max(values)]
+        return [old - d for d in (10, 100, 1000) if sum(v % d for v in values) >= d and d <= max(values) < old - d]
     if signs == {"-"}:
         return [old + d for d in (10, 100, 1000) if values[0] % d < sum(v % d for v in values[1:]) and old + d < values[0]]
-    if old.denominator > 1 or signs == {"*"} and any(v % 10 == 0 for v in values):
-        return [old * 10, old / 10]
+    if old.denominator > 1 or signs == {"*"} and any(v % 10 == 0 or v.denominator > 1 for v in values):
+        many = sum(v % 10 == 0 or v.denominator > 1 for v in values) > 1  # zeros or decimals to count together
+        return [old * 10] * many + [old / 10] * (min(values) < 1 or old / 10 > max(values))
     if signs == {"*"} and 2 < min(values) <= 12:
         return [old + max(values), old - max(values)]
-    return [old + 1, old - 1] if signs == {"/"} and values[-1] > 2 and old > 5 else []
+    return [old + 1, old - 1] if signs == {"/"} and values[-1] > 2 and old > 10 and old % 10 else []
 
 
-def mistakes(text, expression, result, earlier):
+def shares(expression):
+    """The numbers that a proper fraction is written with: {2, 3} of 2/3*90."""
+    return {Fraction(n) for a, b in re.findall(r"(\d+)/(\d+)", expression) if int(a) < int(b) for n in (a, b)}
+
+
+def mistakes(text, expression, result, rest, earlier):
     """What can go wrong in one step -> (kind, text before it, expression, result) each. Kinds: a slip; a wrong operation; an
-    operand that is another number of an earlier line (earlier: their values); a term of a sum forgotten."""
+    operand that is another number of an earlier line (earlier: their values); a term of a sum forgotten. rest: text behind.
+    A kind with a question mark reads less like a person's mistake: a last resort."""
     values, signs, old = amounts(expression), set(SIGN.findall(expression)), arithmetic(result)
     if len(values) < 2 or old is None or arithmetic(expression) != old:
         return
     for slip in slips(signs, values, old):
         yield "slip", text, expression, slip
+    for slip in (old - 1, old + 1) if old <= 100 else ():
+        yield "slip?", text, expression, slip
     if amounts(text)[-len(values):] != values or not re.search(r"=[\s$]*$", text):
         return  # the text does not say what the annotation says: nothing but the result can be changed in both
+    line = text.rpartition("\n")[2] + rest.partition("\n")[0]
     spans = [[m.span() for m in FIGURE.finditer(t)][-len(values):] for t in (text, expression)]
 
     def edited(kind, place, rewrite):  # place(spans) -> (from, to), what of the text and of the expression is rewritten
@@ -115,14 +129,13 @@ def mistakes(text, expression, result, earlier):
         return kind, *changed, arithmetic(changed[1])
     for t in range(len(values) - 1):
         gaps = [SIGN.findall(whole[s[t][1]:s[t + 1][0]]) for whole, s in zip((text, expression), spans)]
-        if [len(gap) for gap in gaps] == [1, 1]:
-            low, high = sorted(values[t:t + 2])
-            wrong_signs = {"+": "-", "-": "+", "*": "/+", "/": "*-"}[gaps[1][0]]
-            for wrong in wrong_signs if high < 20 * low else wrong_signs[0]:  # nobody adds 7 days to 3000 a day
-                yield edited("operation", lambda s: (s[t][1], s[t + 1][0]), lambda gap: SIGN.sub(wrong, gap))
+        if [len(gap) for gap in gaps] == [1, 1] and (len(values) == 2 or signs <= {"*", "/"}):  # no minus amid a sum
+            wrong = {"+": "-", "-": "+", "*": "/", "/": "*"}[gaps[1][0]]
+            kind = "operation?" if wrong == "+" or NAMED.search(line) else "operation"  # the sentence names the right one
+            yield edited(kind, lambda s: (s[t][1], s[t + 1][0]), lambda gap: SIGN.sub(wrong, gap))
     for t, value in enumerate(values):
-        if not re.match(r"\s*[A-Za-z]", text[spans[0][t][1]:]):  # of "8 hours * 12" only the 12: no other number is hours
-            for other in sorted(earlier - set(values)):
+        if not re.match(r"\s*[A-Za-z]", text[spans[0][t][1]:]) and value not in shares(expression) and "%" not in line:
+            for other in sorted(earlier - set(values)):  # of "8 hours * 12" only the 12 is replaced: no other number is hours
                 if value / 5 <= other <= value * 5:
                     yield edited("operand", lambda s: s[t], lambda figure: styled(other, figure))
     if len(values) > 2 and signs <= {"+", "-"} and not re.search("[A-Za-z)]", text[spans[0][0][1]:]):
@@ -139,7 +152,7 @@ def carry_forward(pieces, step, change, given):
     """The solution (STEP.split) with one step changed, (text, expression, result), and all that follows from it. None if the
     old result cannot be told from another number of its size, or if something implausible comes out."""
     at, changed = 3 * step, {}
-    if re.search(r"[<>=](?!\s*\$?$)", " ".join(pieces[at + 3::3]).partition("####")[0]):
+    if any(re.search(r"[<>=](?![\s$]*$)", text.partition("####")[0]) for text in pieces[at + 3::3]):
         return None  # further equations without annotation: they would no longer hold
     out = pieces[:at]
     for i in range(at, len(pieces) - 1, 3):
@@ -153,8 +166,9 @@ def carry_forward(pieces, step, change, given):
             if new != old and arithmetic(expression) != old:
                 return None  # a rounded result: nobody knows how
         if new != old:
-            before, after = given + amounts(" ".join(pieces[:i:3]) + text), amounts(" ".join(pieces[i + 3:]))[1:-1]
-            if old is None or not plausible(new, old) or old in amounts(text.rpartition("\n")[2]) or old in before and old in after:
+            before, here = given + amounts(" ".join(pieces[:i + 1:3])), amounts(text.rpartition("\n")[2])
+            after = amounts(" ".join(pieces[i + 3:]))[1:-1]  # without the result itself, and without the final answer
+            if old is None or not plausible(new, old) or old in here or old in before and old in after:
                 return None
             changed[old] = new
         elif old in changed:
@@ -163,27 +177,38 @@ def carry_forward(pieces, step, change, given):
     return joined(out + [swap(pieces[-1], changed)])
 
 
+@functools.lru_cache(maxsize=1)  # a teacher asks for several mistakes in the same solution
+def all_mistakes(solution, question):
+    """(STEP.split of the solution, numbers of the question, {kind: [(step, change)]}). A fifth kind is to stop a line early."""
+    solution = annotated(solution.strip())
+    pieces, lines, kinds, earlier = STEP.split(solution), solution.split("\n"), {}, set()
+    for step in range(len(pieces) // 3):
+        text, expression, result = pieces[3 * step:3 * step + 3]
+        for kind, *change in mistakes(text, expression, result, pieces[3 * step + 3], earlier):
+            kinds.setdefault(kind, []).append((step, change))
+        percents = amounts(" ".join(re.findall(r"([\d.]+) ?%", text)))  # no numbers to take by mistake, nor are small factors
+        earlier |= {*amounts(result), *(v for v in amounts(expression) if v >= 10)} - {*percents, *shares(expression)}
+    if len(lines) > 2 and lines[-1].startswith("####") and len(STEP.findall(lines[-2])) == 1 and STEP.search(lines[-3]):
+        leads = set(amounts(" ".join(pieces[2:-2:3]))) & set(amounts(pieces[-3]))  # results that the last line is made from
+        kind = "unfinished" if leads == set(amounts(pieces[-5])) else "unfinished?"
+        kinds[kind] = ["\n".join([*lines[:-2], "#### " + pieces[-5]])]
+    words = re.findall("[a-z]+", question.lower())
+    return pieces, amounts(question) + UNITS + [Fraction(i) for i, count in enumerate(COUNTS) if count in words], kinds
+
+
 def corrupt_solution(solution, rng, question=""):
     """A GSM8K gold solution with one mistake, carried forward -> (text, its final answer), or None where none can be made.
 
-    rng: random.Random. question: its numbers are told apart from results of the same size. A fifth kind of mistake is to
-    stop a line early.
+    rng: random.Random. question: its numbers are told apart from results of the same size.
     """
-    pieces, lines, kinds = STEP.split(annotated(solution.strip())), annotated(solution.strip()).split("\n"), {}
-    gold, earlier = arithmetic((final_answer(solution) or "").replace(",", "")), set()
-    given = amounts(question) + [Fraction(COUNTS.index(w)) for w in re.findall("[a-z]+", question.lower()) if w in COUNTS]
-    for step in range(len(pieces) // 3):
-        text, expression, result = pieces[3 * step:3 * step + 3]
-        for kind, *change in mistakes(text, expression, result, earlier):
-            kinds.setdefault(kind, []).append((step, change))
-        earlier |= {*amounts(expression), *amounts(result)}
-    if len(lines) > 2 and STEP.search(lines[-3]) and lines[-1].startswith("####"):
-        kinds["unfinished"] = ["\n".join([*lines[:-2], "#### " + STEP.findall(lines[-3])[-1][1]])]
+    pieces, given, kinds = all_mistakes(solution, question)
+    kinds = {kind: list(changes) for kind, changes in kinds.items()}
+    gold = arithmetic((final_answer(solution) or "").replace(",", ""))
     while kinds and gold is not None:
-        kind = rng.choice(sorted(kinds))
+        kind = rng.choice(sorted(k for k in kinds if k[-1] != "?") or sorted(kinds))
         change = kinds[kind].pop(rng.randrange(len(kinds[kind])))
-        kinds = {k: changes for k, changes in kinds.items() if changes}
-        wrong = change if kind == "unfinished" else carry_forward(pieces, *change, given)
+        kinds = {kind: changes for kind, changes in kinds.items() if changes}
+        wrong = change if kind.startswith("unfinished") else carry_forward(pieces, *change, given)
         if wrong and plausible(arithmetic(final_answer(wrong).replace(",", "")), gold):
             return wrong, final_answer(wrong)
     return None
@@ -200,8 +225,8 @@ def teacher(error=0.5, systematic=0.5, seed=0):
         for problem, flags in zip(problems, guided):
             gold = problem.routes[0].text if problem.routes else ""
             if "####" not in gold:
-                raise ValueError(f"{problem.question[:60]!r} has no gold solution (an answer like GSM8K's '... #### 72'), which the "
-                                 "simulated teacher needs: name another with --teacher")
+                raise ValueError(f"{problem.question[:60]!r} has no gold solution (an answer like GSM8K's '... #### 72'), "
+                                 "which the simulated teacher needs: name another with --teacher")
             rng, fixed = (random.Random(f"{part} {problem.question}") for part in (f"teacher {seed}", "misconception"))
             usual = corrupt_solution(gold, fixed, problem.question)
             written.append([])

@@ -103,6 +103,7 @@ def main():
     args.add_argument("--layers", type=int, default=4)
     args.add_argument("--lr", type=float, default=2e-3)
     args.add_argument("--seed", type=int, default=0)
+    args.add_argument("--init", help="go on from the student in this folder")
     args.add_argument("--out", default="assets/tiny")
     args = args.parse_args()
     torch.manual_seed(args.seed)
@@ -112,10 +113,10 @@ def main():
                          initializer_range=0.1,  # transformers' 0.02 is for wide models: here it delays copying tenfold
                          max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=None,
                          eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    model = Qwen2ForCausalLM(config)
+    model = Qwen2ForCausalLM.from_pretrained(args.init) if args.init else Qwen2ForCausalLM(config)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, {len(tokenizer)} tokens")
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    warmup, cooldown = 100, args.steps // 3
+    warmup, cooldown = args.steps // 15, args.steps // 2
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda t: min(1, (t + 1) / warmup, (args.steps - t) / cooldown + 0.01))
     batches = batches_of(tokenizer, rng, args.batch)

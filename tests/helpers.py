@@ -101,6 +101,7 @@ class Recorder:
 
 
 def take_gradients(params):
+    """The gradients of some parameters, which have none afterwards."""
     params = list(params)
     found = [p.grad.clone() for p in params]
     for p in params:

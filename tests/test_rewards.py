@@ -7,33 +7,19 @@ from pathlib import Path
 import pytest
 
 from realm import Response
-from rewards import answers_match, canonical, final_answer, number, realm_reward, utility_score
+from rewards import Reward, answers_match, canonical, final_answer, number, realm_reward, utility_score
 
 SOLUTIONS = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "gsm8k" / "model_solutions_6b.jsonl"
 
 
 @pytest.mark.parametrize("text, answer", [
-    ("... so <answer> 42 </answer>", "42"),
-    ("<answer>1</answer> no, <answer>2</answer>", "2"),  # the last counts
-    ("<answer>1</answer> and then 99", "1"),  # a mark counts more than a number behind it
-    ("<answer>1</answer> \\boxed{2} #### 3", "1"),
-    ("<answer> <answer>5</answer>", "5"),
-    (r"so \boxed{12}", "12"),
-    (r"\boxed{1} or rather \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
-    ("16 - 3 = 13\n#### 1,000", "1,000"),
-    ("#### -7", "-7"),
-    ("2 + 2 = 4\nA: 4", "4"),
-    ("A: 4\nA: 5", "5"),
-    ("The answer is $1,000.", "$1,000"),
-    ("The answer is 3.5.", "3.5"),
-    ("The answer is: **18**", "18"),
-    ("The answer is 5. We had 6 apples", "5"),
-    ("the answer is 42 (see step 3)", "42"),
-    ("Answer: not relevant.", "not relevant"),
-    ("Final answer: yes", "yes"),
-    ("first 3, then 4, then 7 of them", "7"),  # the last resort
-    ("it falls to -7 degrees", "-7"),
-    ("it costs .5 dollars", ".5"),
+    ("... so <answer> 42 </answer>", "42"), ("<answer>1</answer> no, <answer>2</answer>", "2"),  # the last counts
+    ("<answer>1</answer> and then 99", "1"), ("<answer>1</answer> \\boxed{2} #### 3", "1"),  # the clearest mark counts
+    ("<answer> <answer>5</answer>", "5"), (r"so \boxed{12}", "12"), (r"\boxed{1}, no, \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+    ("16 - 3 = 13\n#### 1,000", "1,000"), ("#### -7", "-7"), ("2 + 2 = 4\nA: 4", "4"), ("A: 4\nA: 5", "5"),
+    ("The answer is $1,000.", "$1,000"), ("The answer is 3.5.", "3.5"), ("The answer is: **18**", "18"),
+    ("The answer is 5. We had 6 apples", "5"), ("the answer is 42 (see step 3)", "42"), ("Final answer: not this.", "not this"),
+    ("3, then 4, then 7 of them", "7"), ("it falls to -7 degrees", "-7"), ("it costs .5 dollars", ".5"),  # the last resort
     ("", None), ("no idea", None), ("<answer></answer>", None), (None, None), (42, None)])
 def test_a_teachers_final_answer_is_the_last_of_the_clearest_marks(text, answer):
     assert final_answer(text) == answer
@@ -56,16 +42,16 @@ def test_a_unit_may_follow_a_number_only_where_the_other_side_is_bare():
     assert not answers_match("18 is wrong by one", "18") and not answers_match("18 -19", "18")
 
 
-@pytest.mark.parametrize("wrong", ["118", "180", "1 8", "1.8", "18 19", "18, 19", "8", "18x", "17 or 18", "20 - 2", "9*2", "36/2/1", "",
-                                   " ", ".", "-", "/", "18/0", "1e1", "x=18", "a b c 18", "18\n18", None])
+@pytest.mark.parametrize("wrong", ["118", "180", "1 8", "1.8", "18 19", "18, 19", "8", "18x", "17 or 18", "20 - 2", "9*2", "36/2/1",
+                                   "", " ", ".", "-", "/", "18/0", "1e1", "x=18", "a b c 18", "18\n18", None])
 def test_a_substring_or_an_unfinished_sum_earns_no_credit(wrong):
     assert not answers_match(wrong, "18")
 
 
 HOSTILE = ["99**98**97", "9**9**9**9", "__import__('os').abort()", "9" * 200_000, "-" * 200_000, "(" * 200_000, "1/" * 100_000,
            "1," * 100_000, "0." + "0" * 200_000, "1/" + "9" * 200_000, "<answer>" * 50_000, "\\boxed{" * 50_000, "#" * 200_000,
-           "\\frac{" * 50_000, " " * 200_000 + "x", "A:" * 100_000, "18" + " " * 200_000 + "(", "answer is " * 50_000, "1e999999999",
-           "\x00", "\ud800", "१८", "18" * 500 + ".", "9" * 4_400 + "/" + "9" * 4_400]
+           "\\frac{" * 50_000, " " * 200_000 + "x", "A:" * 100_000, "18" + " " * 200_000 + "(", "answer is " * 50_000,
+           "1e999999999", "\x00", "\ud800", "१८", "18" * 500 + ".", "9" * 4_400 + "/" + "9" * 4_400]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
@@ -83,13 +69,10 @@ def test_only_the_true_labels_earn_the_full_score(labels):
         assert 0.0 <= earned <= 1.0 and (earned == 1.0) == (scores == tuple(map(float, labels)))
 
 
-def test_every_constant_earns_one_half_where_both_kinds_are_shown():
+def test_right_and_wrong_routes_weigh_the_same_so_that_every_constant_earns_one_half():
     for labels in ([True, False], [True, False, False, False, False], [True, True, True, False]):
         for constant in (0.0, 0.17, 0.5, 1.0):
             assert utility_score([constant] * len(labels), labels) == pytest.approx(0.5)
-
-
-def test_right_and_wrong_routes_weigh_the_same_however_many_there_are():
     assert utility_score([1, 0, 0, 1], [True, False, False, False]) == pytest.approx((1 + 2 / 3) / 2)
     assert utility_score([0.25, 0.5], [True, True]) == pytest.approx(0.375)  # one kind only: the mean over it
 
@@ -100,39 +83,24 @@ def test_scores_of_the_wrong_count_or_range_earn_nothing(scores):
     assert realm_reward(Response("r", "4", scores), "4", [True, False]).total == 1.0  # but the answer is still right
 
 
-def test_the_score_does_not_depend_on_the_order_of_the_routes():
-    scores, labels = [0.9, 0.2, 0.4, 0.7], [True, False, False, True]
-    for order in itertools.permutations(range(4)):
-        assert utility_score([scores[i] for i in order], [labels[i] for i in order]) == pytest.approx(utility_score(scores, labels))
-
-
 def test_a_wrong_answer_earns_nothing_for_its_scores():
-    wrong = realm_reward(Response("r", "5", [1.0, 0.0]), "4", [True, False])
-    assert (wrong.total, wrong.answer, wrong.utility, wrong.format) == (0.0, 0.0, 1.0, 1.0)
+    assert realm_reward(Response("r", "5", [1.0, 0.0]), "4", [True, False]) == Reward(0.0, answer=0.0, utility=1.0, format=1.0)
     assert realm_reward(Response("r", None, [1.0, 0.0]), "4", [True, False]).total == 0.0
-    ablation = realm_reward(Response("r", "5", [1.0, 0.0]), "4", [True, False], two_stage=False)
-    assert ablation.total == 0.5
+    assert realm_reward(Response("r", "5", [1.0, 0.0]), "4", [True, False], two_stage=False).total == 0.5  # the ablation
 
 
 def test_a_right_answer_is_paid_for_its_scores_in_proportion():
     for scores, utility in (([1.0, 0.0], 1.0), ([0.0, 1.0], 0.0), ([0.5, 0.5], 0.5), (None, 0.0)):
         for weight in (0.0, 0.5, 2.0):
             reward = realm_reward(Response("r", "4", scores), "4", [True, False], utility_weight=weight)
-            assert (reward.total, reward.answer, reward.utility) == (1 + weight * utility, 1.0, utility)
+            assert reward == Reward(1 + weight * utility, answer=1.0, utility=utility, format=float(scores is not None))
+    assert realm_reward(Response(None, "4", [1.0, 0.0]), "4", [True, False]) == Reward(1.5, 1.0, 1.0, format=0.0)  # logged, not paid
 
 
 def test_without_routes_the_reward_is_the_answer_alone():
     for scores in (None, [1.0], []):
-        assert realm_reward(Response("r", "4", scores), "4", []).total == 1.0
-        assert realm_reward(Response("r", "5", scores), "4", []).total == 0.0
-    assert realm_reward(Response("r", "4", None), "4", []).format == 1.0
-
-
-def test_the_format_is_logged_and_never_paid():
-    for response in (Response(None, "4", [1.0]), Response("r", "4", None)):
-        reward = realm_reward(response, "4", [True])
-        assert reward.format == 0.0 and reward.total >= 1.0
-    assert realm_reward(Response("r", "5", [1.0]), "4", [True]) .format == 1.0
+        assert realm_reward(Response("r", "4", scores), "4", []) == Reward(1.0, 1.0, 0.0, 1.0)
+        assert realm_reward(Response("r", "5", scores), "4", []) == Reward(0.0, 0.0, 0.0, 1.0)
 
 
 def test_a_route_copied_into_the_answer_is_not_the_answer():
@@ -141,8 +109,8 @@ def test_a_route_copied_into_the_answer_is_not_the_answer():
 
 
 def test_the_parser_never_raises_on_random_text():
-    rng, pieces = random.Random(0), ["<answer>", "</answer>", "\\boxed{", "}", "#### ", "A: ", "the answer is", "1,000", "-", "$", "/", "0",
-                                     ".", "%", "\\frac{", "{", "\n", " ", "18", "(", ")", "**", "é", "x"]
+    rng, pieces = random.Random(0), ["<answer>", "</answer>", "\\boxed{", "}", "#### ", "A: ", "the answer is", "1,000", "-", "$", "/",
+                                     "0", ".", "%", "\\frac{", "{", "\n", " ", "18", "(", ")", "**", "é", "x"]
     for _ in range(3000):
         text = "".join(rng.choices(pieces, k=rng.randint(0, 12)))
         found = final_answer(text)

@@ -1,0 +1,347 @@
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import data
+from data import bank_summary, load_problems, make_routes, need_routes, read_bank
+from realm import Problem, Route, mrpv_prompt, teacher_prompt
+
+ROOT = Path(__file__).resolve().parent.parent
+GSM8K = ROOT.parent / "shared" / "data" / "gsm8k"
+on_gsm8k = pytest.mark.skipif(not GSM8K.is_dir(), reason="GSM8K is not here")
+
+
+def write(path, *lines):
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines), encoding="utf-8")
+    return str(path)
+
+
+def questions(n, **more):
+    return [{"question": f"What is {i} + 1?", "answer": i + 1, **more} for i in range(n)]
+
+
+def build(*flags):
+    data.main([str(flag) for flag in flags])
+
+
+def refused(capsys, *flags):
+    """What data.py says on its way out: one line."""
+    with pytest.raises(SystemExit) as stop:
+        build(*flags)
+    message = str(stop.value)
+    assert message.startswith("data.py: ") and "\n" not in message
+    return message
+
+
+# ---- reading a bank -------------------------------------------------------------------------------------------------
+GOOD = {"question": "2 + 3?", "answer": "5", "routes": [{"text": "so 5", "answer": "5", "correct": True}], "rules": ["Add."]}
+
+
+def changed(**fields):
+    return {**GOOD, **fields}
+
+
+@pytest.mark.parametrize("line, words", [
+    ('{"question": "2 + 3?", ', "not JSON"),
+    ("[1]", "whole line"),
+    ({"answer": "5"}, "'question'"),
+    (changed(question=7), "'question'"),
+    (changed(question="  "), "'question'"),
+    ({"question": "2 + 3?"}, "'answer'"),
+    (changed(answer=["5"]), "'answer'"),
+    (changed(answer=True), "'answer'"),
+    (changed(answer="so what ####"), "'answer"),
+    (changed(routes="so 5"), "'routes'"),
+    (changed(routes=["so 5"]), "'routes[0]'"),
+    (changed(routes=[GOOD["routes"][0], {"answer": "5"}]), "'routes[1].text'"),
+    (changed(routes=[{"text": "so 5", "answer": {}}]), "'routes[0].answer'"),
+    (changed(routes=[{"text": "so 5", "correct": 1}]), "'routes[0].correct'"),
+    (changed(routes=[{"text": "so 5", "guided": "yes"}]), "'routes[0].guided'"),
+    (changed(rules="Add."), "'rules'"),
+    (changed(rules=["Add.", 3]), "'rules[1]'"),
+], ids=str)
+def test_a_bad_line_is_an_error_that_names_file_line_and_field(tmp_path, line, words):
+    path = write(tmp_path / "bank.jsonl", GOOD, "", line, GOOD)
+    with pytest.raises(ValueError) as error:
+        read_bank(path)
+    assert f"{path}, line 3" in str(error.value) and words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_a_line_leaves_out_is_computed(tmp_path):
+    path = write(tmp_path / "bank.jsonl", {"question": "q", "answer": 1000, "routes": [{"text": "so $1,000"}, {"text": "A: 7"},
+                                           {"text": "?"}, {"text": "x", "answer": 1000.0}, {"text": "x", "correct": True}]})
+    problem, = read_bank(path)
+    assert problem.answer == "1000" and problem.rules == []
+    assert [(r.answer, r.correct) for r in problem.routes] == [("$1,000", True), ("7", False), (None, False), ("1000.0", True), (None, True)]
+
+
+def test_a_line_of_gsm8k_gives_its_solution_as_the_first_route(tmp_path):
+    problem, = read_bank(write(tmp_path / "x.jsonl", {"question": "q", "answer": "1 + 1 = <<1+1=2>>2\n#### 2"}))
+    assert problem.answer == "2" and problem.routes == [Route("1 + 1 = <<1+1=2>>2\n#### 2", "2", True)]
+
+
+def test_text_of_all_kinds_survives_the_disk(tmp_path):
+    odd = Problem("Wie\u2028viel\x85\r\x0b \U0001f914 \"?\"\n", "5", [Route("so\u2029\n<answer>5</answer>", "5", True, True)], ["R\u00fcle"])
+    path = write(tmp_path / "ours.jsonl", dataclasses.asdict(odd))
+    assert read_bank(path) == [odd]
+    theirs = tmp_path / "theirs.jsonl"  # other tools write such characters as they are, and a byte order mark first
+    theirs.write_text("\ufeff" + json.dumps(dataclasses.asdict(odd), ensure_ascii=False) + "\r\n", encoding="utf-8", newline="")
+    assert read_bank(theirs) == [odd]
+
+
+def test_files_that_hold_nothing_to_read_are_refused_by_name(tmp_path):
+    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "none.jsonl", tmp_path / "binary.jsonl", tmp_path, Path(write(tmp_path / "empty.jsonl", ""))):
+        with pytest.raises(ValueError, match=str(path)):
+            read_bank(path)
+
+
+# ---- splits ---------------------------------------------------------------------------------------------------------
+def by_split(task, splits=("train", "validation", "test"), limit=None, where=None):
+    return {split: [p.question for p in load_problems(task, split, limit, where)] for split in splits}
+
+
+def assert_apart(splits):
+    for a in splits:
+        for b in splits:
+            assert splits[a] and (a == b or not set(splits[a]) & set(splits[b])), (a, b)
+
+
+def test_no_two_splits_share_a_question(tmp_path):
+    assert_apart(by_split("shop", data.SPLITS[:4], limit=300))
+    lines = questions(300) + questions(40)  # some twice
+    random.Random(0).shuffle(lines)
+    one = by_split(write(tmp_path / "one.jsonl", *lines))
+    assert_apart(one)
+    assert 0.7 < len(one["train"]) / len(lines) < 0.9
+    assert sorted(sum(one.values(), [])) == sorted(line["question"] for line in lines)  # and none is lost
+    write(tmp_path / "train.jsonl", *lines), write(tmp_path / "test.jsonl", {"question": "new", "answer": "5"})
+    assert_apart(by_split(str(tmp_path)))
+
+
+@on_gsm8k
+def test_no_two_splits_of_gsm8k_share_a_question_however_its_files_are_named():
+    for where in (GSM8K, GSM8K / "train.jsonl"):
+        assert_apart(by_split("gsm8k", where=str(where)))
+    all_of_it, test = (load_problems("gsm8k", split, data=str(GSM8K)) for split in ("all", "test"))
+    assert len(all_of_it) == 7473 and not {p.question for p in all_of_it} & {p.question for p in test}
+
+
+def test_a_question_stays_in_its_split_whatever_else_the_file_holds(tmp_path):
+    few, many = (by_split(write(tmp_path / f"{n}.jsonl", *questions(n))) for n in (60, 200))
+    assert all(set(few[split]) <= set(many[split]) for split in few)
+
+
+@pytest.mark.parametrize("task", ["shop", "FILE"])
+def test_a_bank_of_the_split_all_has_something_for_every_split_of_train(tmp_path, task):
+    task = write(tmp_path / "my.jsonl", *questions(100)) if task == "FILE" else task
+    problems = load_problems(task, "all", 100)
+    assert len(problems) == 100 and all(data.split_by_question(problems, split) for split in ("train", "validation", "test"))
+
+
+@pytest.mark.parametrize("task, split, where, words", [
+    ("chess", "train", None, "--task chess"), ("shop", "dev", None, "'dev'"), ("gsm8k", "ood", None, "out-of-distribution"),
+    ("gsm8k", "train", "/no/such", "--data /no/such"), ("/no/such.jsonl", "train", None, "--task /no/such.jsonl"),
+    ("FOLDER", "train", None, "train.jsonl")])
+def test_problems_that_are_not_there_are_one_clear_line(tmp_path, task, split, where, words):
+    with pytest.raises(ValueError) as error:
+        load_problems(str(tmp_path) if task == "FOLDER" else task, split, data=where)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+# ---- making routes --------------------------------------------------------------------------------------------------
+def echo(problems, guided):
+    """A teacher that answers with its own prompt."""
+    return [[teacher_prompt(p.question, p.rules if flag else ()) for flag in flags] for p, flags in zip(problems, guided)]
+
+
+def test_rules_guide_a_share_q_of_the_routes_and_each_route_says_whether():
+    problems = [Problem(f"{i} + 1?", "1", [], ["RULE"]) for i in range(500)] + [Problem("no rules?", "1")]
+    for q in (0.0, 0.3, 1.0):
+        taught = make_routes(problems, echo, 8, q)
+        guided = [r.guided for p in taught[:-1] for r in p.routes]
+        assert abs(sum(guided) / len(guided) - q) < 0.03
+        assert not any(r.guided for r in taught[-1].routes)  # nothing to be guided by
+        assert all(r.guided == ("RULE" in r.text) for p in taught for r in p.routes)
+    some = make_routes(problems, echo, 8, 0.3)
+    assert any(len({r.guided for r in p.routes}) == 2 for p in some)  # decided route by route
+
+
+def test_what_a_question_gets_does_not_depend_on_its_company():
+    problems = [Problem(f"{i} + 1?", "1", [], ["RULE"]) for i in range(20)]
+    together = make_routes(problems, echo, 4, 0.5, seed=3)
+    assert together == [make_routes([p], echo, 4, 0.5, seed=3)[0] for p in problems]
+    assert together != make_routes(problems, echo, 4, 0.5, seed=4)
+
+
+def test_rules_reach_the_teachers_prompt_and_never_the_students():
+    taught, = make_routes([Problem("2 + 2?", "4", [], ["RULE 17"])], lambda problems, guided: [["4"] * 3], 3, 1.0)
+    assert taught.rules == ["RULE 17"] and all(r.guided for r in taught.routes)
+    assert "RULE 17" not in mrpv_prompt(taught.question, taught.routes)
+
+
+def test_a_route_is_positive_if_its_final_answer_is_the_gold_answer():
+    texts = ["#### 1,000", "A: 7", "", "so <answer> $1000.0 </answer>"]
+    taught, = make_routes([Problem("q", "1000")], lambda problems, guided: [texts], 4)
+    assert [r.correct for r in taught.routes] == [True, False, False, True] and taught.routes[2].answer is None
+
+
+def test_the_summary_counts_what_the_bank_holds():
+    def problem(*answers):
+        return Problem("q", "4", [Route("t", a, a in ("4", "4.0"), i == 0) for i, a in enumerate(answers)])
+    text = "\n".join(bank_summary([problem("4", "4.0", "5", "6"), problem("7", "7", "7", None)]))
+    facts = dict(line.rsplit("  ", 1) for line in text.replace("most frequent wrong answers ", "wrong  ").splitlines())
+    facts = {key.strip(): value.strip() for key, value in facts.items()}
+    assert facts == {"questions": "2", "routes": "8 (2 guided)", "accuracy of the teacher": "0.250",
+                     "questions with right and wrong": "0.500", "distinct answers per question": "2.50",
+                     "redundant routes": "0.625",  # 4 and 4.0; 7, 7 and 7
+                     "wrong": "7 (3), 5 (1), 6 (1), none (1)"}
+
+
+def config(**more):
+    return data.Config(**{**dict(device="cpu"), **more})
+
+
+@dataclasses.dataclass
+class Run:
+    """What need_routes reads of train.py's or eval.py's config."""
+    task: str = "shop"
+    routes: int = 3
+    n: int = 8
+    teacher_error: float = 0.5
+    systematic: float = 0.5
+    inject_rules: float = 0.0
+    seed: int = 0
+    device: str = "cpu"
+
+
+def test_where_routes_are_missing_a_teacher_says_what_it_does_and_does_it(capsys):
+    problems = load_problems("shop", "train", 20)
+    taught = need_routes(problems, Run())
+    assert [len(p.routes) for p in taught] == [8] * 20 and "simulated teacher" in capsys.readouterr().out
+    assert need_routes(taught, Run()) is taught and capsys.readouterr().out == ""
+    assert need_routes(problems, Run(routes=0)) is problems
+
+
+def test_a_gold_solution_is_not_shown_as_if_a_teacher_had_written_it(tmp_path):
+    path = write(tmp_path / "x.jsonl", *({"question": f"{i}?", "answer": f"20 + {i} = <<20+{i}={20 + i}>>{20 + i}\n"
+                                          f"5 x {20 + i} = <<5*{20 + i}={100 + 5 * i}>>{100 + 5 * i}\n#### {100 + 5 * i}"} for i in range(40)))
+    taught = need_routes(read_bank(path), Run(task=path, routes=1))
+    assert 0.3 < sum(r.correct for p in taught for r in p.routes) / 320 < 0.7
+
+
+def test_a_bank_with_too_few_routes_is_refused_not_replaced():
+    with pytest.raises(ValueError, match="only 2 routes"):
+        need_routes([Problem("q", "4", [Route("t", "4", True), Route("t", "5", False)])], Run())
+
+
+# ---- building a bank ------------------------------------------------------------------------------------------------
+def test_a_bank_is_written_summed_up_and_read_back(tmp_path, capsys):
+    out = tmp_path / "bank.jsonl"
+    build("--task", "shop", "--n", "3", "--limit", "50", "--inject-rules", "0.5", "--out", out)
+    shown, problems = capsys.readouterr(), read_bank(out)
+    assert len(problems) == 50 and all(len(p.routes) == 3 for p in problems)
+    assert "accuracy of the teacher" in shown.out and "100%" in shown.err
+    wanted = make_routes(load_problems("shop", "all", 50), data.BUILT_IN["shop"].teacher(), 3, 0.5)
+    assert problems == wanted and any(r.guided for p in problems for r in p.routes)
+
+
+def test_a_bank_cut_anywhere_is_continued_to_the_very_same_bytes(tmp_path):
+    flags = ["--task", "shop", "--n", "2", "--limit", "40", "--batch", "7", "--inject-rules", "0.5", "--out", tmp_path / "bank.jsonl"]
+    build(*flags)
+    whole, rng = (tmp_path / "bank.jsonl").read_bytes(), random.Random(0)
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == 10]
+    for cut in [0, 1, len(whole) - 1, len(whole), ends[0], ends[6], ends[7], *rng.sample(range(len(whole)), 40)]:
+        (tmp_path / "bank.jsonl").write_bytes(whole[:cut])
+        build(*flags)
+        assert (tmp_path / "bank.jsonl").read_bytes() == whole, cut
+
+
+SLOW = """
+import sys, time
+sys.path.insert(0, {root!r})
+import data
+quick = data.BUILT_IN["shop"].teacher
+def slow(*settings):
+    teach = quick(*settings)
+    return lambda problems, guided: time.sleep(0.02) or teach(problems, guided)
+data.BUILT_IN["shop"].teacher = slow
+data.main(sys.argv[1:])
+"""
+
+
+def test_a_builder_killed_ten_times_leaves_what_an_undisturbed_one_leaves(tmp_path):
+    flags = ["--task", "shop", "--n", "2", "--limit", "600", "--batch", "4"]  # 150 batches of 20 ms
+    build(*flags, "--out", tmp_path / "whole.jsonl")
+    out, rng, sizes = tmp_path / "bank.jsonl", random.Random(), []
+    command = [sys.executable, "-c", SLOW.format(root=str(ROOT)), *flags, "--out", str(out)]
+    for _ in range(10):
+        before = out.stat().st_size if out.exists() else 0
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        limit = time.monotonic() + 60
+        while (not out.exists() or out.stat().st_size <= before) and process.poll() is None and time.monotonic() < limit:
+            time.sleep(0.01)  # it has started, and gone on where it stopped
+        time.sleep(rng.uniform(0.0, 0.2))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        sizes.append(out.stat().st_size)
+        complete = out.read_bytes()[:out.read_bytes().rfind(b"\n") + 1].splitlines()
+        asked = [json.loads(line)["question"] for line in complete]
+        assert len(asked) == len(set(asked)) > 0
+    assert sizes == sorted(sizes) and 0 < sizes[0] < sizes[-1] < (tmp_path / "whole.jsonl").stat().st_size  # all ten were mid-run
+    build(*flags, "--out", out)
+    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--n", "3"], "--n 2"), (["--seed", "1"], "--seed 0"), (["--inject-rules", "1"], "--inject-rules 0.0"),
+    (["--teacher-error", "0.1"], "--teacher-error 0.5"), (["--limit", "12"], "--limit 10")])
+def test_a_bank_made_with_other_settings_is_not_continued(tmp_path, capsys, flags, words):
+    same = ["--task", "shop", "--n", "2", "--limit", "10", "--out", tmp_path / "bank.jsonl"]
+    build(*same)
+    before = (tmp_path / "bank.jsonl").read_bytes()
+    assert words in refused(capsys, *same, *flags)
+    build(*same, "--device", "cpu")  # where it is made is no setting
+    assert (tmp_path / "bank.jsonl").read_bytes() == before
+
+
+def test_a_file_of_somebody_else_and_a_bank_of_other_questions_are_left_alone(tmp_path, capsys):
+    out = tmp_path / "bank.jsonl"
+    out.write_text("my diary\n")
+    assert "choose another file" in refused(capsys, "--limit", "10", "--out", out) and out.read_text() == "my diary\n"
+    out.unlink()
+    gold = [{"question": f"{i}?", "answer": f"1 + {i} = <<1+{i}={1 + i}>>{1 + i}\n#### {1 + i}"} for i in range(10)]
+    task = write(tmp_path / "my.jsonl", *gold)
+    build("--task", task, "--out", out)
+    before = out.read_bytes()
+    write(tmp_path / "my.jsonl", *gold[1:], gold[0])
+    assert "line 1" in refused(capsys, "--task", task, "--out", out) and out.read_bytes() == before
+
+
+def test_a_question_that_a_file_holds_twice_is_asked_once(tmp_path):
+    gold = {"question": "1 + 1?", "answer": "1 + 1 = <<1+1=2>>2\n#### 2"}
+    build("--task", write(tmp_path / "my.jsonl", gold, gold), "--out", tmp_path / "bank.jsonl")
+    assert len(read_bank(tmp_path / "bank.jsonl")) == 1
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--n", "0"], "--n must be at least 1"), (["--limit", "0"], "--limit"), (["--batch", "0"], "--batch"),
+    (["--inject-rules", "1.5"], "--inject-rules must lie in [0, 1]"), (["--temperature", "-1"], "--temperature"),
+    (["--temperature", "nan"], "--temperature"), (["--task", "chess"], "--task chess"), (["--split", "ood", "--task", "gsm8k"], "ood|out-of"),
+    (["--out", "/no/such/folder/bank.jsonl"], "/no/such/folder"), (["--teacher", "no/such/folder"], "--teacher no/such/folder"),
+    (["--teacher", "http://localhost:1/v1"], "--teacher-model"), (["--teacher", "tiny", "--device", "cuda:7"], "cuda"),
+    (["--task", "FILE", "--teacher", "simulated"], "gold solution")])
+def test_bad_flags_are_one_clear_line(tmp_path, capsys, flags, words):
+    flags = [write(tmp_path / "my.jsonl", *questions(3)) if flag == "FILE" else flag for flag in flags]
+    out = [] if "--out" in flags else ["--out", tmp_path / "bank.jsonl"]
+    message = refused(capsys, *flags, *out)
+    assert any(word in message for word in words.split("|"))
+    assert not (tmp_path / "bank.jsonl").exists() or not (tmp_path / "bank.jsonl").read_bytes()

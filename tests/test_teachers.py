@@ -1,0 +1,456 @@
+import json
+import random
+import re
+import threading
+import time
+from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+
+import data
+import grpo
+from assets.gsm8k import FIGURE, STEP, amounts, annotated, arithmetic, corrupt_solution, swap, teacher as gsm8k_teacher
+from data import load_problems, make_routes, model_teacher, server_teacher, teacher_for
+from helpers import small_model, small_tokenizer
+from realm import Problem, Route, teacher_prompt
+from rewards import answers_match, final_answer
+
+GSM8K = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "gsm8k"
+on_gsm8k = pytest.mark.skipif(not GSM8K.is_dir(), reason="GSM8K is not here")
+CLIPS = ("Natalia sold 48/2 = <<48/2=24>>24 clips in May.\n"
+         "Natalia sold 48+24 = <<48+24=72>>72 clips altogether in April and May.\n#### 72")
+WEIGHTS = ("Al weighs 146 + 38 = <<146+38=184>>184 pounds.\nBen weighs 184 - 25 = <<184-25=159>>159 pounds.\n"
+           "Carl weighs 159 + 16 = <<159+16=175>>175 pounds.\n#### 175")
+
+
+# ---- mistakes in gold solutions -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("text, value", [
+    ("2+3*4", 14), ("(2+3)*4", 20), ("7/2", Fraction(7, 2)), (".1+0.2", Fraction(3, 10)), ("-5--3", -2), ("10-2-3", 5), ("1/3*3", 1),
+    ("2**9", None), ("9//2", None), ("7%2", None), ("1/0", None), ("x+1", None), ("", None), ("2+", None), ("(2", None), ("1e3", 1000),
+    ("True+1", None), ("'a'*3", None), ("1j", None), ("__import__('os')", None), ("(lambda: 1)()", None), ("[1][0]", None),
+    ("9" * 5000, None), ("(" * 150 + "1" + ")" * 150, None), ("1<2", None), ("~1", None)])
+def test_arithmetic_is_plain_exact_and_runs_nothing(text, value):
+    assert arithmetic(text) == value
+
+
+def test_numbers_are_replaced_by_value_in_the_style_they_are_written_in():
+    text = "24 of 240, 24.0, $24.50, 1,024, the 24th, 24x, A24, 24, 24."
+    assert swap(text, {Fraction(24): Fraction(34)}) == "34 of 240, 34, $24.50, 1,024, the 24th, 24x, A24, 34, 34."
+    assert swap("$1,200 or 1200", {Fraction(1200): Fraction(3400)}) == "$3,400 or 3400"
+    assert swap("$4.50 is 4.5", {Fraction(9, 2): Fraction(6)}) == "$6.00 is 6"
+
+
+def test_equations_without_annotation_get_one_only_where_they_hold():
+    assert annotated("so 2 x 3 = 6, 2+2 = 5, <<1+1=2>>2, 3x + 1 = 4, $1,000 - 1 = $999") == (
+        "so 2 x 3 = <<2*3=6>>6, 2+2 = 5, <<1+1=2>>2, 3x + 1 = 4, $1,000 - 1 = $<<1000-1=999>>999")
+
+
+def all_of(solution, question="", draws=300):
+    return {corrupt_solution(solution, random.Random(i), question) for i in range(draws)}
+
+
+def test_every_kind_of_mistake_is_made_and_carried_through_to_the_answer():
+    made = {text for text, _ in all_of(WEIGHTS)}
+    for wrong in (
+            "Al weighs 146 + 38 = <<146+38=174>>174 pounds.\nBen weighs 174 - 25 = <<174-25=149>>149 pounds.\n"
+            "Carl weighs 149 + 16 = <<149+16=165>>165 pounds.\n#### 165",  # a slip: a carry forgotten in the first step
+            "Al weighs 146 - 38 = <<146-38=108>>108 pounds.\nBen weighs 108 - 25 = <<108-25=83>>83 pounds.\n"
+            "Carl weighs 83 + 16 = <<83+16=99>>99 pounds.\n#### 99",  # a wrong operation in the first
+            "Al weighs 146 + 38 = <<146+38=184>>184 pounds.\nBen weighs 146 - 25 = <<146-25=121>>121 pounds.\n"
+            "Carl weighs 121 + 16 = <<121+16=137>>137 pounds.\n#### 137",  # a number of an earlier line in the second
+            WEIGHTS[:WEIGHTS.index("\nCarl")] + "\n#### 159"):  # a line too early
+        assert wrong in made
+    assert ("In all, 20 + 25 = <<20+25=45>>45.\n#### 45", "45") in all_of("In all, 20 + 25 + 9 = <<20+25+9=54>>54.\n#### 54")
+
+
+def test_a_mistake_in_any_step_changes_every_line_that_builds_on_it():
+    lines = {i: {text.split("\n")[i] for text, _ in all_of(WEIGHTS) if len(text.split("\n")) == 4} for i in range(4)}
+    assert all(len(lines[i]) > 3 for i in range(4))
+    assert not any("184" in text.partition("\n")[2] for text, _ in all_of(WEIGHTS) if "=184>>" not in text)
+
+
+def test_a_result_that_could_be_another_number_is_left_alone():
+    solution = "He has 2*5 = <<2*5=10>>10 now.\nIn 10 weeks, 10*3 = <<10*3=30>>30.\n#### 30"
+    assert all("10 now" in text for text, _ in all_of(solution, "... in 10 weeks ..."))  # which 10 is it?
+    assert all("10 now" in text for text, _ in all_of(solution, "... in ten weeks ..."))
+    assert all("10 now" in text for text, _ in all_of(solution.replace("He has", "10 it is:")))
+
+
+@pytest.mark.parametrize("solution", ["", "no steps\n#### 7", "#### 7", "x = <<30=30>>30\n#### 30", "2 + 2 = <<2+2=5>>5\n#### 5", "3 + 4"])
+def test_where_no_step_can_go_wrong_there_is_no_mistake(solution):
+    assert corrupt_solution(solution, random.Random(0)) is None
+
+
+def holds(expression, result):
+    value = arithmetic(expression)
+    return value is not None and abs(value - arithmetic(result)) <= Fraction(1, 100)
+
+
+def check_mistake(gold, text, answer):
+    """What must be true of every corrupted solution."""
+    steps, tail = STEP.findall(text), text.partition("####")[2].strip()
+    assert not answers_match(answer, final_answer(gold)) and answers_match(final_answer(text), answer) and answers_match(tail, answer)
+    assert sum(not holds(*step) for step in steps) <= 1  # a slip breaks one equation; the other kinds break none
+    assert answers_match(steps[-1][1], answer)
+    was, now = STEP.split(annotated(gold)), STEP.split(text)
+    for i in range(0, len(now) - 1, 3):
+        (before, expression, result), after = now[i:i + 3], now[i + 3]
+        assert amounts(after)[:1] == amounts(result) or amounts(was[i + 3])[:1] != amounts(was[i + 2])  # ... = <<..=24>>24
+        terms = amounts(was[i + 1])
+        if amounts(was[i])[-len(terms):] == terms:  # what the text said before the annotation, it still says
+            assert amounts(before)[-len(amounts(expression)):] == amounts(expression)
+        assert arithmetic(result) > 0
+        assert arithmetic(result).denominator == 1 or "." in was[i + 2] or "." in result and arithmetic(was[i + 2]).denominator > 1
+
+
+def test_a_mistake_reads_like_the_solution_it_was_made_in():
+    for gold in (CLIPS, WEIGHTS):
+        for text, answer in all_of(gold):
+            check_mistake(gold, text, answer)
+
+
+@on_gsm8k
+def test_mistakes_in_real_solutions_are_consistent_but_for_one_step():
+    problems = random.Random(0).sample(load_problems("gsm8k", "all", data=str(GSM8K)), 500)
+    made = 0
+    for p in problems:
+        gold, steps = p.routes[0].text, STEP.findall(annotated(p.routes[0].text))
+        wrong = corrupt_solution(gold, random.Random(p.question), p.question)
+        made += wrong is not None
+        if wrong and all(holds(*step) for step in steps) and answers_match(steps[-1][1], p.answer):
+            check_mistake(gold, *wrong)
+    assert made > 440  # most of GSM8K can be got wrong
+
+
+# ---- GSM8K's simulated teacher --------------------------------------------------------------------------------------
+def gold_problem(i=0):
+    return Problem(f"How much is {40 + i} + 27, then + 18?", str(85 + i), [Route(
+        f"First {40 + i} + 27 = <<{40 + i}+27={67 + i}>>{67 + i}.\nThen {67 + i} + 18 = <<{67 + i}+18={85 + i}>>{85 + i}.\n#### {85 + i}",
+        str(85 + i), True)])
+
+
+def routes_of(problems, n=40, guided=False, **settings):
+    return gsm8k_teacher(**settings)(problems, [[guided] * n for _ in problems])
+
+
+def test_the_share_of_wrong_routes_is_the_one_asked_for():
+    problems = [gold_problem(i) for i in range(30)]
+    for error in (0.0, 0.25, 1.0):
+        wrong = [text != p.routes[0].text for p, texts in zip(problems, routes_of(problems, error=error)) for text in texts]
+        assert abs(sum(wrong) / len(wrong) - error) < 0.04
+    assert all(text == p.routes[0].text for p, texts in zip(problems, routes_of(problems, error=1.0, guided=True)) for text in texts)
+
+
+def test_a_misconception_makes_wrong_answers_coincide_and_a_slip_does_not():
+    problems = [gold_problem(i) for i in range(10)]
+    misled, slips = (routes_of(problems, error=1.0, systematic=s) for s in (1.0, 0.0))
+    assert all(len(set(texts)) == 1 for texts in misled) and all(len(set(texts)) > 2 for texts in slips)
+    assert routes_of(problems, error=1.0, systematic=1.0, seed=5) == misled  # a misconception is the question's, not the seed's
+
+
+def test_what_is_written_depends_on_seed_and_question_only():
+    problems = [gold_problem(i) for i in range(10)]
+    together = routes_of(problems, n=8)
+    assert together == [routes_of([p], n=8)[0] for p in problems] != routes_of(problems, n=8, seed=1)
+    assert [texts[:3] for texts in together] == routes_of(problems, n=3)
+
+
+def test_a_question_without_gold_solution_is_named():
+    for problem in (Problem("Why?", "42"), Problem("Why?", "42", [Route("so 42", "42", True)])):
+        with pytest.raises(ValueError, match="Why"):
+            routes_of([problem])
+
+
+# ---- which teacher --------------------------------------------------------------------------------------------------
+def asked(task="my.jsonl", problems=(Problem("q", "4"),), **more):
+    return teacher_for(data.Config(**{**dict(task=task, device="cpu"), **more}), list(problems))[1]
+
+
+def test_a_teacher_is_simulated_where_it_can_be_and_else_the_default_model_is_announced():
+    assert "simulated" in asked("shop") and "simulated" in asked(problems=[gold_problem()])
+    assert data.DEFAULT_TEACHER in asked() and data.DEFAULT_TEACHER in asked(problems=[gold_problem(), Problem("q", "4")])
+    assert "tiny" in asked("shop", teacher="tiny") and "tiny" in asked(problems=[gold_problem()], teacher="tiny")  # as the user says
+    assert "NAME at http://x/v1" in asked("shop", teacher="http://x/v1", teacher_model="NAME")
+
+
+# ---- a model as the teacher -----------------------------------------------------------------------------------------
+class Letters:
+    """A policy that only knows the letters a to m; every other character of a prompt is left out."""
+
+    def load(self, monkeypatch, seen):
+        model, tokenizer = small_model(max_position_embeddings=4096), small_tokenizer(unk_token="<pad>")
+        real = grpo.sample
+
+        def sample(model, tokenizer, prompts, *rest, **more):
+            seen.append(prompts)
+            return real(model, tokenizer, [re.sub("[^a-m]", "", p) for p in prompts], *rest, **more)
+        monkeypatch.setattr(grpo, "load_policy", lambda name, device: (model, tokenizer))
+        monkeypatch.setattr(grpo, "sample", sample)
+
+
+def test_a_model_writes_a_route_for_every_prompt_and_sees_rules_only_where_guided(monkeypatch):
+    Letters().load(monkeypatch, seen := [])
+    problems = [Problem("abc?", "d", [], ["RULE"]), Problem("kl?", "m", [], ["RULE"])]
+    texts = model_teacher("any", "cpu", max_new_tokens=12)(problems, [[True, False, False], [False, True, False]])
+    assert [len(t) for t in texts] == [3, 3] and texts[0][1] != texts[0][2]  # sampled, not greedy
+    assert seen == [[teacher_prompt(p.question, ["RULE"] if g else []) for p, g in zip(
+        [problems[0]] * 3 + [problems[1]] * 3, [1, 0, 0, 0, 1, 0])]]
+
+
+def test_what_a_model_draws_depends_on_the_seed_and_on_the_batch_alone(monkeypatch):
+    Letters().load(monkeypatch, [])
+    ask = lambda problems, seed=0: model_teacher("any", "cpu", max_new_tokens=12, seed=seed)(problems, [[False] * 2] * len(problems))
+    a, b = [Problem("abc?", "d")], [Problem("abd?", "d")]
+    teach = model_teacher("any", "cpu", max_new_tokens=12)
+    teach(b, [[False] * 2])
+    assert teach(a, [[False] * 2]) == ask(a)  # a resumed teacher draws what an uninterrupted one does
+    assert ask(a) != ask(a, seed=1) and ask(a) != ask(b)
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line_that_names_the_flag():
+    teach = model_teacher("no/such/folder", "cpu")  # loads nothing yet: what it will do is said first
+    with pytest.raises(ValueError, match="^--teacher no/such/folder") as error:
+        teach([Problem("q", "4")], [[False]])
+    assert "\n" not in str(error.value)
+
+
+# ---- a server as the teacher ----------------------------------------------------------------------------------------
+def completion(text, **message):
+    return json.dumps({"choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": text, **message}}]})
+
+
+class Server(ThreadingHTTPServer):
+    """Speaks the protocol of /v1/chat/completions on the loopback. script(request, attempt) -> what to do for a prompt's
+    attempt-th request: (status, body, headers), a float (seconds to wait first) and then such, or None (drop the connection)."""
+    daemon_threads = True
+
+    def __init__(self, script):
+        self.script, self.requests, self.lock, self.now, self.most = script, [], threading.Lock(), 0, 0
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = {"path": self.path, "key": self.headers.get("Authorization"), "body": body,
+                   "prompt": body["messages"][0]["content"]}
+        with self.server.lock:
+            attempt = sum(r["prompt"] == request["prompt"] for r in self.server.requests)
+            self.server.requests.append(request)
+            self.server.now += 1
+            self.server.most = max(self.server.most, self.server.now)
+        what = self.server.script(request, attempt)
+        with self.server.lock:
+            self.server.now -= 1
+        if what is None:
+            return self.connection.close()
+        status, text, headers = (*what, {})[:3]
+        try:
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(text.encode())), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(text.encode())
+        except OSError:
+            pass  # the client has given up waiting
+
+    do_GET = do_POST
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """serve(script) -> a running server. The key is set, and pauses between attempts are recorded instead of slept."""
+    servers = []
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("no_proxy", "*")
+
+    def start(script):
+        servers.append(Server(script))
+        return servers[-1]
+    yield start
+    for server in servers:
+        server.shutdown(), server.server_close()
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    slept = []
+    monkeypatch.setattr(data.time, "sleep", slept.append)
+    return slept
+
+
+KEY = "sk-very-secret-42"
+ONE = [Problem("q?", "4")]
+
+
+def ask(server, problems=ONE, n=1, url=None, **settings):
+    return server_teacher(url or server.url, "NAME", **settings)(problems, [[False] * n for _ in problems])
+
+
+def test_a_server_is_asked_once_for_each_route_as_the_protocol_has_it(serve, pauses):
+    server = serve(lambda request, attempt: (200, completion(f"re: {request['prompt']}")))
+    problems = [Problem("abc?", "d", [], ["RULE"]), Problem("kl?", "m", [], ["RULE"])]
+    texts = server_teacher(server.url, "NAME", 0.7, 123)(problems, [[True, False], [False, False]])
+    wanted = [[teacher_prompt("abc?", ["RULE"]), teacher_prompt("abc?")], [teacher_prompt("kl?")] * 2]
+    assert texts == [[f"re: {p}".strip() for p in prompts] for prompts in wanted]  # in order, whoever answers first
+    assert sorted(r["prompt"] for r in server.requests) == sorted(sum(wanted, []))
+    assert not pauses and all(r["key"] == f"Bearer {KEY}" and r["path"] == "/v1/chat/completions" for r in server.requests)
+    body = server.requests[0]["body"]
+    assert (body["model"], body["temperature"], body["max_tokens"]) == ("NAME", 0.7, 123) and set(body) == {
+        "model", "messages", "temperature", "max_tokens"}
+
+
+@pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/", "/v1/chat/completions"])
+def test_the_address_may_end_as_people_write_it(serve, end):
+    server = serve(lambda request, attempt: (200, completion("4")))
+    assert ask(server, url=server.url + end) == [["4"]] and server.requests[0]["path"] == "/v1/chat/completions"
+
+
+def test_without_a_key_none_is_sent(serve, monkeypatch):
+    server = serve(lambda request, attempt: (200, completion("4")))
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert ask(server) == [["4"]] and server.requests[0]["key"] is None
+
+
+FAILURES = {
+    "500": (500, "oops"), "503": (503, ""), "429": (429, "slow down", {"Retry-After": "0"}), "dropped": None,
+    "not JSON": (200, "<html>"), "half a reply": (200, completion("4")[:30]), "no choices": (200, '{"choices": []}'),
+    "a list": (200, "[]"), "no text": (200, '{"choices": [{"message": "4"}]}'), "text of another kind": (200, completion(["4"])),
+    "cut short": (200, completion("4"), {"Content-Length": "999"})}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_after_a_failure_the_server_is_asked_again(serve, pauses, failure):
+    server = serve(lambda request, attempt: FAILURES[failure] if attempt < 2 else (200, completion("4"), {"Connection": "close"}))
+    assert ask(server, timeout=0.5) == [["4"]] and len(server.requests) == 3 and len(pauses) == 2
+
+
+@pytest.mark.parametrize("failure", ["500", "dropped", "not JSON", "no choices"])
+def test_a_server_that_goes_on_failing_is_given_up_in_one_clear_line(serve, pauses, failure):
+    server = serve(lambda request, attempt: FAILURES[failure])
+    with pytest.raises(ValueError, match="no answer after 3 attempts") as error:
+        ask(server, retries=2)
+    assert server.url in str(error.value) and "\n" not in str(error.value) and len(server.requests) == 3
+
+
+def test_pauses_grow_unless_the_server_names_one(serve, pauses):
+    with pytest.raises(ValueError):
+        ask(serve(lambda request, attempt: (500, "")), retries=5)
+    assert len(pauses) == 5 and all(0.25 * 2 ** i <= pause <= 0.5 * 2 ** i for i, pause in enumerate(pauses))
+    assert len({round(pause / 2 ** i, 9) for i, pause in enumerate(pauses)}) > 1  # jitter
+    pauses.clear()
+    with pytest.raises(ValueError):
+        ask(serve(lambda request, attempt: (429, "", {"Retry-After": "7"})), retries=2)
+    assert pauses == [7.0, 7.0]
+
+
+def test_a_server_that_falls_silent_is_asked_again(serve, pauses, monkeypatch):
+    silence = threading.Event()
+    server = serve(lambda request, attempt: silence.wait(5) and None if attempt == 0 else (200, completion("4")))
+    assert ask(server, timeout=0.2) == [["4"]] and len(pauses) == 1
+    silence.set()
+
+
+def test_nobody_at_the_address_is_one_clear_line(serve, pauses):
+    server = serve(lambda request, attempt: None)
+    server.shutdown(), server.server_close()
+    with pytest.raises(ValueError, match="no answer after 2 attempts.*refused"):
+        ask(server, retries=1)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_a_refusal_stops_at_once_and_says_why(serve, pauses, status):
+    server = serve(lambda request, attempt: (status, '{"error":\n"no model NAME"}'))
+    with pytest.raises(ValueError, match=f"{status} .*no model NAME") as error:
+        ask(server)
+    assert "\n" not in str(error.value) and len(server.requests) == 1 and not pauses
+
+
+def test_one_refusal_stops_the_rest(serve):
+    server = serve(lambda request, attempt: (401, "no"))
+    with pytest.raises(ValueError):
+        ask(server, n=200, concurrency=2)
+    assert len(server.requests) < 100
+
+
+@pytest.mark.parametrize("failure", [(401, f"bad key {KEY}"), (500, f"Bearer {KEY}\n" * 50), (200, f"not JSON {KEY}"),
+                                     (302, f"{KEY}", {"Location": "/else"})], ids=lambda f: str(f[0]))
+def test_the_key_is_sent_and_shown_nowhere(serve, pauses, failure, capfd):
+    server = serve(lambda request, attempt: failure)
+    with pytest.raises(ValueError) as error:
+        ask(server, retries=1)
+    assert server.requests[0]["key"] == f"Bearer {KEY}"
+    assert KEY not in str(error.value) and KEY not in "".join(capfd.readouterr())
+
+
+def test_a_redirect_does_not_carry_the_key_away(serve, pauses):
+    other = serve(lambda request, attempt: (200, completion("4")))
+    server = serve(lambda request, attempt: (307, "", {"Location": other.url + "/v1/chat/completions"}))
+    with pytest.raises(ValueError, match="307"):
+        ask(server)
+    assert not other.requests
+
+
+@pytest.mark.parametrize("key", ["sk-\u20ac", "sk-a\nX-Evil: 1"])
+def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(serve, monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ValueError, match="OPENAI_API_KEY") as error:
+        ask(None, url="http://127.0.0.1:9")
+    assert key not in str(error.value)
+
+
+def test_a_key_in_the_address_is_refused():
+    with pytest.raises(ValueError) as error:
+        server_teacher("http://me:secret@host/v1", "NAME")
+    assert "secret" not in str(error.value)
+
+
+def test_no_more_requests_are_open_than_allowed(serve):
+    def slow(request, attempt):
+        time.sleep(0.02)
+        return 200, completion("4")
+    for concurrency in (1, 3):
+        server = serve(slow)
+        ask(server, n=12, concurrency=concurrency)
+        assert server.most == concurrency and len(server.requests) == 12
+
+
+@pytest.mark.parametrize("reply, text", [
+    (completion(None), ""), (completion("", refusal="no"), ""), (completion("  4\n"), "4"),
+    (completion("so 4", reasoning_content="2 + 2"), "2 + 2\nso 4"),  # a route without its reasoning would be none
+    (completion("so 4", reasoning="2 + 2"), "2 + 2\nso 4"), (completion(None, reasoning_content="2 + 2 is"), "2 + 2 is"),
+    (completion("so 4", reasoning="2 + 2", reasoning_content="2 + 2"), "2 + 2\nso 4"),
+    (json.dumps({"choices": [{"finish_reason": "length", "message": {"content": "2 + 2"}}]}), "2 + 2"),
+    (json.dumps({"choices": [{"finish_reason": "content_filter", "message": {}}]}), "")])
+def test_whatever_a_reply_holds_becomes_a_route(serve, pauses, reply, text):
+    assert ask(serve(lambda request, attempt: (200, reply))) == [[text]] and not pauses
+
+
+def test_a_bank_is_built_from_a_server_and_continued_after_it_fails(serve, pauses, tmp_path, capsys):
+    task, out = tmp_path / "my.jsonl", tmp_path / "bank.jsonl"
+    task.write_text("".join(json.dumps({"question": f"{i} + 1?", "answer": i + 1, "rules": ["RULE"]}) + "\n" for i in range(12)))
+
+    def server(request, attempt):
+        if up.is_set() or "\nProblem: 7 " not in "\n" + request["prompt"]:
+            return 200, completion(f"A: {int(re.findall(r'Problem: ([0-9]+)', request['prompt'])[0]) + 1}")
+        return 500, "down"
+    up, server = threading.Event(), serve(server)
+    flags = ["--task", str(task), "--teacher", server.url, "--teacher-model", "NAME", "--n", "2", "--batch", "4", "--inject-rules", "1",
+             "--out", str(out)]
+    with pytest.raises(SystemExit, match="data.py: --teacher .*no answer after 6 attempts"):
+        data.main(flags)
+    assert len(data.read_bank(out)) == 4  # what was written stays
+    up.set()
+    data.main(flags)
+    bank = data.read_bank(out)
+    assert [p.question for p in bank] == [f"{i} + 1?" for i in range(12)]
+    assert all(r.correct and r.guided for p in bank for r in p.routes) and all("RULE" in r["prompt"] for r in server.requests)
+    assert KEY not in (tmp_path / "bank.jsonl.config.json").read_text() + out.read_text() + "".join(capsys.readouterr())
