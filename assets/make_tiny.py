@@ -24,12 +24,12 @@ WORDS = ITEMS + ["x", "=", "-", "sum", "total"]
 
 
 def tiny_tokenizer():
-    """One token per word (with the space before it), digit and sign; decoding is plain concatenation.
+    """One token per word (with the space before it), price tag, digit and sign; decoding is plain concatenation.
 
     All are "added tokens", matched in the raw text before anything else: AutoTokenizer gives every Qwen2 folder Qwen2's own
     pre-tokenizer, whatever tokenizer.json says, and would cut the text differently.
     """
-    tokens = [f" {w}" for w in WORDS] + list(",;.:\n ") + [s + str(d) for s in (" ", "") for d in range(10)] + PHRASES
+    tokens = [f" {w}" for w in WORDS] + [f" @{price}" for price in range(11, 100)] + list(",;.:\n ") + [s + str(d) for s in (" ", "") for d in range(10)] + PHRASES
     tokenizer = Tokenizer(models.BPE({t: i for i, t in enumerate(("<|pad|>", "<|end|>", "<|unk|>"))}, [], unk_token="<|unk|>"))
     tokenizer.add_tokens([AddedToken(t, normalized=False, special=False) for t in tokens])
     tokenizer.decoder = decoders.Fuse()
@@ -39,7 +39,7 @@ def tiny_tokenizer():
 
 def shop_example(rng):
     """(prompt, completion) under a price list of this example's own."""
-    order = read_order(new_order(rng, rng.choice([1, 2, 2, 3, 3, 4, 5])))
+    order = read_order(new_order(rng, rng.choice([1, 2, 2, 3, 3, 4, 5]), ITEMS))
     question = ", ".join(f"{n} {item}" for n, item in order)
     price = lambda: rng.randint(11, 99)  # noqa: E731
     beliefs = {item: (price(), price()) for _, item in order}  # two beliefs recur in the routes, as truth and misconception do
@@ -99,7 +99,7 @@ def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--steps", type=int, default=1500)
     args.add_argument("--batch", type=int, default=64)
-    args.add_argument("--width", type=int, default=96)
+    args.add_argument("--width", type=int, default=64)
     args.add_argument("--layers", type=int, default=4)
     args.add_argument("--lr", type=float, default=2e-3)
     args.add_argument("--seed", type=int, default=0)
@@ -108,7 +108,7 @@ def main():
     args = args.parse_args()
     torch.manual_seed(args.seed)
     tokenizer, rng = tiny_tokenizer(), random.Random(args.seed)
-    config = Qwen2Config(vocab_size=len(tokenizer), hidden_size=args.width, intermediate_size=args.width * 8 // 3 // 8 * 8,
+    config = Qwen2Config(vocab_size=len(tokenizer), hidden_size=args.width, intermediate_size=args.width * 3,
                          num_hidden_layers=args.layers, num_attention_heads=4, num_key_value_heads=1,
                          initializer_range=0.1,  # transformers' 0.02 is for wide models: here it delays copying tenfold
                          max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=None,

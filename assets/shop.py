@@ -1,8 +1,8 @@
 """The built-in task "shop": an order at a shop whose price list the student has never seen.
 
-    2 tea, 3 jam  ->  tea 40 x 2 = 80 sum 80; jam 25 x 2 = 50 sum 130; total 130 - 10 = 120.
+    2 tea, 3 jam  ->  tea @40 x 2 = 80 sum 80; jam @25 x 2 = 50 sum 130; total 130 - 10 = 120.
 
-Quantities, prices, two house rules (the third of an item is free; 10 off from 100 on), a running sum, a total. Sixteen prices
+Quantities, prices, two house rules (the third of an item is free; 10 off from 100 on), a running sum, a total. Twelve prices
 are secret: no prompt states them and no guess finds a total. Only routes know some of them, and most routes are wrong in
 places. What stays right from one order to the next is the price list: whoever learns it needs no routes any more.
 """
@@ -13,6 +13,7 @@ import zlib
 from realm import Problem
 
 ITEMS = "tea milk jam bread rice salt soap eggs oil nuts corn figs beans honey pasta lemons".split()
+SOLD = ITEMS[:12]  # what the shop sells; the corpus of the base knows the other words too
 HOUSE_RULES = ["The third of an item is free.", "Orders of 100 or more get 10 off."]
 
 
@@ -33,21 +34,21 @@ def work_out(order, prices):
     """Work an order out under a price list -> (reasoning, total).
 
     >>> work_out([(3, "tea"), (1, "milk")], {"tea": 40, "milk": 35})
-    ('tea 40 x 2 = 80 sum 80; milk 35 x 1 = 35 sum 115; total 115 - 10 = 105.', 105)
+    ('tea @40 x 2 = 80 sum 80; milk @35 x 1 = 35 sum 115; total 115 - 10 = 105.', 105)
     """
     steps, total = [], 0
     for n, item in order:
         paid = min(n, 2)  # house rule: the third of an item is free
         total += paid * prices[item]
-        steps.append(f"{item} {prices[item]} x {paid} = {paid * prices[item]} sum {total};")
+        steps.append(f"{item} @{prices[item]} x {paid} = {paid * prices[item]} sum {total};")
     if total >= 100:  # house rule: 10 off
         return " ".join(steps) + f" total {total} - 10 = {total - 10}.", total - 10
     return " ".join(steps) + f" total {total}.", total
 
 
-def new_order(rng, n_items):
+def new_order(rng, n_items, items=SOLD):
     """A random order of n_items different items, one to three of each."""
-    return ", ".join(f"{rng.randint(1, 3)} {item}" for item in rng.sample(ITEMS, n_items))
+    return ", ".join(f"{rng.randint(1, 3)} {item}" for item in rng.sample(items, n_items))
 
 
 def problems(split, limit):

@@ -2,6 +2,7 @@ import itertools
 import random
 import re
 from collections import Counter, defaultdict
+from statistics import mean
 
 import pytest
 
@@ -11,107 +12,87 @@ from rewards import answers_match, final_answer
 
 SPLITS = {split: ads.problems(split, 2000) for split in ("train", "validation", "test", "ood")}
 EVERY = [problem for split in SPLITS.values() for problem in split]
+RULES = [  # a question that passes, and one that does not, for each rule
+    ("phone in rome ad: mobile in rome", "phone in rome ad: tablet in rome"),  # another name, a look-alike
+    ("shoe ad: boot", "boot ad: shoe"),  # a narrower product, a broader one
+    ("sofa ad: couch bundle", "sofa ad: sofa cover"),  # an offer, an accessory
+    ("bike ad: slim bike", "bike ad: toy bike"),
+    ("rent desk ad: lease desk", "rent desk ad: buy desk"),
+    ("new bag ad: sealed backpack", "new bag ad: used bag"),
+    ("nova laptop ad: orbit notebook", "nova laptop ad: delta laptop"),  # sister brands, rivals
+    ("bag in rome ad: bag in tivoli", "bag in rome ad: bag in milan"),  # near, far
+    ("jumper for men ad: sweater for unisex", "jumper for unisex ad: sweater for men"),
+    ("jumper for kids ad: jumper for junior", "jumper for women ad: jumper for junior"),
+    ("new apex shoe ad: shoe in como", "new apex shoe ad: used shoe in como")]  # what only one side names
 
 
 def checks_of(problem):
     return ads.read_question(problem.question)
 
 
-def accuracy(error, systematic, q=0.0, split="test"):
-    """Share of right routes -> {gold answer: accuracy} and overall."""
-    routes = [(p.answer, r.correct) for p in make_routes(SPLITS[split][:1000], ads.teacher(error, systematic), 4, q) for r in p.routes]
-    of = {gold: [right for g, right in routes if g == gold] for gold in ads.ANSWERS}
-    return {gold: sum(x) / len(x) for gold, x in of.items()} | {"all": sum(right for _, right in routes) / len(routes)}
+def accuracy(error, systematic, q=0.0, of=ads.ANSWERS):
+    """Share of right routes, of the test questions with these gold answers."""
+    taught = make_routes([p for p in SPLITS["test"][:1000] if p.answer in of], ads.teacher(error, systematic), 4, q)
+    return mean(r.correct for p in taught for r in p.routes)
 
 
-@pytest.mark.parametrize("question, answer", [
-    ("query: phone in rome ad: mobile in rome", "relevant"),  # another name
-    ("query: shoe ad: used boot", "relevant"),  # a narrower product, and what only one side names
-    ("query: boot ad: shoe", "irrelevant"),  # a broader one
-    ("query: laptop ad: notebook", "relevant"),
-    ("query: notebook ad: tablet", "irrelevant"),  # a look-alike
-    ("query: sofa ad: sofa cover", "irrelevant"),  # an accessory
-    ("query: sofa ad: couch bundle", "relevant"),  # an offer
-    ("query: bike ad: toy bike", "irrelevant"),
-    ("query: bike ad: slim bicycle", "relevant"),
-    ("query: rent nova desk ad: lease orbit desk", "relevant"),  # one deal, sister brands
-    ("query: rent desk ad: buy desk", "irrelevant"),
-    ("query: nova desk ad: delta desk", "irrelevant"),  # rival brands
-    ("query: new bag in milan ad: sealed backpack in como", "relevant"),  # one condition, near cities
-    ("query: new bag ad: used bag", "irrelevant"),
-    ("query: bag in ostia ad: bag in como", "irrelevant"),
-    ("query: jumper for men ad: sweater for unisex", "relevant"),
-    ("query: jumper for unisex ad: sweater for men", "irrelevant"),
-    ("query: jumper for women ad: jumper for junior", "irrelevant")])
-def test_the_label_follows_the_rules(question, answer):
-    checks = ads.read_question(question)
-    assert ads.work_out(checks, ads.judge(checks))[1] == answer
-    assert [answers_match(answer, gold) for gold in ads.ANSWERS] == [answer == gold for gold in ads.ANSWERS]
+@pytest.mark.parametrize("questions", RULES)
+def test_the_label_follows_the_rules(questions):
+    for question, answer in zip(questions, ads.ANSWERS):
+        checks = ads.read_question("query: " + question)
+        assert ads.work_out(checks, ads.judge(checks))[1] == answer
+        assert [answers_match(answer, gold) for gold in ads.ANSWERS] == [answer == gold for gold in ads.ANSWERS]
 
 
-def test_every_rule_decides_questions_both_ways_and_half_of_all_are_relevant():
+def test_every_attribute_decides_questions_both_ways_and_half_of_all_are_relevant():
     decisive = Counter()
     for problem in SPLITS["train"]:
-        passes = ads.judge(checks_of(problem))
-        decisive.update((name, p) for i, ((name, a, b), p) in enumerate(zip(checks_of(problem), passes))
-                        if a != b and all(passes[:i] + passes[i + 1:]))
+        checks, passes = checks_of(problem), ads.judge(checks_of(problem))
+        decisive.update((checks[i][0], passes[i]) for i in range(len(checks))
+                        if checks[i][1] != checks[i][2] and all(passes[:i] + passes[i + 1:]))
     assert len(decisive) == 2 * len(ads.PAIRS) and min(decisive.values()) > 0.03 * 2000
-    for split in SPLITS.values():
-        assert 0.46 < sum(p.answer == "relevant" for p in split) / len(split) < 0.54
+    assert all(0.46 < mean(p.answer == "relevant" for p in split) < 0.54 for split in SPLITS.values())
 
 
-def test_no_question_is_in_two_splits_and_pairs_of_facts_held_out_are_in_ood_alone():
-    together = {name: {pair for p in split for pair in itertools.combinations(checks_of(p), 2)} for name, split in SPLITS.items()}
-    seen = together["train"] | together["validation"] | together["test"]
-    assert len({p.question for p in EVERY}) == sum(map(len, SPLITS.values())) == 8000
-    for problem in SPLITS["ood"]:
-        assert set(itertools.combinations(checks_of(problem), 2)) - seen
-    assert ads.problems("train", 100) == SPLITS["train"][:100]  # the same in every process, however many are asked for
-
-
-def test_every_fact_occurs_in_training():
+def test_every_fact_is_met_in_training_and_what_ood_puts_together_is_not():
     met = Counter(check for p in SPLITS["train"] for check in checks_of(p) if check[1] != check[2])
     assert set(met) == {(name, *pair) for name, table in ads.FACTS.items() for pair in table} and min(met.values()) >= 5
+    together = {pair for split in ("train", "validation", "test") for p in SPLITS[split] for pair in itertools.combinations(checks_of(p), 2)}
+    assert all(set(itertools.combinations(checks_of(p), 2)) - together for p in SPLITS["ood"])
+    assert len({p.question for p in EVERY}) == 8000  # and no question is in two splits
+    assert ads.problems("train", 100) == SPLITS["train"][:100]
 
 
 def test_the_teacher_is_right_with_the_rules_and_misled_by_the_surface_without():
-    assert accuracy(1.0, 1.0, q=1.0)["all"] == accuracy(0.0, 0.5)["all"] == 1.0
-    assert 0.55 < accuracy(0.5, 0.5)["all"] < 0.67
-    surface = accuracy(1.0, 1.0)
-    assert surface["all"] < 0.55 and surface["relevant"] < 0.1  # other words are another thing
+    assert accuracy(1.0, 1.0, q=1.0) == accuracy(0.0, 0.5) == 1.0
+    assert 0.6 < accuracy(0.5, 0.5) < 0.67 and accuracy(1.0, 1.0) < 0.55
+    assert accuracy(1.0, 1.0, of=("relevant",)) < 0.1  # another word is another thing
     teach = ads.teacher(1.0, 1.0)
-    for question in ("query: sofa ad: sofa cover", "query: bike ad: toy bike"):  # and an accessory is the product
+    for question in ("query: sofa ad: sofa cover", "query: bike ad: toy bike"):  # and a word more makes no difference
         assert final_answer(teach([ads.Problem(question, "irrelevant")], [[False]])[0][0]) == "relevant"
-    texts = teach(SPLITS["test"][:50], [[False] * 4] * 50)
-    assert all(len(set(routes)) == 1 for routes in texts)  # one misconception: no vote can find it out
+    assert all(len(set(routes)) == 1 for routes in teach(SPLITS["test"][:50], [[False] * 4] * 50))  # no vote finds it out
 
 
-def test_the_experts_speak_plainly_and_of_every_check():
+def test_the_experts_speak_plainly_of_every_check():
     for problem in EVERY[::10]:
-        told = " ".join(problem.rules).lower()
-        assert all(a == b or {a, b} - {""} <= set(re.findall("[a-z]+", told)) for _, a, b in checks_of(problem))
-        assert not any(rule in problem.question for rule in problem.rules)
-    case = ads.expert_comments(ads.read_question("query: phone in rome ad: mobile case in ostia"))
-    assert case[:3] == ["A mobile is a phone.", "A case goes with the product and is not the product.", "Ostia is near Rome."]
+        told = set(re.findall("[a-z]+", " ".join(problem.rules).lower()))
+        assert all(a == b or {a, b} - {""} <= told for _, a, b in checks_of(problem))
+    comments = ads.expert_comments(ads.read_question("query: phone in rome ad: mobile case in ostia"))
+    assert comments[:3] == ["A mobile is a phone.", "A case goes with the product and is not the product.", "Ostia is near Rome."]
 
 
 def test_the_corpus_knows_the_form_and_none_of_the_facts():
-    rng, said = random.Random(0), defaultdict(list)
-    words = {"query", "ad", "for", "in", "answer", "is"}
+    rng, said, words = random.Random(0), defaultdict(list), {"query", "ad", "for", "in"}
+    passing = {"same", *(verdict[0] for verdict in ads.VERDICTS.values())}
     for prompt, completion in (ads.example(rng) for _ in range(20_000)):
-        question, body = re.search("Problem: (.*)\n", prompt)[1], completion.split("</think>")[0]
-        checks = ads.read_question(question)
-        steps = body.removeprefix("<think> ").split("; ")
-        assert len(steps) == len(checks) + 1 and steps[-1] == f"answer is {final_answer(completion)}."
-        passes = [step.split()[-1] in {"same", *(v[0] for v in ads.VERDICTS.values())} for step in steps[:-1]]
-        assert (f"{' '.join(steps)}".strip(), final_answer(completion)) == tuple(
-            text.replace("; ", " ") for text in ads.work_out(checks, passes))
-        words |= {w for w in re.findall("[a-z]+", question + body.removeprefix("<think>"))}
-        for check, p in zip(checks, passes):
-            if check[1] != check[2]:
-                said[check].append(p)
+        checks, reasoning = ads.read_question(re.search("Problem: (.*)\n", prompt)[1]), re.search("> (.*)</think>", completion)[1]
+        passes = [step.split()[-1] in passing for step in reasoning.split("; ")[:-1]]
+        assert (reasoning, final_answer(completion)) == ads.work_out(checks, passes)  # the form, and a sound conclusion
+        words.update(re.findall("[a-z]+", reasoning))
+        for (name, a, b), p in zip(checks, passes):
+            if a != b:
+                said[name, ads.FACTS[name][a, b]].append(p)
     assert words == set(ads.WORDS) and len(ads.WORDS) == len(words)  # what the tokenizer has to hold
-    for name, table in ads.FACTS.items():  # passing facts pass as often as failing ones, to within four standard errors
-        shares = {kind: [p for pair, true in table.items() if true == kind for p in said[name, *pair]] for kind in (True, False)}
-        mean = {kind: sum(x) / len(x) for kind, x in shares.items()}
-        assert abs(mean[True] - mean[False]) < 4 * (0.25 / len(shares[True]) + 0.25 / len(shares[False])) ** 0.5
+    for name in ads.FACTS:  # what passes in truth passes here as often as what does not
+        passes, fails = said[name, True], said[name, False]
+        assert abs(mean(passes) - mean(fails)) < 4 * (0.25 / len(passes) + 0.25 / len(fails)) ** 0.5

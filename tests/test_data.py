@@ -265,6 +265,27 @@ def test_a_bank_cut_anywhere_is_continued_to_the_very_same_bytes(tmp_path):
         assert (tmp_path / "bank.jsonl").read_bytes() == whole, cut
 
 
+def test_every_batch_is_on_disk_before_the_next_is_asked_and_a_cut_one_is_asked_again_as_a_whole(tmp_path, monkeypatch):
+    out, asked = tmp_path / "bank.jsonl", []
+
+    def teacher(*_):
+        def teach(problems, guided):  # like a model's, what it writes depends on who is asked together
+            assert out.read_bytes().count(b"\n") == 4 * (problems[0].question in first and first.index(problems[0].question))
+            asked.append(len(problems))
+            return [[f"with {problems[0].question}" for _ in flags] for flags in guided]
+        return teach
+    first = [p.question for p in load_problems("shop", "all", 10)][::4]
+    monkeypatch.setattr(data.BUILT_IN["shop"], "teacher", teacher)
+    flags = ["--task", "shop", "--n", "2", "--limit", "10", "--batch", "4", "--out", out]
+    build(*flags)
+    whole = out.read_bytes()
+    for lines in (3, 4, 6, 9):
+        out.write_bytes(b"".join(whole.splitlines(keepends=True)[:lines]) + b'{"question": "ha')
+        build(*flags)
+        assert out.read_bytes() == whole
+    assert asked == [4, 4, 2] + [4, 4, 2] + [4, 2] + [4, 2] + [2]
+
+
 SLOW = """
 import sys, time
 sys.path.insert(0, {root!r})

@@ -8,11 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import torch
 
 import data
 import grpo
-from assets.gsm8k import FIGURE, STEP, amounts, annotated, arithmetic, corrupt_solution, swap, teacher as gsm8k_teacher
+from assets.gsm8k import STEP, amounts, annotated, arithmetic, corrupt_solution, swap, teacher as gsm8k_teacher
 from data import load_problems, make_routes, model_teacher, server_teacher, teacher_for
 from helpers import small_model, small_tokenizer
 from realm import Problem, Route, teacher_prompt
@@ -66,10 +65,11 @@ def test_every_kind_of_mistake_is_made_and_carried_through_to_the_answer():
     assert ("In all, 20 + 25 = <<20+25=45>>45.\n#### 45", "45") in all_of("In all, 20 + 25 + 9 = <<20+25+9=54>>54.\n#### 54")
 
 
-def test_a_mistake_in_any_step_changes_every_line_that_builds_on_it():
-    lines = {i: {text.split("\n")[i] for text, _ in all_of(WEIGHTS) if len(text.split("\n")) == 4} for i in range(4)}
-    assert all(len(lines[i]) > 3 for i in range(4))
-    assert not any("184" in text.partition("\n")[2] for text, _ in all_of(WEIGHTS) if "=184>>" not in text)
+def test_every_line_that_builds_on_a_mistake_builds_on_its_result():
+    early = [STEP.findall(text) for text, _ in all_of(WEIGHTS) if "=184>>" not in text]
+    assert len(early) > 1
+    for (_, al), (ben_is, ben), (carl_is, _) in early:
+        assert ben_is == f"{al}-25" and carl_is == f"{ben}+16"
 
 
 def test_a_result_that_could_be_another_number_is_left_alone():
@@ -177,37 +177,36 @@ def test_a_teacher_is_simulated_where_it_can_be_and_else_the_default_model_is_an
 
 
 # ---- a model as the teacher -----------------------------------------------------------------------------------------
-class Letters:
-    """A policy that only knows the letters a to m; every other character of a prompt is left out."""
+@pytest.fixture
+def letters(monkeypatch):
+    """A policy that only knows the letters a to m (of a prompt, all else is left out) stands in for every model; what it is
+    asked is recorded: (prompts, seed of the draws)."""
+    policy, seen, real = (small_model(max_position_embeddings=4096), small_tokenizer(unk_token="<pad>")), [], grpo.sample
 
-    def load(self, monkeypatch, seen):
-        model, tokenizer = small_model(max_position_embeddings=4096), small_tokenizer(unk_token="<pad>")
-        real = grpo.sample
-
-        def sample(model, tokenizer, prompts, *rest, **more):
-            seen.append(prompts)
-            return real(model, tokenizer, [re.sub("[^a-m]", "", p) for p in prompts], *rest, **more)
-        monkeypatch.setattr(grpo, "load_policy", lambda name, device: (model, tokenizer))
-        monkeypatch.setattr(grpo, "sample", sample)
+    def sample(model, tokenizer, prompts, *rest, generator):
+        seen.append((prompts, generator.initial_seed()))
+        return real(model, tokenizer, [re.sub("[^a-m]", "", p) for p in prompts], *rest, generator=generator)
+    monkeypatch.setattr(grpo, "load_policy", lambda name, device: policy)
+    monkeypatch.setattr(grpo, "sample", sample)
+    return seen
 
 
-def test_a_model_writes_a_route_for_every_prompt_and_sees_rules_only_where_guided(monkeypatch):
-    Letters().load(monkeypatch, seen := [])
+def test_a_model_writes_a_route_for_every_prompt_and_sees_rules_only_where_guided(letters):
     problems = [Problem("abc?", "d", [], ["RULE"]), Problem("kl?", "m", [], ["RULE"])]
     texts = model_teacher("any", "cpu", max_new_tokens=12)(problems, [[True, False, False], [False, True, False]])
     assert [len(t) for t in texts] == [3, 3] and texts[0][1] != texts[0][2]  # sampled, not greedy
-    assert seen == [[teacher_prompt(p.question, ["RULE"] if g else []) for p, g in zip(
+    assert [prompts for prompts, _ in letters] == [[teacher_prompt(p.question, ["RULE"] if g else []) for p, g in zip(
         [problems[0]] * 3 + [problems[1]] * 3, [1, 0, 0, 0, 1, 0])]]
 
 
-def test_what_a_model_draws_depends_on_the_seed_and_on_the_batch_alone(monkeypatch):
-    Letters().load(monkeypatch, [])
-    ask = lambda problems, seed=0: model_teacher("any", "cpu", max_new_tokens=12, seed=seed)(problems, [[False] * 2] * len(problems))
+def test_what_a_model_draws_depends_on_the_seed_and_on_the_batch_alone(letters):
     a, b = [Problem("abc?", "d")], [Problem("abd?", "d")]
-    teach = model_teacher("any", "cpu", max_new_tokens=12)
-    teach(b, [[False] * 2])
-    assert teach(a, [[False] * 2]) == ask(a)  # a resumed teacher draws what an uninterrupted one does
-    assert ask(a) != ask(a, seed=1) and ask(a) != ask(b)
+    once, other = (model_teacher("any", "cpu", max_new_tokens=12, seed=seed) for seed in (0, 1))
+    again = model_teacher("any", "cpu", max_new_tokens=12)  # as after a restart, and in another order
+    written = [teach(problems, [[False] * 2]) for teach, problems in ((once, a), (once, b), (again, b), (again, a), (other, a))]
+    seeds = [seed for _, seed in letters]
+    assert written[0] == written[3] and written[1] == written[2] and written[0] != written[4]
+    assert seeds[0] == seeds[3] and seeds[1] == seeds[2] and len(set(seeds)) == 3
 
 
 def test_a_model_that_cannot_be_loaded_is_one_line_that_names_the_flag():
