@@ -21,7 +21,6 @@ import random
 import sys
 import time
 import typing
-import urllib.error
 import urllib.request
 import zlib
 from collections import Counter
@@ -31,11 +30,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from assets import gsm8k, shop
+from assets import ads, gsm8k, shop
 from realm import Problem, Route, teacher_prompt
 from rewards import answers_match, canonical, final_answer
 
-BUILT_IN = {"shop": shop}  # name -> module with problems(split, limit) and teacher(error, systematic, seed)
+BUILT_IN = {"shop": shop, "ads": ads}  # name -> module with problems(split, limit) and teacher(error, systematic, seed)
 SPLITS = ("train", "validation", "test", "ood", "all")
 DEFAULT_TEACHER = "Qwen2.5-1.5B-Instruct"  # where a task has nothing to simulate one from; fits beside a 0.5B student
 GSM8K_URL = "https://raw.githubusercontent.com/openai/grade-school-math/master/grade_school_math/data/"
@@ -248,6 +247,8 @@ def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, r
 def teacher_for(config, problems, temperature=0.8, longest=400):
     """(teacher, what it is in words) for these problems. config: train.py's, eval.py's or this file's; longest: tokens of a
     route. Without --teacher it is simulated where that is possible, else DEFAULT_TEACHER."""
+    if not problems:
+        raise ValueError(f"--task {config.task}: no problems in this split")
     name = getattr(config, "teacher", None)
     if name == "simulated" or not name and (
             config.task in BUILT_IN or all(p.routes and "####" in p.routes[0].text for p in problems)):
@@ -279,7 +280,7 @@ def make_routes(problems, teacher, n, inject_rules=0.0, seed=0):
 
 def taught_in_batches(problems, teacher, config, n, done=0, batch=16):
     """make_routes for a batch of problems at a time, from problem `done` on, with a progress bar -> the taught, one by one."""
-    with tqdm(total=len(problems), initial=done, desc="teacher", unit="question") as bar:
+    with tqdm(total=len(problems), initial=done, desc="teacher", unit="question", delay=1) as bar:
         for first in range(done, len(problems), batch):
             part = make_routes(problems[first:first + batch], teacher, n, config.inject_rules, config.seed)
             yield from part
@@ -290,7 +291,7 @@ def need_routes(problems, config):
     """Problems with at least config.routes routes each: where there are fewer, a teacher writes them now, in memory
     (python data.py writes a bank to keep). A gold solution alone is no teacher's route. config: train.py's or eval.py's."""
     gold_only = all(len(p.routes) == 1 and p.routes[0].correct and "####" in p.routes[0].text for p in problems)
-    fewest = min(len(p.routes) for p in problems)
+    fewest = min((len(p.routes) for p in problems), default=0)
     if config.routes == 0 or fewest >= config.routes and not gold_only:
         return problems
     if fewest and not gold_only:
@@ -364,17 +365,17 @@ def parse_flags(config_class, doc, argv=None):
 
 @dataclass
 class Config:
-    task: str = flag("shop", "shop (built in), gsm8k, or a JSONL file or folder with your own questions, answers and rules")
+    task: str = flag("shop", "shop or ads (built in), gsm8k, or a JSONL file or folder with your own questions, answers and rules")
     data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
     split: str = flag("all", "which problems; train.py splits a bank by a hash of its questions", choices=SPLITS)
     teacher: str | None = flag(None, "simulated, a model (Hub id, short name, folder), or the address of an OpenAI-compatible "
-                               "server; by default simulated for shop and gsm8k, else " + DEFAULT_TEACHER)
+                               "server; by default simulated for shop, ads and gsm8k, else " + DEFAULT_TEACHER)
     teacher_model: str | None = flag(None, "the model's name at the server (its key: OPENAI_API_KEY in the environment)")
     n: int = flag(8, "N, routes per question")
     temperature: float = flag(0.8, "sampling temperature of the teacher")
     max_new_tokens: int = flag(400, "longest route")
     inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route")
-    teacher_error: float = flag(0.5, "simulated: probability that a fact (shop) or a route (gsm8k) is wrong")
+    teacher_error: float = flag(0.5, "simulated: probability that a fact (shop, ads) or a route (gsm8k) is wrong")
     systematic: float = flag(0.5, "simulated: share of its mistakes that are one misconception (else random slips)")
     limit: int | None = flag(None, "use only so many problems")
     batch: int = flag(16, "questions the teacher is given at a time")

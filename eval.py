@@ -67,17 +67,19 @@ def auc(scores, labels):
     return wins / pairs if pairs else None
 
 
-def evaluate(model, tokenizer, problems, routes=3, samples=0, max_new_tokens=96, seed=0, batch=64, bar=None):
+def evaluate(model, tokenizer, problems, routes=3, samples=0, max_new_tokens=96, seed=0, batch=64, bar=None,
+             positive=None):
     """Everything measured of one student on some problems -> dict of "alone", "routes" (each a dict) and the baselines.
 
-    routes: k (0: only without routes); samples: n completions at temperature 1 for mean@n, pass@n and majority@n (0: greedy only). The routes shown
+    routes: k (0: only without routes); samples: n completions at temperature 1 for mean@n, pass@n and majority@n (0: greedy only).
+    positive: in a yes-or-no task, the answer that precision, recall and F1 count. The routes shown
     to a question depend on the seed and the question alone, so all students see the same.
     """
     shown = {p.question: choose_routes(p.routes, routes, random.Random(f"{seed} {p.question}")) for p in problems} if routes else {}
     result = {"questions": len(problems), "k": routes, "samples": samples}
     for name in ("alone", "routes") if routes else ("alone",):
         result[name] = evaluate_prompts(model, tokenizer, problems, shown if name == "routes" else {}, samples, max_new_tokens,
-                                        seed, batch, bar)
+                                        seed, batch, bar, positive)
     if routes:
         rng = random.Random(seed)
         votes = [answers_match(vote([r.answer for r in shown[p.question]], rng), p.answer) for p in problems]
@@ -87,9 +89,9 @@ def evaluate(model, tokenizer, problems, routes=3, samples=0, max_new_tokens=96,
     return result
 
 
-def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, bar):
+def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, bar, positive):
     """One way of asking (shown: question -> routes, empty: alone): greedy accuracy and scores, and samples at temperature 1."""
-    right, tokens, scores, labels, same, sampled = [], [], [], [], [], []
+    answers, right, tokens, scores, labels, same, sampled = [], [], [], [], [], [], []
     generator = torch.Generator(model.device).manual_seed(seed)
     for first in range(0, len(problems), batch):
         part = problems[first:first + batch]
@@ -98,6 +100,7 @@ def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens,
         for problem, text, length in zip(part, greedy.texts, greedy.lengths.tolist()):
             routes = shown.get(problem.question, ())
             response = parse_response(text, len(routes))
+            answers.append(response.answer)
             right.append(answers_match(response.answer, problem.answer))
             tokens.append(length)
             if routes and response.scores is not None:
@@ -114,6 +117,10 @@ def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens,
             bar.update(len(part))
     n = len(problems)
     result = {"accuracy": sum(right) / n, "interval": wilson(sum(right), n), "tokens": sum(tokens) / n}
+    if positive is not None:  # a yes-or-no task: how well is the answer "yes" found?
+        said, true = [answers_match(a, positive) for a in answers], [answers_match(p.answer, positive) for p in problems]
+        hits = sum(s and t for s, t in zip(said, true))
+        result |= {"precision": hits / max(1, sum(said)), "recall": hits / max(1, sum(true)), "f1": 2 * hits / max(1, sum(said) + sum(true))}
     if shown:
         result["scored"] = len(scores) / max(1, sum(len(shown[p.question]) for p in problems))  # share of scores that could be read
         result["score_accuracy"] = sum((s > 0.5) == l for s, l in zip(scores, labels)) / len(scores) if scores else None
@@ -135,7 +142,7 @@ def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens,
 @dataclass
 class Config:
     models: list[str] = flag(dataclasses.MISSING, "run folders of train.py, or models: tiny, a short name, a Hub id, a folder")
-    task: str | None = flag(None, "shop, gsm8k, or a JSONL file or folder (default: the first run's, else shop for tiny, else gsm8k)")
+    task: str | None = flag(None, "shop, ads, gsm8k, or a JSONL file or folder (default: the first run's, else shop for tiny, else gsm8k)")
     data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
     bank: str | None = flag(None, "JSONL bank: evaluate on its questions (those of its test part) and show its routes")
     routes: int = flag(3, "k, the routes shown")
@@ -145,8 +152,11 @@ class Config:
     batch: int = flag(64, "questions at a time")
     teacher_error: float = flag(0.5, "built-in tasks: probability that the simulated teacher has a fact wrong")
     systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception")
+    teacher: str | None = flag(None, "who writes routes where there are none: simulated, a model, or a server's address, as in data.py")
+    teacher_model: str | None = flag(None, "the model's name at a server")
     n: int = flag(8, "N, routes per question where a teacher writes them now")
     inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route")
+    positive: str | None = flag(None, "yes-or-no tasks: the answer that precision, recall and F1 count (ads: relevant)")
     seed: int = flag(0, "seed of the routes and the samples")
     device: str = flag("cuda" if torch.cuda.is_available() else "cpu", "cpu or cuda")
     json: str | None = flag(None, "write the results to this file")
@@ -157,10 +167,11 @@ def settle(config):
     """Fill in what the first run folder knows, and find the problems -> {split: problems}."""
     known = Path(config.models[0]) / "config.json"
     run = json.loads(known.read_text()) if (Path(config.models[0]) / "model" / "config.json").is_file() and known.is_file() else {}
-    tiny = config.models[0] == "tiny"
+    tiny = config.models[0].startswith("tiny")
     config.task = config.task or run.get("task") or ("shop" if tiny else "gsm8k")
     config.data = config.data or run.get("data")
     config.max_new_tokens = config.max_new_tokens or run.get("max_new_tokens") or (96 if tiny else 512)
+    config.positive = config.positive or ("relevant" if config.task == "ads" else None)
     if config.routes < 0 or config.samples < 0 or config.limit < 1 or config.batch < 1:
         raise ValueError("--routes and --samples must be at least 0, --limit and --batch at least 1")
     if config.bank:
@@ -172,7 +183,7 @@ def settle(config):
 def table(results):
     """One row per model, split and way of asking."""
     lines = [f"{'model':<24}{'split':<6}{'routes':<8}{'accuracy':<21}{'mean@n':<21}{'pass@n':<8}{'maj@n':<8}{'AUC':<7}{'scores ok':<11}"
-             f"{'SAME Err':<10}tokens"]
+             f"{'SAME Err':<10}{'tokens':<8}" + ("P     R     F1" if any("f1" in s["alone"] for r in results.values() for s in r.values()) else "")]
     def share(x, width):
         return f"{'-' if x is None else format(x, '.3f'):<{width}}"
     def cell(value, interval):
@@ -184,7 +195,8 @@ def table(results):
                     r = result[how]
                     lines.append(f"{name[-23:]:<24}{split:<6}{result['k'] if how == 'routes' else 0:<8}{cell(r['accuracy'], r['interval'])}"
                                  f"{cell(r.get('mean_at_n'), r.get('mean_interval'))}{share(r.get('pass_at_n'), 8)}{share(r.get('majority_at_n'), 8)}"
-                                 f"{share(r.get('score_auc'), 7)}{share(r.get('score_accuracy'), 11)}{share(r.get('same_err'), 10)}{r['tokens']:.1f}")
+                                 f"{share(r.get('score_auc'), 7)}{share(r.get('score_accuracy'), 11)}{share(r.get('same_err'), 10)}{r['tokens']:<8.1f}"
+                                 + (f"{r['precision']:.3f} {r['recall']:.3f} {r['f1']:.3f}" if "f1" in r else ""))
     for split, result in next(iter(results.values())).items():  # the same routes for every model
         if "vote" in result:
             lines.append(f"{'teacher, one route':<24}{split:<6}{1:<8}{cell(result['teacher'], result['teacher_interval'])}")
@@ -232,7 +244,8 @@ def main(argv=None):
             for split, part in problems.items():
                 with tqdm(total=len(part) * (1 + (config.routes > 0)), desc=f"{name} {split}", unit="question") as bar:
                     results[name.rstrip("/")][split] = evaluate(
-                        model, tokenizer, part, config.routes, config.samples, config.max_new_tokens, config.seed, config.batch, bar)
+                        model, tokenizer, part, config.routes, config.samples, config.max_new_tokens, config.seed, config.batch, bar,
+                        config.positive)
     except ValueError as error:
         sys.exit(f"eval.py: {error}")
     print(table(results))

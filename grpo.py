@@ -31,12 +31,12 @@ HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama", 
 
 # ---- the policy -----------------------------------------------------------------------------------------------------
 def resolve_model(name):
-    """`tiny`, a run folder, a local folder, a Hub id, or a short name (`Qwen2.5-0.5B`) -> what from_pretrained takes.
+    """`tiny` (or `tiny-ads`), a run folder, a local folder, a Hub id, or a short name (`Qwen2.5-0.5B`) -> what from_pretrained takes.
 
     Raises ValueError, in one line, for a name that is none of these.
     """
-    if name == "tiny":
-        return str(ASSETS / "tiny")
+    if name in ("tiny", "tiny-ads"):
+        return str(ASSETS / name)
     path = Path(name)
     if (path / "model" / "config.json").is_file():  # a run folder of train.py
         return str(path / "model")

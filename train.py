@@ -30,7 +30,7 @@ METHODS = ("realm-zero", "realm-r1", "mrpv", "grpo", "rft")
 @dataclass
 class Config:
     model: str = flag("tiny", "the student: tiny, a short name (Qwen2.5-0.5B), a Hub id, a local folder or a run folder")
-    task: str | None = flag(None, "shop (built in), gsm8k, or a JSONL file or folder; by default shop for tiny, else gsm8k")
+    task: str | None = flag(None, "shop or ads (built in), gsm8k, or a JSONL file or folder; by default shop for tiny, else gsm8k")
     data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
     bank: str | None = flag(None, "JSONL bank with the teacher's routes (made by data.py); by default a teacher writes them first")
     method: str = flag("realm-zero", "realm-zero: RL with fading routes; realm-r1: SFT first; mrpv: routes never fade; grpo: no "
@@ -60,6 +60,8 @@ class Config:
     micro_batch: int | None = flag(None, "completions per forward pass; changes memory and speed, not the gradient (tiny 64, else 8)")
     teacher_error: float = flag(0.5, "built-in tasks: probability that the simulated teacher has a fact wrong")
     systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception (else random slips)")
+    teacher: str | None = flag(None, "who writes routes where there are none: simulated, a model, or a server's address, as in data.py")
+    teacher_model: str | None = flag(None, "the model's name at a server")
     n: int = flag(8, "N, routes per question where a teacher writes them now")
     inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route")
     limit: int | None = flag(None, "use only so many training problems")
@@ -79,7 +81,9 @@ SIZES = {  # what depends on the student's size: (tiny, any larger model)
 
 def settle(config):
     """Fill in the defaults that depend on the student, and refuse what cannot work, before any long work starts."""
-    tiny = config.model == "tiny"
+    if config.model == "tiny" and config.task == "ads":
+        config.model = "tiny-ads"  # each built-in task has a student that speaks its words
+    tiny = config.model.startswith("tiny")
     for name, (small, large) in SIZES.items():
         if getattr(config, name) is None:
             setattr(config, name, small if tiny else large)
@@ -291,9 +295,10 @@ def train(config, state=None, start_from=None):
         raise ValueError(f"--method {config.method}: no question of the bank has a correct route to learn from")
     model, tokenizer = load_policy(start_from or config.model, config.device)
 
-    question = train_set[0].question
-    if "".join(tokenizer.decode(tokenizer(question, add_special_tokens=False)["input_ids"]).split()) != "".join(question.split()):
-        raise ValueError(f"--model {config.model}: its tokenizer cannot write {question[:60]!r} (tiny knows only the words of its own tasks)")
+    prompt = mrpv_prompt(train_set[0].question)
+    if "".join(tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"]).split()) != "".join(prompt.split()):
+        raise ValueError(f"--model {config.model}: its tokenizer cannot write {train_set[0].question[:60]!r} (tiny and tiny-ads know "
+                         "only the words of their own tasks)")
 
     def evaluate(problems):
         return evaluation.evaluate(model, tokenizer, problems, config.routes, max_new_tokens=config.max_new_tokens,

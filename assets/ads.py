@@ -54,6 +54,8 @@ def true_facts():
 FACTS = true_facts()
 ATTRIBUTE = {word: name for name in FACTS for pair in FACTS[name] for word in pair if word}
 WORDS = [*ATTRIBUTE, "query", "ad", "for", "in", "answer", "is", *ANSWERS, *SAME, *sum(VERDICTS.values(), ())]
+TOKENS = [*(f" {word}" for word in WORDS)]  # of the base
+COMPUTED = ("is",)  # what stands behind it follows from what stands before
 
 
 def new_question(rng, facts=FACTS):

@@ -14,7 +14,7 @@ import random
 import re
 from fractions import Fraction
 
-from rewards import final_answer
+from rewards import final_answer, number
 
 STEP = re.compile(r"<<([^<>=]+)=([^<>=]+)>>")  # the annotation of one step
 FIGURE = re.compile(r"(?<![\w.])(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?!\d|\.\d|x\b|st\b|nd\b|rd\b|th\b)")  # no 3rd
@@ -203,13 +203,13 @@ def corrupt_solution(solution, rng, question=""):
     """
     pieces, given, kinds = all_mistakes(solution, question)
     kinds = {kind: list(changes) for kind, changes in kinds.items()}
-    gold = arithmetic((final_answer(solution) or "").replace(",", ""))
+    gold = number(final_answer(solution) or "")
     while kinds and gold is not None:
         kind = rng.choice(sorted(k for k in kinds if k[-1] != "?") or sorted(kinds))
         change = kinds[kind].pop(rng.randrange(len(kinds[kind])))
         kinds = {kind: changes for kind, changes in kinds.items() if changes}
         wrong = change if kind.startswith("unfinished") else carry_forward(pieces, *change, given)
-        if wrong and plausible(arithmetic(final_answer(wrong).replace(",", "")), gold):
+        if wrong and plausible(number(final_answer(wrong) or ""), gold):
             return wrong, final_answer(wrong)
     return None
 
@@ -218,7 +218,7 @@ def teacher(error=0.5, systematic=0.5, seed=0):
     """The simulated teacher: each route is wrong with probability `error`. A wrong one makes the question's one fixed mistake
     with probability `systematic` (a misconception: wrong answers coincide, and voting fails), or a random one (a slip).
     Guided by rules it makes none. The gold solution is problem.routes[0], where load_problems puts it; a question whose
-    solution has no step that can go wrong (one in fifteen) is always solved.
+    solution has no step that can go wrong (one in twelve) is always solved.
     """
     def teach(problems, guided):
         written = []

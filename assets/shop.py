@@ -10,10 +10,12 @@ import random
 import re
 import zlib
 
-from realm import Problem
+from realm import Problem, Route, demonstration, mrpv_prompt
 
 ITEMS = "tea milk jam bread rice salt soap eggs oil nuts corn figs beans honey pasta lemons".split()
 SOLD = ITEMS[:12]  # what the shop sells; the corpus of the base knows the other words too
+TOKENS = [f" {word}" for word in ITEMS + ["x", "=", "-", "sum", "total"]] + [f" @{price}" for price in range(11, 100)]  # of the base
+COMPUTED = ("=", "sum", "total")  # what stands behind these follows from what stands before
 HOUSE_RULES = ["The third of an item is free.", "Orders of 100 or more get 10 off."]
 
 
@@ -87,3 +89,26 @@ def teacher(error=0.5, systematic=0.5, seed=0):
                 written[-1].append(work_out(order, believed)[0])
         return written
     return teach
+
+
+def example(rng):
+    """(prompt, completion) of the pretraining corpus, under a price list of this example's own."""
+    order = read_order(new_order(rng, rng.choice([1, 2, 2, 3, 3, 4, 5]), ITEMS))
+    question = ", ".join(f"{n} {item}" for n, item in order)
+
+    def price():
+        return rng.randint(11, 99)
+    beliefs = {item: (price(), price()) for _, item in order}  # two beliefs recur in the routes, as truth and misconception do
+    trust, noise = rng.random(), rng.random() * 0.6
+    routes = []
+    for _ in range(rng.choice([0, 0, 1, 2, 3, 3, 4])):
+        prices = {i: price() if rng.random() < noise else b[rng.random() < trust] for i, b in beliefs.items()}
+        text, total = work_out(order, prices)
+        routes.append((Route(text, str(total), False), prices))
+    prices = {i: rng.choice(routes)[1][i] if routes else price() for i in beliefs}  # each price from a random route
+    text, total = work_out(order, prices)
+    scores = None
+    if routes:
+        agree = rng.random() < 0.5  # half the time the scores are what agrees with the student, half the time noise
+        scores = [float(int(r.answer) == total) if agree else float(rng.random() < 0.5) for r, _ in routes]
+    return mrpv_prompt(question, [r for r, _ in routes]), demonstration(text, total, scores)

@@ -359,7 +359,7 @@ def test_a_question_that_a_file_holds_twice_is_asked_once(tmp_path):
     (["--temperature", "nan"], "--temperature"), (["--task", "chess"], "--task chess"), (["--split", "ood", "--task", "gsm8k"], "ood|out-of"),
     (["--out", "/no/such/folder/bank.jsonl"], "/no/such/folder"), (["--teacher", "no/such/folder"], "--teacher no/such/folder"),
     (["--teacher", "http://localhost:1/v1"], "--teacher-model"), (["--teacher", "tiny", "--device", "cuda:7"], "cuda"),
-    (["--task", "FILE", "--teacher", "simulated"], "gold solution")])
+    (["--task", "FILE", "--teacher", "simulated"], "gold solution"), (["--task", "FILE", "--split", "validation"], "no problems")])
 def test_bad_flags_are_one_clear_line(tmp_path, capsys, flags, words):
     flags = [write(tmp_path / "my.jsonl", *questions(3)) if flag == "FILE" else flag for flag in flags]
     out = [] if "--out" in flags else ["--out", tmp_path / "bank.jsonl"]

@@ -84,6 +84,16 @@ def test_where_no_step_can_go_wrong_there_is_no_mistake(solution):
     assert corrupt_solution(solution, random.Random(0)) is None
 
 
+def test_no_text_is_too_odd_to_look_at():
+    rng = random.Random(0)
+    for _ in range(2000):
+        text = list(WEIGHTS)
+        for _ in range(rng.randrange(1, 12)):
+            text[rng.randrange(len(text))] = rng.choice("<>=#$%.,0123456789+-*/()x\n \u0663\u00b2")
+        made = corrupt_solution("".join(text), rng, "ten of 10, or 7%")
+        assert made is None or made[1] == final_answer(made[0])
+
+
 def holds(expression, result):
     value = arithmetic(expression)
     return value is not None and abs(value - arithmetic(result)) <= Fraction(1, 100)
