@@ -365,7 +365,7 @@ def parse_flags(config_class, doc, argv=None):
 
 @dataclass
 class Config:
-    task: str = flag("shop", "shop or ads (built in), gsm8k, or a JSONL file or folder with your own questions, answers and rules")
+    task: str = flag("shop", "shop or ads (built in), gsm8k, or a JSONL file or folder of your own questions, answers and rules")
     data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
     split: str = flag("all", "which problems; train.py splits a bank by a hash of its questions", choices=SPLITS)
     teacher: str | None = flag(None, "simulated, a model (Hub id, short name, folder), or the address of an OpenAI-compatible "

@@ -80,7 +80,8 @@ def test_what_a_line_leaves_out_is_computed(tmp_path):
                                            {"text": "?"}, {"text": "x", "answer": 1000.0}, {"text": "x", "correct": True}]})
     problem, = read_bank(path)
     assert problem.answer == "1000" and problem.rules == []
-    assert [(r.answer, r.correct) for r in problem.routes] == [("$1,000", True), ("7", False), (None, False), ("1000.0", True), (None, True)]
+    assert [(r.answer, r.correct) for r in problem.routes] == [
+        ("$1,000", True), ("7", False), (None, False), ("1000.0", True), (None, True)]
 
 
 def test_a_line_of_gsm8k_gives_its_solution_as_the_first_route(tmp_path):
@@ -89,7 +90,8 @@ def test_a_line_of_gsm8k_gives_its_solution_as_the_first_route(tmp_path):
 
 
 def test_text_of_all_kinds_survives_the_disk(tmp_path):
-    odd = Problem("Wie\u2028viel\x85\r\x0b \U0001f914 \"?\"\n", "5", [Route("so\u2029\n<answer>5</answer>", "5", True, True)], ["R\u00fcle"])
+    odd = Problem(
+        "Wie\u2028viel\x85\r\x0b \U0001f914 \"?\"\n", "5", [Route("so\u2029\n<answer>5</answer>", "5", True, True)], ["R\u00fcle"])
     path = write(tmp_path / "ours.jsonl", dataclasses.asdict(odd))
     assert read_bank(path) == [odd]
     theirs = tmp_path / "theirs.jsonl"  # other tools write such characters as they are, and a byte order mark first
@@ -232,8 +234,9 @@ def test_where_routes_are_missing_a_teacher_says_what_it_does_and_does_it(capsys
 
 
 def test_a_gold_solution_is_not_shown_as_if_a_teacher_had_written_it(tmp_path):
-    path = write(tmp_path / "x.jsonl", *({"question": f"{i}?", "answer": f"20 + {i} = <<20+{i}={20 + i}>>{20 + i}\n"
-                                          f"5 x {20 + i} = <<5*{20 + i}={100 + 5 * i}>>{100 + 5 * i}\n#### {100 + 5 * i}"} for i in range(40)))
+    path = write(tmp_path / "x.jsonl", *({"question": f"{i}?", "answer": (
+        f"20 + {i} = <<20+{i}={20 + i}>>{20 + i}\n5 x {20 + i} = <<5*{20 + i}={100 + 5 * i}>>{100 + 5 * i}\n"
+        f"#### {100 + 5 * i}")} for i in range(40)))
     taught = need_routes(read_bank(path), Run(task=path, routes=1))
     assert 0.3 < sum(r.correct for p in taught for r in p.routes) / 320 < 0.7
 
@@ -244,25 +247,49 @@ def test_a_bank_with_too_few_routes_is_refused_not_replaced():
 
 
 # ---- building a bank ------------------------------------------------------------------------------------------------
-def test_a_bank_is_written_summed_up_and_read_back(tmp_path, capsys):
+class Bar:
+    """Stands where tqdm does, and remembers from where to where it went."""
+    shown = []
+
+    def __init__(self, total, initial, **_):
+        self.first, self.at, self.total = initial, initial, total
+        Bar.shown.append(self)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def update(self, n):
+        self.at += n
+
+
+def test_a_bank_is_written_with_a_progress_bar_summed_up_and_read_back(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(data, "tqdm", Bar)
     out = tmp_path / "bank.jsonl"
-    build("--task", "shop", "--n", "3", "--limit", "50", "--inject-rules", "0.5", "--out", out)
-    shown, problems = capsys.readouterr(), read_bank(out)
-    assert len(problems) == 50 and all(len(p.routes) == 3 for p in problems)
-    assert "accuracy of the teacher" in shown.out and "100%" in shown.err
-    wanted = make_routes(load_problems("shop", "all", 50), data.BUILT_IN["shop"].teacher(), 3, 0.5)
-    assert problems == wanted and any(r.guided for p in problems for r in p.routes)
+    flags = ["--task", "shop", "--n", "3", "--limit", "50", "--inject-rules", "0.5", "--out", out]
+    build(*flags)
+    assert "accuracy of the teacher" in capsys.readouterr().out
+    problems, wanted = read_bank(out), load_problems("shop", "all", 50)
+    assert problems == make_routes(wanted, data.BUILT_IN["shop"].teacher(), 3, 0.5)
+    assert any(r.guided for p in problems for r in p.routes) and all(len(p.routes) == 3 for p in problems)
+    out.write_bytes(b"".join(out.read_bytes().splitlines(keepends=True)[:32]))
+    build(*flags)
+    assert [(bar.first, bar.at, bar.total) for bar in Bar.shown] == [(0, 50, 50), (32, 50, 50)]
+    assert "of which 32 are done" in capsys.readouterr().out
 
 
 def test_a_bank_cut_anywhere_is_continued_to_the_very_same_bytes(tmp_path):
-    flags = ["--task", "shop", "--n", "2", "--limit", "40", "--batch", "7", "--inject-rules", "0.5", "--out", tmp_path / "bank.jsonl"]
+    out = tmp_path / "bank.jsonl"
+    flags = ["--task", "shop", "--n", "2", "--limit", "40", "--batch", "7", "--inject-rules", "0.5", "--out", out]
     build(*flags)
-    whole, rng = (tmp_path / "bank.jsonl").read_bytes(), random.Random(0)
+    whole, rng = out.read_bytes(), random.Random(0)
     ends = [i + 1 for i, byte in enumerate(whole) if byte == 10]
     for cut in [0, 1, len(whole) - 1, len(whole), ends[0], ends[6], ends[7], *rng.sample(range(len(whole)), 40)]:
-        (tmp_path / "bank.jsonl").write_bytes(whole[:cut])
+        out.write_bytes(whole[:cut])
         build(*flags)
-        assert (tmp_path / "bank.jsonl").read_bytes() == whole, cut
+        assert out.read_bytes() == whole, cut
 
 
 def test_every_batch_is_on_disk_before_the_next_is_asked_and_a_cut_one_is_asked_again_as_a_whole(tmp_path, monkeypatch):
@@ -317,9 +344,10 @@ def test_a_builder_killed_ten_times_leaves_what_an_undisturbed_one_leaves(tmp_pa
         complete = out.read_bytes()[:out.read_bytes().rfind(b"\n") + 1].splitlines()
         asked = [json.loads(line)["question"] for line in complete]
         assert len(asked) == len(set(asked)) > 0
-    assert sizes == sorted(sizes) and 0 < sizes[0] < sizes[-1] < (tmp_path / "whole.jsonl").stat().st_size  # all ten were mid-run
+    whole = (tmp_path / "whole.jsonl").read_bytes()
+    assert sizes == sorted(sizes) and 0 < sizes[0] < sizes[-1] < len(whole)  # all ten were killed in mid-run
     build(*flags, "--out", out)
-    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert out.read_bytes() == whole
 
 
 @pytest.mark.parametrize("flags, words", [
@@ -356,13 +384,14 @@ def test_a_question_that_a_file_holds_twice_is_asked_once(tmp_path):
 @pytest.mark.parametrize("flags, words", [
     (["--n", "0"], "--n must be at least 1"), (["--limit", "0"], "--limit"), (["--batch", "0"], "--batch"),
     (["--inject-rules", "1.5"], "--inject-rules must lie in [0, 1]"), (["--temperature", "-1"], "--temperature"),
-    (["--temperature", "nan"], "--temperature"), (["--task", "chess"], "--task chess"), (["--split", "ood", "--task", "gsm8k"], "ood|out-of"),
+    (["--temperature", "nan"], "--temperature"), (["--task", "chess"], "--task chess"), 
+    (["--split", "ood", "--task", "gsm8k"], "out-of-distribution"),
     (["--out", "/no/such/folder/bank.jsonl"], "/no/such/folder"), (["--teacher", "no/such/folder"], "--teacher no/such/folder"),
     (["--teacher", "http://localhost:1/v1"], "--teacher-model"), (["--teacher", "tiny", "--device", "cuda:7"], "cuda"),
-    (["--task", "FILE", "--teacher", "simulated"], "gold solution"), (["--task", "FILE", "--split", "validation"], "no problems")])
+    (["--task", "FILE", "--teacher", "simulated"], "gold solution"),
+    (["--task", "FILE", "--split", "validation"], "no problems")])
 def test_bad_flags_are_one_clear_line(tmp_path, capsys, flags, words):
     flags = [write(tmp_path / "my.jsonl", *questions(3)) if flag == "FILE" else flag for flag in flags]
     out = [] if "--out" in flags else ["--out", tmp_path / "bank.jsonl"]
-    message = refused(capsys, *flags, *out)
-    assert any(word in message for word in words.split("|"))
+    assert words in refused(capsys, *flags, *out)
     assert not (tmp_path / "bank.jsonl").exists() or not (tmp_path / "bank.jsonl").read_bytes()

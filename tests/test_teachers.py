@@ -27,8 +27,9 @@ WEIGHTS = ("Al weighs 146 + 38 = <<146+38=184>>184 pounds.\nBen weighs 184 - 25 
 
 # ---- mistakes in gold solutions -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("text, value", [
-    ("2+3*4", 14), ("(2+3)*4", 20), ("7/2", Fraction(7, 2)), (".1+0.2", Fraction(3, 10)), ("-5--3", -2), ("10-2-3", 5), ("1/3*3", 1),
-    ("2**9", None), ("9//2", None), ("7%2", None), ("1/0", None), ("x+1", None), ("", None), ("2+", None), ("(2", None), ("1e3", 1000),
+    ("2+3*4", 14), ("(2+3)*4", 20), ("7/2", Fraction(7, 2)), (".1+0.2", Fraction(3, 10)), ("-5--3", -2), ("10-2-3", 5),
+    ("1/3*3", 1), ("1e3", 1000), ("2**9", None), ("9//2", None), ("7%2", None), ("1/0", None), ("x+1", None), ("", None),
+    ("2+", None), ("(2", None),
     ("True+1", None), ("'a'*3", None), ("1j", None), ("__import__('os')", None), ("(lambda: 1)()", None), ("[1][0]", None),
     ("9" * 5000, None), ("(" * 150 + "1" + ")" * 150, None), ("1<2", None), ("~1", None)])
 def test_arithmetic_is_plain_exact_and_runs_nothing(text, value):
@@ -79,7 +80,8 @@ def test_a_result_that_could_be_another_number_is_left_alone():
     assert all("10 now" in text for text, _ in all_of(solution.replace("He has", "10 it is:")))
 
 
-@pytest.mark.parametrize("solution", ["", "no steps\n#### 7", "#### 7", "x = <<30=30>>30\n#### 30", "2 + 2 = <<2+2=5>>5\n#### 5", "3 + 4"])
+@pytest.mark.parametrize("solution", [
+    "", "no steps\n#### 7", "#### 7", "x = <<30=30>>30\n#### 30", "2 + 2 = <<2+2=5>>5\n#### 5", "3 + 4"])
 def test_where_no_step_can_go_wrong_there_is_no_mistake(solution):
     assert corrupt_solution(solution, random.Random(0)) is None
 
@@ -102,7 +104,7 @@ def holds(expression, result):
 def check_mistake(gold, text, answer):
     """What must be true of every corrupted solution."""
     steps, tail = STEP.findall(text), text.partition("####")[2].strip()
-    assert not answers_match(answer, final_answer(gold)) and answers_match(final_answer(text), answer) and answers_match(tail, answer)
+    assert answers_match(tail, answer) and final_answer(text) == answer and not answers_match(answer, final_answer(gold))
     assert sum(not holds(*step) for step in steps) <= 1  # a slip breaks one equation; the other kinds break none
     assert answers_match(steps[-1][1], answer)
     was, now = STEP.split(annotated(gold)), STEP.split(text)
@@ -113,7 +115,7 @@ def check_mistake(gold, text, answer):
         if amounts(was[i])[-len(terms):] == terms:  # what the text said before the annotation, it still says
             assert amounts(before)[-len(amounts(expression)):] == amounts(expression)
         assert arithmetic(result) > 0
-        assert arithmetic(result).denominator == 1 or "." in was[i + 2] or "." in result and arithmetic(was[i + 2]).denominator > 1
+        assert arithmetic(result).denominator == 1 or "." in was[i + 2]  # whole numbers stay whole
 
 
 def test_a_mistake_reads_like_the_solution_it_was_made_in():
@@ -137,9 +139,9 @@ def test_mistakes_in_real_solutions_are_consistent_but_for_one_step():
 
 # ---- GSM8K's simulated teacher --------------------------------------------------------------------------------------
 def gold_problem(i=0):
-    return Problem(f"How much is {40 + i} + 27, then + 18?", str(85 + i), [Route(
-        f"First {40 + i} + 27 = <<{40 + i}+27={67 + i}>>{67 + i}.\nThen {67 + i} + 18 = <<{67 + i}+18={85 + i}>>{85 + i}.\n#### {85 + i}",
-        str(85 + i), True)])
+    a, b, c = 40 + i, 67 + i, 85 + i
+    gold = f"First {a} + 27 = <<{a}+27={b}>>{b}.\nThen {b} + 18 = <<{b}+18={c}>>{c}.\n#### {c}"
+    return Problem(f"How much is {a} + 27, then + 18?", str(c), [Route(gold, str(c), True)])
 
 
 def routes_of(problems, n=40, guided=False, **settings):
@@ -151,7 +153,8 @@ def test_the_share_of_wrong_routes_is_the_one_asked_for():
     for error in (0.0, 0.25, 1.0):
         wrong = [text != p.routes[0].text for p, texts in zip(problems, routes_of(problems, error=error)) for text in texts]
         assert abs(sum(wrong) / len(wrong) - error) < 0.04
-    assert all(text == p.routes[0].text for p, texts in zip(problems, routes_of(problems, error=1.0, guided=True)) for text in texts)
+    guided = routes_of(problems, error=1.0, guided=True)
+    assert all(text == p.routes[0].text for p, texts in zip(problems, guided) for text in texts)
 
 
 def test_a_misconception_makes_wrong_answers_coincide_and_a_slip_does_not():
@@ -182,7 +185,7 @@ def asked(task="my.jsonl", problems=(Problem("q", "4"),), **more):
 def test_a_teacher_is_simulated_where_it_can_be_and_else_the_default_model_is_announced():
     assert "simulated" in asked("shop") and "simulated" in asked(problems=[gold_problem()])
     assert data.DEFAULT_TEACHER in asked() and data.DEFAULT_TEACHER in asked(problems=[gold_problem(), Problem("q", "4")])
-    assert "tiny" in asked("shop", teacher="tiny") and "tiny" in asked(problems=[gold_problem()], teacher="tiny")  # as the user says
+    assert "tiny" in asked("shop", teacher="tiny") and "tiny" in asked(problems=[gold_problem()], teacher="tiny")
     assert "NAME at http://x/v1" in asked("shop", teacher="http://x/v1", teacher_model="NAME")
 
 
@@ -232,8 +235,8 @@ def completion(text, **message):
 
 
 class Server(ThreadingHTTPServer):
-    """Speaks the protocol of /v1/chat/completions on the loopback. script(request, attempt) -> what to do for a prompt's
-    attempt-th request: (status, body, headers), a float (seconds to wait first) and then such, or None (drop the connection)."""
+    """Speaks the protocol of /v1/chat/completions on the loopback. script(request, attempt) -> what to do with a
+    prompt's attempt-th request: reply (status, body, headers or nothing), or None: drop the connection."""
     daemon_threads = True
 
     def __init__(self, script):
@@ -383,7 +386,7 @@ def test_a_refusal_stops_at_once_and_says_why(serve, pauses, status):
     assert "\n" not in str(error.value) and len(server.requests) == 1 and not pauses
 
 
-def test_one_refusal_stops_the_rest(serve):
+def test_one_refusal_stops_the_rest(serve, pauses):
     server = serve(lambda request, attempt: (401, "no"))
     with pytest.raises(ValueError):
         ask(server, n=200, concurrency=2)
