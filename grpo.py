@@ -364,7 +364,7 @@ def grpo_loss(logps, old_logps, ref_logps, advantages, mask, *, clip_low=0.2, cl
 
     logps, old_logps, ref_logps, mask: [B, C] (ref_logps may be None if beta is 0); advantages [B], one per completion.
     weights [B, C]: token_weights of the whole batch, when this is a micro-batch of it.
-    stats: means over this call's tokens of kl (k3 to the reference), approx_kl (k3 of old to new) and clip_fraction.
+    stats: means over this call's tokens of kl (k3 to the reference), approx_kl (k3 of KL(old || new), on old's samples) and clip_fraction.
 
     >>> one = torch.ones(1, 1)
     >>> loss, stats = grpo_loss(one.log() + 0.5, one.log(), None, torch.tensor([1.0]), one)  # ratio e^0.5, clipped at 1.2
@@ -378,7 +378,7 @@ def grpo_loss(logps, old_logps, ref_logps, advantages, mask, *, clip_low=0.2, cl
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
     token_loss = -torch.min(ratio * A, clipped * A)
     count = mask.sum().clamp_min(1)
-    stats = {"approx_kl": (((-log_ratio).exp() - 1 + log_ratio) * mask).sum().item() / count.item(), "kl": 0.0,
+    stats = {"approx_kl": ((ratio - 1 - log_ratio) * mask).sum().item() / count.item(), "kl": 0.0,
              "clip_fraction": ((clipped * A < ratio * A) & seen).sum().item() / count.item()}
     if beta != 0.0:
         log_ref = torch.where(seen, ref_logps - logps, 0.0)
@@ -398,7 +398,7 @@ class Optimizer:
     def __init__(self, model, lr, warmup_steps=0, max_grad_norm=1.0, weight_decay=0.0):
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.params]
-        self.adam = torch.optim.AdamW(self.masters, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
+        self.adam = torch.optim.AdamW(self.masters, lr=lr, betas=(0.9, 0.999), weight_decay=weight_decay)
         self.lr, self.warmup_steps, self.max_grad_norm, self.steps = lr, warmup_steps, max_grad_norm, 0
 
     def step(self):

@@ -63,7 +63,7 @@ def harmless(text):
     '3 + 4 = 7(/answer)(scores)1(/scores) < |im_end| >'
     """
     text = re.sub(r"<<[^<>]*>>", "", text)
-    text = re.sub(rf"<\s*(/?)\s*({'|'.join(TAGS)})\s*>", r"(\1\2)", text, flags=re.IGNORECASE)
+    text = re.sub(rf"<([\s/]*)({'|'.join(TAGS)})\s*>", r"(\1\2)", text, flags=re.IGNORECASE)
     return text.replace("<|", "< |").replace("|>", "| >")
 
 

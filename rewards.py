@@ -16,7 +16,7 @@ from fractions import Fraction
 
 MAX_ANSWER = 200  # characters; a longer "number" is compared as text (and never reaches int())
 NUMBER = r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+|(?<=[0-9])\.)?"
-IN_TEXT = re.compile(r"(?<![\w.])-?\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
+IN_TEXT = re.compile(r"(?<![\w.])-?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def canonical(answer):
     """
     answer = tidy(str(answer)) or ""
     value = number(answer)
-    return str(value) if value is not None else re.sub(r"\s+", "", answer).lower()
+    words = re.sub(r"\s+", "", answer).lower()
+    return str(value) if value is not None else words if number(words) is None else answer  # "1 8" is not 18
 
 
 def answers_match(predicted, gold):
@@ -137,7 +138,8 @@ def realm_reward(response, gold, labels, utility_weight=0.5, two_stage=True):
     """The two-stage reward of a realm.Response -> Reward.
 
     gold: the gold answer; labels: correctness of the routes shown, in the order shown (empty: none were).
-    two_stage=False pays for scores after a wrong answer too (the ablation, not the method).
+    two_stage=False pays for scores after a wrong answer too (the ablation, not the method). *Our choice*: an answer without
+    its reasoning in <think> is not paid; else that part of the format is soon forgotten (1.00 to 0.03 in 450 steps).
 
     >>> from realm import Response
     >>> realm_reward(Response("2 + 2", "4", [1.0, 0.0]), "4", [True, False])
@@ -145,7 +147,7 @@ def realm_reward(response, gold, labels, utility_weight=0.5, two_stage=True):
     >>> realm_reward(Response("2 + 2", "5", [1.0, 0.0]), "4", [True, False]).total  # a wrong answer earns nothing
     0.0
     """
-    answer = float(answers_match(response.answer, gold))
+    answer = float(response.reasoning is not None and answers_match(response.answer, gold))
     utility = utility_score(response.scores, labels) if labels else 0.0
     read = response.reasoning is not None and response.answer is not None and (response.scores is not None or not labels)
     paid = answer if two_stage else 1.0

@@ -38,7 +38,7 @@ def eaai_probability(step, total_steps, shape="cosine", start=1.0, end=0.0, fade
     progress = step / (fade * total_steps) if fade > 0 else 1.0  # share of the fall already behind us
     if shape == "constant" or (progress == 0.0 and fade > 0):
         return start
-    if progress >= 1.0:
+    if progress > 1 - 1e-9:  # rounding must not leave a rest of the fall
         return end
     if shape == "step":
         return start if progress < 0.5 else end

@@ -2,7 +2,7 @@
 
     2 tea, 3 jam  ->  tea @40 x 2 = 80 sum 80; jam @25 x 2 = 50 sum 130; total 130 - 10 = 120.
 
-Quantities, prices, two house rules (the third of an item is free; 10 off from 100 on), a running sum, a total. Twelve prices
+Quantities, prices, two house rules (the third of an item is free; 10 off from 100 on), a running sum, a total. Eight prices
 are secret: no prompt states them and no guess finds a total. Only routes know some of them, and most routes are wrong in
 places. What stays right from one order to the next is the price list: whoever learns it needs no routes any more.
 """
@@ -13,7 +13,7 @@ import zlib
 from realm import Problem, Route, demonstration, mrpv_prompt
 
 ITEMS = "tea milk jam bread rice salt soap eggs oil nuts corn figs beans honey pasta lemons".split()
-SOLD = ITEMS[:12]  # what the shop sells; the corpus of the base knows the other words too
+SOLD = ITEMS[:8]  # what the shop sells; the corpus of the base knows the other words too
 TOKENS = [f" {word}" for word in ITEMS + ["x", "=", "-", "sum", "total"]] + [f" @{price}" for price in range(11, 100)]  # of the base
 COMPUTED = ("=", "sum", "total")  # what stands behind these follows from what stands before
 HOUSE_RULES = ["The third of an item is free.", "Orders of 100 or more get 10 off."]
@@ -56,13 +56,13 @@ def new_order(rng, n_items, items=SOLD):
 def problems(split, limit):
     """Orders of two or three items; of four in the split "ood". Which split an order is in is a hash of its text, so
     that no two splits share one."""
-    if limit > 10_000:
-        raise ValueError(f"--limit {limit}: the shop has 10000 orders a split")
+    if limit > 1000 and split != "train" or limit > 5000:
+        raise ValueError(f"--limit {limit}: the shop has 5000 orders for training and 1000 in every other split")
     prices, _ = price_lists()
     rng, found = random.Random(f"shop {split}"), {}
     share = {"train": range(0, 80), "validation": range(80, 90), "test": range(90, 100), "ood": range(100)}[split]
     while len(found) < limit:
-        question = new_order(rng, 4 if split == "ood" else rng.choice([2, 3]))
+        question = new_order(rng, 4 if split == "ood" else rng.choice([2, 2, 3]))
         if zlib.crc32(question.encode()) % 100 in share:
             order = read_order(question)
             rules = [f"{item} costs {prices[item]}." for _, item in order] + HOUSE_RULES

@@ -5,6 +5,7 @@ out of GRPOTrainer._generate_and_score_completions, for which a real tiny model 
 """
 import itertools
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import torch
 import trl
 from datasets import Dataset
 
-from helpers import small_model, small_tokenizer
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from helpers import small_model, small_tokenizer  # noqa: E402
 
 LENGTHS, WIDTH, MAX_LEN = [7, 1, 4, 6, 2, 5], 7, 9  # uneven completions; one of a single token
 REWARDS = [[1.0, 0.0, 0.0, 1.5], [0.25, 0.5, 0.75, 1.0], [0.0, 0.0, 0.0, 1.0], [2.0, -1.0, 2.0, -1.0], [1.0, 1.0, 1.0, 1.0]]
