@@ -39,9 +39,9 @@ class Config:
     error_ratio: float | None = flag(None, "fix the share of wrong routes among the k (default: as the bank has them)")
     selection: str = flag("random", "how the k are drawn from the N of the bank", choices=("random", "diverse", "balanced"))
     schedule: str = flag("cosine", "shape of p(t), the probability that a prompt carries routes", choices=SHAPES)
-    fade: float = flag(0.9, "share of the training over which p(t) falls")
+    fade: float = flag(0.95, "share of the training over which p(t) falls")
     p_end: float = flag(0.0, "p(t) after the fade")
-    steps: int | None = flag(None, "RL steps (tiny 400, else 500)")
+    steps: int | None = flag(None, "RL steps (tiny 370, else 500)")
     sft_steps: int | None = flag(None, "SFT steps of realm-r1 and rft (tiny 150, else 200)")
     prompts_per_step: int | None = flag(None, "P, prompts a step (tiny 32, else 8)")
     group_size: int = flag(8, "G, completions of each prompt")
@@ -65,7 +65,7 @@ class Config:
     n: int = flag(8, "N, routes per question where a teacher writes them now")
     inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route")
     limit: int | None = flag(None, "use only so many training problems")
-    eval_every: int = flag(25, "RL steps between evaluations on validation problems")
+    eval_every: int = flag(40, "RL steps between evaluations on validation problems")
     eval_limit: int = flag(200, "test problems for the closing table (validation: at most 64)")
     save_every: int = flag(50, "steps between checkpoints")
     seed: int = flag(0, "seed of everything")
@@ -75,7 +75,7 @@ class Config:
 
 
 SIZES = {  # what depends on the student's size: (tiny, any larger model)
-    "task": ("shop", "gsm8k"), "steps": (400, 500), "sft_steps": (150, 200), "prompts_per_step": (32, 8),
+    "task": ("shop", "gsm8k"), "steps": (370, 500), "sft_steps": (150, 200), "prompts_per_step": (32, 8),
     "max_new_tokens": (96, 512), "lr": (5e-4, 1e-6), "sft_lr": (5e-4, 1e-5), "micro_batch": (64, 8)}
 
 
@@ -338,7 +338,7 @@ def train(config, state=None, start_from=None):
             metrics["eval_routes"] = result["routes"]["accuracy"] if "routes" in result else None
             bar.set_postfix(reward=f"{metrics['reward']:.2f}", alone=f"{metrics['eval_alone']:.2f}",
                             routes=f"{metrics['eval_routes'] or 0:.2f}", p=f"{metrics['p']:.2f}")
-            if step % (5 * config.eval_every) == 0:
+            if step % (2 * config.eval_every) == 0:
                 bar.write(show_sample(*show))
         log(run / "metrics.jsonl", metrics)
         log(run / "timing.jsonl", {"phase": phase, "step": step, "step_s": spent, **timing})

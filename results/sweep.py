@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ADS = "--task ads --method realm-r1 --teacher-error 0.8 --systematic 0.9 --sft-steps 100 --steps 100 --eval-every 0"
 SWEEPS = {  # name -> {arm: train.py arguments}
-    "default": {m: f"--method {m} --eval-every 0" for m in ("realm-zero", "grpo", "mrpv")},
+    "default": {m: f"--method {m} --eval-every 0" for m in ("realm-zero", "grpo")},
     "rules": {f"q={q}": f"{ADS} --inject-rules {q}" for q in (0, 0.5, 1)},
 }
 FIGURES = {"alone": ("alone", "accuracy"), "alone, ood": ("ood", "alone", "accuracy"), "with routes": ("routes", "accuracy"),
