@@ -94,7 +94,8 @@ def test_a_right_answer_is_paid_for_its_scores_in_proportion():
         for weight in (0.0, 0.5, 2.0):
             reward = realm_reward(Response("r", "4", scores), "4", [True, False], utility_weight=weight)
             assert reward == Reward(1 + weight * utility, answer=1.0, utility=utility, format=float(scores is not None))
-    assert realm_reward(Response(None, "4", [1.0, 0.0]), "4", [True, False]) == Reward(1.5, 1.0, 1.0, format=0.0)  # logged, not paid
+    unreasoned = realm_reward(Response(None, "4", [1.0, 0.0]), "4", [True, False])
+    assert unreasoned == Reward(0.0, 0.0, 1.0, format=0.0)  # an answer without its reasoning is not paid
 
 
 def test_without_routes_the_reward_is_the_answer_alone():
