@@ -13,7 +13,8 @@ from data import load_problems, read_bank
 from rewards import answers_match, final_answer
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
+FILES = ("qwen2-tokenizer/tokenizer.json", "gsm8k/model_solutions_6b.jsonl")
+pytestmark = pytest.mark.skipif(not all((SHARED / f).is_file() for f in FILES), reason="no ../shared/data")
 
 
 def hub_folder(path, **shape):
