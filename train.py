@@ -198,7 +198,7 @@ def sft_step(model, tokenizer, optimizer, problems, config, step):
         carry = config.method != "rft" and rng.random() < 0.5
         routes = choose_routes(problem.routes, config.routes, rng, config.error_ratio, config.selection) if carry else []
         prompts.append(mrpv_prompt(problem.question, routes))
-        completions.append(demonstration(target.text, target.answer, [float(r.correct) for r in routes] if carry else None))
+        completions.append(demonstration(target.text, problem.answer, [float(r.correct) for r in routes] if carry else None))
     loss, norm = sft_update(model, optimizer, demonstrations(model, tokenizer, prompts, completions), config.micro_batch)
     return {"phase": "sft", "step": step, "loss": loss, "grad_norm": norm}
 
