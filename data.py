@@ -346,9 +346,11 @@ def flag(default, help, **more):
     return dataclasses.field(default=default, metadata={"help": help, **more})
 
 
-def parse_flags(config_class, doc, argv=None):
-    """Command line -> config: every field is a flag of its name (a field without default is positional)."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+def given_flags(config_class, doc, argv=None):
+    """The flags that stand on the command line (name -> value): every field is a flag of its name (a field without default
+    is positional)."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     argument_default=argparse.SUPPRESS)
     for field in dataclasses.fields(config_class):
         kind = (typing.get_args(field.type) or (field.type,))[0]  # str of `str`, of `str | None` and of `list[str]`
         more, shown = dict(field.metadata), field.metadata["help"].replace("%", "%%")
@@ -359,8 +361,16 @@ def parse_flags(config_class, doc, argv=None):
             parser.add_argument(name, action="store_true", help=shown)
         else:
             more["help"] = shown if field.default is None else f"{shown} (default: {field.default})"
-            parser.add_argument(name, type=kind, default=field.default, metavar=None if "choices" in more else "X", **more)
-    return config_class(**vars(parser.parse_args(argv)))
+            parser.add_argument(name, type=kind, metavar=None if "choices" in more else "X", **more)
+    given = vars(parser.parse_args(argv))
+    if "://" in (address := given.get("teacher") or "") and set("@?#") & set(address):  # it is recorded, and shown in errors
+        parser.error("--teacher: an address holds neither @ nor ?: a key belongs in OPENAI_API_KEY")
+    return given
+
+
+def parse_flags(config_class, doc, argv=None):
+    """Command line -> config."""
+    return config_class(**given_flags(config_class, doc, argv))
 
 
 @dataclass

@@ -15,6 +15,7 @@ Computing it for each of G completions costs G * (Tp + C) tokens, computing it o
 40C against 12C. Sampling (`sample`) and scoring (`completion_logps`) both do the latter, and give the same numbers.
 """
 import copy
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -407,6 +408,8 @@ class Optimizer:
             if master is not param:
                 master.grad, param.grad = None if param.grad is None else param.grad.float(), None
         norm = torch.nn.utils.clip_grad_norm_(self.masters, self.max_grad_norm).item()
+        if not math.isfinite(norm):
+            return self.skip()
         self.steps += 1
         for group in self.adam.param_groups:
             group["lr"] = self.lr * min(1.0, self.steps / max(1, self.warmup_steps))
@@ -418,15 +421,29 @@ class Optimizer:
                     param.copy_(master)
         return norm
 
+    def skip(self):
+        """Forget the gradients gathered: from a loss or gradient that is not a number nothing can be learnt. Returns nan."""
+        for p in self.params + self.masters:
+            p.grad = None
+        return math.nan
+
     def state_dict(self):
-        return {"adam": self.adam.state_dict(), "masters": [m.detach() for m in self.masters], "steps": self.steps}
+        """Name -> tensor: the masters, what AdamW keeps of each, and the number of steps."""
+        kept = {f"{name}.{i}": value for i, m in enumerate(self.masters)
+                for name, value in {"master": m.detach(), **self.adam.state.get(m, {})}.items()}
+        return {**kept, "steps": torch.tensor(self.steps)}
 
     def load_state_dict(self, state):
-        self.adam.load_state_dict(state["adam"])
-        self.steps = state["steps"]
+        if [tuple(m.shape) for m in self.masters] != [tuple(state[n].shape) for n in sorted(
+                (n for n in state if n.startswith("master.")), key=lambda n: int(n[7:]))]:
+            raise ValueError("the checkpoint is of a model of another shape")
+        adam = {i: {name: state[f"{name}.{i}"] for name in ("step", "exp_avg", "exp_avg_sq")}
+                for i in range(len(self.masters)) if f"step.{i}" in state}
+        self.adam.load_state_dict({**self.adam.state_dict(), "state": adam})
+        self.steps = int(state["steps"])
         with torch.no_grad():
-            for param, master, saved in zip(self.params, self.masters, state["masters"]):
-                master.copy_(saved), param.copy_(saved)
+            for i, (param, master) in enumerate(zip(self.params, self.masters)):
+                master.copy_(state[f"master.{i}"]), param.copy_(master)
 
 
 def frozen(model):
@@ -458,9 +475,9 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     prompts = rows_live.nonzero()[:, 0].tolist()
     weights, flat = token_weights(rollouts.mask, loss_type, max_len), advantages.flatten().to(rollouts.logps.device)
     total = rollouts.mask.sum().item()
-    metrics = {"loss": 0.0, "approx_kl": 0.0, "kl": 0.0, "clip_fraction": 0.0, "grad_norm": 0.0, "drift": 0.0}
+    metrics = {"loss": 0.0, "approx_kl": 0.0, "kl": 0.0, "clip_fraction": 0.0, "grad_norm": 0.0, "drift": 0.0, "skipped": 0.0}
     for epoch in range(epochs if prompts else 0):
-        metrics = {**dict.fromkeys(metrics, 0.0), "drift": metrics["drift"]}
+        metrics = {**dict.fromkeys(metrics, 0.0), "drift": metrics["drift"], "skipped": metrics["skipped"]}
         for rows, part in micro_batches(rollouts, prompts, micro_batch):
             ref_logps = None
             if beta != 0.0:
@@ -475,7 +492,8 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
                 metrics[name] += value * part.mask.sum().item() / total
             if epoch == 0:  # before any step, sampler and scorer are the same policy: what differs is rounding
                 metrics["drift"] = max(metrics["drift"], (logps.detach() - part.logps).abs().max().item())
-        metrics["grad_norm"] = optimizer.step()
+        metrics["grad_norm"] = optimizer.step() if math.isfinite(metrics["loss"]) else optimizer.skip()
+        metrics["skipped"] += not math.isfinite(metrics["grad_norm"])
     return metrics
 
 
@@ -487,4 +505,4 @@ def sft_update(model, optimizer, rollouts, micro_batch):
         loss = -completion_logps(model, part).sum() / total
         loss.backward()
         loss_sum += loss.item()
-    return loss_sum, optimizer.step()
+    return loss_sum, optimizer.step() if math.isfinite(loss_sum) else optimizer.skip()
