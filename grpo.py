@@ -26,6 +26,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()  # what matters of its warnings load_policy raises
 ASSETS = Path(__file__).resolve().parent / "assets"
 HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama", "gemma": "google"}
 
@@ -53,15 +54,26 @@ def resolve_model(name):
 def load_policy(name, device="cpu", dtype=None):
     """(model, tokenizer), the model in eval mode. dtype: fp32 on the CPU and bf16 on a GPU unless given.
 
-    Only safetensors are read and no code of the repository is run. Raises ValueError in one line if it cannot be loaded.
+    Only safetensors are read and no code of the repository is run. Raises ValueError in one line if it cannot be loaded
+    whole: a folder comes from anyone, and what is wrong with it may surface as any exception.
     """
     where = resolve_model(name)
     dtype = dtype or (torch.float32 if str(device) == "cpu" else torch.bfloat16)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(where)
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"--model {name}: cannot load {where} ({str(error).strip().splitlines()[0]})") from None
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+        model, info = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True, trust_remote_code=False,
+                                                           output_loading_info=True, ignore_mismatched_sizes=True)
+        if lost := sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]):  # would be left at random
+            raise ValueError(f"its weights lack {lost[0]}, or have it in another shape")
+        if not all(p.isfinite().all() for p in model.parameters()):
+            raise ValueError("its weights hold nan or infinity")
+        ids, ends = encode_prompts(tokenizer, ["Problem: a"])[0], end_ids(model, tokenizer)
+        if tokenizer.eos_token_id is None or not ids or max(ids + ends) >= model.get_input_embeddings().num_embeddings:
+            raise ValueError("its tokenizer has no end token, is empty, or belongs to another model")
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:300]
+        kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
+        raise ValueError(f"--model {name}: cannot load {where} ({kind}{reason})") from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.to(device).eval(), tokenizer

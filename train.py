@@ -116,7 +116,7 @@ def settle(config):
         raise ValueError(f"--routes 0: --method {config.method} shows routes; use --method grpo to train without any")
     if config.device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("--device cuda: no GPU here; use --device cpu")
-    if not config.resume and Path(config.out).exists() and any(Path(config.out).iterdir()):
+    if not config.resume and Path(config.out).exists() and any(p.name != "new" for p in Path(config.out).iterdir()):
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or continue it with --resume {config.out}")
     return config
 
@@ -450,7 +450,7 @@ def train(config, record=None):
                     optimizer.load_state_dict(state)
             if phase == "rl" and config.beta > 0 and reference is None:
                 if step == 0:
-                    model.save_pretrained(run / "reference")
+                    model.save_pretrained(run / "reference"), tokenizer.save_pretrained(run / "reference")
                 reference = frozen(load_policy(str(run / "reference"), config.device)[0])
             began = time.perf_counter()
             if phase == "sft":
