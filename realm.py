@@ -65,7 +65,7 @@ def harmless(text):
     """
     text = re.sub(r"<<[^<>=]*=[^<>]*>>", "", text)
     text = re.sub(rf"<([\s/]*)({'|'.join(TAGS + CONTROL)})\s*>", r"(\1\2)", text, flags=re.IGNORECASE)
-    text = re.sub(r"\b(Route\s?[0-9]+|Problem|Solution)\s?:", r"(\1)", text)
+    text = re.sub(r"(Route\s?[0-9]+|Problem|Solution)\s?:", r"(\1)", text)
     return text.replace("<|", "< |").replace("|>", "| >")
 
 
