@@ -18,9 +18,10 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
-import train  # noqa: E402   once: the processes below are forked, and start at once
+import matplotlib.pyplot  # noqa: E402, F401   once: the processes below are forked, and start at once
+import train  # noqa: E402
 
-SMALL = ("--steps 5 --sft-steps 3 --prompts-per-step 8 --group-size 8 --max-new-tokens 64 --eval-limit 6 --limit 20 --eval-every 2 "
+SMALL = ("--steps 4 --sft-steps 3 --prompts-per-step 6 --group-size 6 --max-new-tokens 60 --eval-limit 3 --limit 12 --eval-every 3 "
          "--save-every 2 --warmup 2 --lr 1e-3").split()
 METHODS = {m: ["--method", m] for m in ("realm-zero", "realm-r1", "rft")} | {"kl": ["--method", "realm-r1", "--beta", "0.1"]}
 RESULTS = ("config.json", "before.json", "metrics.jsonl", "result.json", "model/model.safetensors")
