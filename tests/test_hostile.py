@@ -21,12 +21,12 @@ TINY = Path(train.__file__).resolve().parent / "assets" / "tiny"
 
 # ---- text -----------------------------------------------------------------------------------------------------------
 def test_nothing_hostile_is_read_wrongly():
-    fuzz.fuzz(4000, seed=1)
+    fuzz.fuzz(3000, seed=1)
 
 
 def test_nothing_takes_time_that_grows_faster_than_its_length():
-    for family, (short, long) in fuzz.measure((2_000, 32_000)).items():  # a quadratic pattern takes 256 times as long, a linear one 16
-        assert long < 0.3 or long < 80 * short, family
+    for family, (short, long) in fuzz.measure((1_000, 16_000)).items():  # a quadratic pattern takes 256 times as long, a linear one 16
+        assert long < 0.2 or long < 80 * short, family
 
 
 @pytest.mark.parametrize("wrong", ["18 thousand", "18 Million", "18 hundred", "18 plus one", "18 or more", "18 th\u043eusand", "18 \u4e07",

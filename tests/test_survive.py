@@ -19,7 +19,7 @@ from helpers import by_hand, small_model
 from test_train import refused
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ("--steps 4 --prompts-per-step 6 --group-size 6 --max-new-tokens 60 --eval-limit 4 --limit 12 --eval-every 2 --save-every 2 "
+SMALL = ("--steps 4 --prompts-per-step 6 --group-size 6 --max-new-tokens 60 --eval-limit 2 --limit 12 --eval-every 2 --save-every 2 "
          "--warmup 1 --lr 1e-3").split()
 RESULTS = ("metrics.jsonl", "before.json", "result.json", "model/model.safetensors")
 
@@ -53,6 +53,11 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    monkeypatch.setattr(train, "draw_curves", lambda history, path: None)  # half of the time of so short a run
+
+
 @pytest.fixture
 def folder(undisturbed, tmp_path):
     return Path(shutil.copytree(undisturbed, tmp_path / "copy"))
@@ -60,9 +65,9 @@ def folder(undisturbed, tmp_path):
 
 # ---- runs that are cut ----------------------------------------------------------------------------------------------
 def test_a_run_killed_anywhere_ends_with_the_bytes_of_an_undisturbed_one():
-    done = subprocess.run([sys.executable, "-m", "tests.kill", "--kills", "3", "--methods", "kl"], cwd=ROOT, capture_output=True, text=True,
+    done = subprocess.run([sys.executable, "-m", "tests.kill", "--kills", "2", "--methods", "kl"], cwd=ROOT, capture_output=True, text=True,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0 and "killed 3 times" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "killed 2 times" in done.stdout, done.stdout + done.stderr
 
 
 def damage_a_byte(path):
@@ -229,7 +234,7 @@ def test_a_collapsed_run_is_named_with_its_cure_and_a_finished_one_is_not_called
     assert train.sickness(ill[1:]) is None and train.sickness([HEALTHY] * 10 + ill[:10]) is None  # not after a bad moment
 
 
-def test_it_is_named_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "sickness", lambda history: "ILL: the cure" if len(history) > 1 else None)
-    run(tmp_path / "run")
-    assert capsys.readouterr().out.count("step 1: ILL: the cure") == 1
+def test_it_is_named_once(folder, monkeypatch, capsys):
+    monkeypatch.setattr(train, "sickness", lambda history: "ILL: the cure" if len(history) > 4 else None)
+    go_on(folder, "--steps", "7")
+    assert capsys.readouterr().out.count("ILL: the cure") == 1
