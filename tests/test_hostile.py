@@ -1,4 +1,5 @@
 """Text and files from strangers: read as they are, or refused in one line that says where."""
+import dataclasses
 import json
 import os
 import shutil
@@ -11,6 +12,8 @@ from safetensors.torch import load_file, save_file
 import data
 import grpo
 import train
+from assets import shop
+from data import load_problems, make_routes
 from realm import mrpv_prompt
 from rewards import answers_match
 from test_train import refused
@@ -90,10 +93,12 @@ def test_a_run_folder_that_is_a_file_is_one_line(tmp_path, capsys):
 
 @pytest.mark.parametrize("address", ["http://me:secret@host/v1", "https://host/v1?key=secret"])
 def test_a_key_in_an_address_is_refused_before_it_is_written_anywhere(tmp_path, capfd, address):
-    for main in (train.main, data.main):
+    problems = make_routes(load_problems("shop", "train", 40), shop.teacher(), 3)  # with routes enough, nobody is asked
+    (tmp_path / "bank.jsonl").write_text("\n".join(json.dumps(dataclasses.asdict(p)) for p in problems))
+    for main, more in ((train.main, ["--bank", str(tmp_path / "bank.jsonl"), "--steps", "0", "--max-new-tokens", "2"]), (data.main, [])):
         with pytest.raises(SystemExit):
-            main(["--teacher", address, "--teacher-model", "M", "--out", str(tmp_path / "out")])
-    assert "secret" not in "".join(capfd.readouterr()) and not list(tmp_path.iterdir())
+            main(["--teacher", address, "--teacher-model", "M", "--out", str(tmp_path / "out"), *more])
+    assert "secret" not in "".join(capfd.readouterr()) and [p.name for p in tmp_path.iterdir()] == ["bank.jsonl"]
 
 
 # ---- model folders --------------------------------------------------------------------------------------------------
@@ -126,6 +131,8 @@ LIES = {
     "no weights": lambda folder: (folder / "model.safetensors").unlink(), "only a pickle": pickled,
     "cut weights": lambda folder: os.truncate(folder / "model.safetensors", 100_000), "junk": raw("model.safetensors", b"x" * 99),
     "a tensor missing": weights(lambda t: t.pop("model.norm.weight")), "nan": weights(lambda t: t["model.norm.weight"].fill_(torch.nan)),
+    "another's tokenizer": lambda folder: (config(vocab_size=8)(folder), weights(
+        lambda t: t.update({"model.embed_tokens.weight": t["model.embed_tokens.weight"][:8].clone()}))(folder)),
     "no tokenizer": lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer": raw("tokenizer.json", b'{"model": 3}'),
     "tokenizer's code": raw("tokenizer_config.json", b'{"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.C", null]}}'),
     "end": raw("generation_config.json", b'{"eos_token_id": "x"}'), "template": raw("chat_template.jinja", b"{% for %}"),
