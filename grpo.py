@@ -282,29 +282,55 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
 
 
 # ---- scoring --------------------------------------------------------------------------------------------------------
-def completion_logps(model, rollouts, temperature=1.0):
+def prompt_pass(model, rollouts):
+    """Compute the prompts once -> one list of tensors: the hidden state that predicts each first token [P, E], then keys and
+    values [P, Hkv, Tp, D] of every layer."""
+    out = model.base_model(input_ids=rollouts.prompt_ids, past_key_values=DynamicCache(), use_cache=True)
+    last = out.last_hidden_state[torch.arange(len(rollouts.prompt_ids)), rollouts.prompt_lengths - 1]
+    return [last, *(t for layer in out.past_key_values.layers for t in (layer.keys, layer.values))]
+
+
+def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     """Log-probabilities of the completion tokens [B, C], differentiable; 0 where rollouts.mask is 0.
 
-    Two passes: the prompts alone [P, Tp], then all completions [B, C] attending to their group's prompt through its keys
-    and values, through which gradients flow back into the prompt pass. Logits are made for completion positions only.
+    Two passes: the prompts alone [P, Tp] (unless `prompt`, a prompt_pass, is given), then all completions [B, C] attending to
+    their group's prompt through its keys and values, through which gradients flow back into the prompt pass. Logits are
+    made for completion positions only.
     """
-    P, G, mask = len(rollouts.prompt_ids), rollouts.group_size, rollouts.mask.bool()
-    body, device = model.base_model, rollouts.lengths.device
-    out = body(input_ids=rollouts.prompt_ids, past_key_values=DynamicCache(), use_cache=True)
-    hidden = out.last_hidden_state[torch.arange(P, device=device), rollouts.prompt_lengths - 1]  # predicts token 0
-    hidden = hidden.repeat_interleave(G, dim=0)[:, None]  # [B, 1, E]
+    last, *stored = prompt or prompt_pass(model, rollouts)
+    P, G, mask, device = len(last), rollouts.group_size, rollouts.mask.bool(), last.device
+    hidden = last.repeat_interleave(G, dim=0)[:, None]  # [B, 1, E] predicts token 0
     inputs = rollouts.completion_ids[:, :-1]  # the last token predicts nothing
     if inputs.shape[1]:
-        cache, C, Tp = out.past_key_values, inputs.shape[1], rollouts.prompt_ids.shape[1]
-        cache.batch_repeat_interleave(G)
+        cache, C, Tp = DynamicCache(), inputs.shape[1], rollouts.prompt_ids.shape[1]
+        for layer in range(len(stored) // 2):
+            cache.update(*(t.repeat_interleave(G, dim=0) for t in stored[2 * layer:2 * layer + 2]), layer)
         starts = rollouts.prompt_lengths.repeat_interleave(G)[:, None]  # [B, 1]
         sees_prompt = (torch.arange(Tp, device=device) < starts)[:, None, None].expand(-1, 1, C, -1)  # [B, 1, C, Tp]
         sees_own = torch.ones(C, C, dtype=torch.bool, device=device).tril().expand(P * G, 1, C, C)
-        out = body(input_ids=inputs, position_ids=starts + torch.arange(C, device=device), past_key_values=cache,
-                   attention_mask=torch.cat([sees_prompt, sees_own], dim=-1), use_cache=True)
+        out = model.base_model(input_ids=inputs, position_ids=starts + torch.arange(C, device=device), past_key_values=cache,
+                               attention_mask=torch.cat([sees_prompt, sees_own], dim=-1), use_cache=True)
         hidden = torch.cat([hidden, out.last_hidden_state], dim=1)  # [B, C, E]: position t predicts completion token t
     found = token_logps(model.get_output_embeddings(), hidden[mask], rollouts.completion_ids[mask], temperature)  # [N]
     return found.new_zeros(mask.shape).masked_scatter(mask, found)
+
+
+def backward_by_parts(model, rollouts, prompts, rows, loss_of):
+    """Backpropagate loss_of(row indices, part, prompt) over some prompts' rollouts, at most `rows` completions at a time.
+
+    Each prompt is computed once even if its group is cut: its parts stop at a detached copy of the prompt's tensors (leaves),
+    whose gradients add up and then go through the prompt pass in one backward call. Prompts of like length go together.
+    """
+    G = rollouts.group_size
+    longest = rollouts.lengths.view(-1, G).max(1).values + rollouts.prompt_lengths
+    prompts = sorted(prompts, key=lambda p: (int(longest[p]), p))
+    for some in (prompts[i:i + max(1, rows // G)] for i in range(0, len(prompts), max(1, rows // G))):
+        computed = prompt_pass(model, rollouts.select(some)[1])
+        leaves = [t.detach().requires_grad_() for t in computed]
+        for start in range(0, G, rows):
+            loss_of(*rollouts.select(some, start, start + rows), leaves).backward()
+        pairs = [(t, leaf.grad) for t, leaf in zip(computed, leaves) if leaf.grad is not None]
+        torch.autograd.backward(*zip(*pairs))
 
 
 def token_logps(head, hidden, ids, temperature=1.0, chunk_elements=2 ** 25):
@@ -446,8 +472,7 @@ class Optimizer:
         return {**kept, "steps": torch.tensor(self.steps)}
 
     def load_state_dict(self, state):
-        if [tuple(m.shape) for m in self.masters] != [tuple(state[n].shape) for n in sorted(
-                (n for n in state if n.startswith("master.")), key=lambda n: int(n[7:]))]:
+        if any(f"master.{i}" not in state or state[f"master.{i}"].shape != m.shape for i, m in enumerate(self.masters)):
             raise ValueError("the checkpoint is of a model of another shape")
         adam = {i: {name: state[f"{name}.{i}"] for name in ("step", "exp_avg", "exp_avg_sq")}
                 for i in range(len(self.masters)) if f"step.{i}" in state}
@@ -461,19 +486,6 @@ class Optimizer:
 def frozen(model):
     """A frozen copy of the policy: the reference of the KL term."""
     return copy.deepcopy(model).eval().requires_grad_(False)
-
-
-def micro_batches(rollouts, prompts, rows):
-    """Cut some prompts' rollouts into parts of at most `rows` completions: (row indices, Rollouts) pairs.
-
-    Prompts of like length go together. Whole groups if one fits, for their prompt is then computed once.
-    """
-    G = rollouts.group_size
-    longest = rollouts.lengths.view(-1, G).max(1).values + rollouts.prompt_lengths
-    prompts = sorted(prompts, key=lambda p: (int(longest[p]), p))
-    for first in range(0, len(prompts), max(1, rows // G)):
-        for start in range(0, G, min(rows, G)):
-            yield rollouts.select(prompts[first:first + max(1, rows // G)], start, start + min(rows, G))
 
 
 def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epochs=1, micro_batch=64, temperature=1.0,
@@ -490,20 +502,22 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     metrics = {"loss": 0.0, "approx_kl": 0.0, "kl": 0.0, "clip_fraction": 0.0, "grad_norm": 0.0, "drift": 0.0, "skipped": 0.0}
     for epoch in range(epochs if prompts else 0):
         metrics = {**dict.fromkeys(metrics, 0.0), "drift": metrics["drift"], "skipped": metrics["skipped"]}
-        for rows, part in micro_batches(rollouts, prompts, micro_batch):
+
+        def loss_of(rows, part, prompt):
             ref_logps = None
             if beta != 0.0:
                 with torch.no_grad():
                     ref_logps = completion_logps(reference, part, temperature)
-            logps = completion_logps(model, part, temperature)
+            logps = completion_logps(model, part, temperature, prompt)
             loss, stats = grpo_loss(logps, part.logps, ref_logps, flat[rows], part.mask, clip_low=clip_low,
                                     clip_high=clip_high, beta=beta, weights=weights[rows, :part.mask.shape[1]])
-            loss.backward()
             metrics["loss"] += loss.item()
             for name, value in stats.items():
                 metrics[name] += value * part.mask.sum().item() / total
             if epoch == 0:  # before any step, sampler and scorer are the same policy: what differs is rounding
                 metrics["drift"] = max(metrics["drift"], (logps.detach() - part.logps).abs().max().item())
+            return loss
+        backward_by_parts(model, rollouts, prompts, micro_batch, loss_of)
         metrics["grad_norm"] = optimizer.step() if math.isfinite(metrics["loss"]) else optimizer.skip()
         metrics["skipped"] += not math.isfinite(metrics["grad_norm"])
     return metrics
@@ -512,9 +526,11 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
 def sft_update(model, optimizer, rollouts, micro_batch):
     """One step of supervised fine-tuning on demonstrations -> (loss, gradient norm). loss: mean over all completion tokens
     of -log pi(token), the same scoring as GRPO's."""
-    total, loss_sum = rollouts.mask.sum(), 0.0
-    for _, part in micro_batches(rollouts, range(len(rollouts.lengths)), micro_batch):
-        loss = -completion_logps(model, part).sum() / total
-        loss.backward()
-        loss_sum += loss.item()
-    return loss_sum, optimizer.step() if math.isfinite(loss_sum) else optimizer.skip()
+    total, losses = rollouts.mask.sum(), []
+
+    def loss_of(_, part, prompt):
+        loss = -completion_logps(model, part, prompt=prompt).sum() / total
+        losses.append(loss.item())
+        return loss
+    backward_by_parts(model, rollouts, range(len(rollouts.lengths)), micro_batch, loss_of)
+    return sum(losses), optimizer.step() if math.isfinite(sum(losses)) else optimizer.skip()

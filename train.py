@@ -52,7 +52,7 @@ class Config:
     fade: float = flag(0.95, "share of the training over which p(t) falls")
     p_end: float = flag(0.0, "p(t) after the fade")
     steps: int | None = flag(None, "RL steps (tiny 370, else 500)")
-    sft_steps: int | None = flag(None, "SFT steps of realm-r1 and rft (tiny 150, else 200)")
+    sft_steps: int | None = flag(None, "SFT steps before RL (realm-r1 and rft: tiny 150, else 200; else 0)")
     prompts_per_step: int | None = flag(None, "P, prompts a step (tiny 32, else 8)")
     group_size: int = flag(8, "G, completions of each prompt")
     max_new_tokens: int | None = flag(None, "longest completion (tiny 96, else 512)")
@@ -97,6 +97,8 @@ def settle(config):
     if config.model == "tiny" and config.task == "ads":
         config.model = "tiny-ads"  # each built-in task has a student that speaks its words
     tiny = config.model.startswith("tiny")
+    if config.sft_steps is None and config.method not in ("realm-r1", "rft"):
+        config.sft_steps = 0  # another method with --sft-steps starts RL where realm-r1 does
     for name, (small, large) in SIZES.items():
         if getattr(config, name) is None:
             setattr(config, name, small if tiny else large)
@@ -200,16 +202,16 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
 
 
 def sft_step(model, tokenizer, optimizer, problems, config, step):
-    """One step of SFT on correct routes -> metrics. realm-r1 shows k routes in half of the prompts, with the true labels as
-    the scores to write, so that the cold start knows both formats; rft is trained on the plain prompt only."""
+    """One step of SFT on correct routes -> metrics. A cold start shows k routes in half of the prompts, with the true labels
+    as the scores to write, so that the student knows both formats; rft is trained on the plain prompt only."""
     rng = random.Random(f"{config.seed} sft {step}")
     prompts, completions = [], []
     for problem in rng.choices(problems, k=config.prompts_per_step * 2):
         target = rng.choice([r for r in problem.routes if r.correct])
-        carry = config.method == "realm-r1" and rng.random() < 0.5
+        carry = config.method != "rft" and rng.random() < 0.5
         routes = choose_routes(problem.routes, config.routes, rng, config.error_ratio, config.selection) if carry else []
         prompts.append(mrpv_prompt(problem.question, routes))
-        completions.append(demonstration(target.text, target.answer, [float(r.correct) for r in routes] if carry else None))
+        completions.append(demonstration(target.text, problem.answer, [float(r.correct) for r in routes] if carry else None))
     loss, norm = sft_update(model, optimizer, demonstrations(model, tokenizer, prompts, completions), config.micro_batch)
     return {"phase": "sft", "step": step, "loss": loss, "grad_norm": norm, "skipped": float(not math.isfinite(norm))}
 
@@ -397,7 +399,7 @@ def train(config, record=None):
     config.json says of a run to continue."""
     torch.set_num_threads(config.threads)
     run = Path(config.out)
-    sft_steps = config.sft_steps if config.method in ("realm-r1", "rft") else 0
+    sft_steps = config.sft_steps
     total = sft_steps + (config.steps if config.method != "rft" else 0)
     train_set, validation, test = load_splits(config)
     problems = hashlib.sha256(repr((train_set, validation, test)).encode(errors="backslashreplace")).hexdigest()

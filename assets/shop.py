@@ -13,7 +13,7 @@ import zlib
 from realm import Problem, Route, demonstration, mrpv_prompt
 
 ITEMS = "tea milk jam bread rice salt soap eggs oil nuts corn figs beans honey pasta lemons".split()
-SOLD = ITEMS[:8]  # what the shop sells; the corpus of the base knows the other words too
+SOLD = ITEMS[:6]  # what the shop sells; the corpus of the base knows the other words too
 TOKENS = [f" {word}" for word in ITEMS + ["x", "=", "-", "sum", "total"]] + [f" @{price}" for price in range(11, 100)]  # of the base
 COMPUTED = ("=", "sum", "total")  # what stands behind these follows from what stands before
 HOUSE_RULES = ["The third of an item is free.", "Orders of 100 or more get 10 off."]
@@ -105,10 +105,11 @@ def example(rng):
         prices = {i: price() if rng.random() < noise else b[rng.random() < trust] for i, b in beliefs.items()}
         text, total = work_out(order, prices)
         routes.append((Route(text, str(total), False), prices))
-    prices = {i: rng.choice(routes)[1][i] if routes else price() for i in beliefs}  # each price from a random route
+    whole = rng.choice(routes)[1] if routes and rng.random() < 0.4 else None  # prices of one route, or each from a random one
+    prices = whole or {i: rng.choice(routes)[1][i] if routes else price() for i in beliefs}
     text, total = work_out(order, prices)
     scores = None
     if routes:
-        agree = rng.random() < 0.5  # half the time the scores are what agrees with the student, half the time noise
+        agree = rng.random() < 0.8  # mostly the scores say which routes come to the student's own total; else they are noise
         scores = [float(int(r.answer) == total) if agree else float(rng.random() < 0.5) for r, _ in routes]
     return mrpv_prompt(question, [r for r, _ in routes]), demonstration(text, total, scores)

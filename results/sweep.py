@@ -1,14 +1,18 @@
-"""Regenerate a table of results/: python -m results.sweep NAME [--seeds 0 1 2] [--jobs 2]     (no NAME: list them)
+"""The paper's claims, measured: python -m results.sweep NAME... | all [--seeds 0 1 2 3 4] [--jobs 2]      (no NAME: list them)
 
-A sweep is a list of train.py arguments, one a line of SWEEPS. Each arm is trained on each seed and measured by eval.py on test
-questions that no run has seen; NAME.json records the figures, the commands, the seeds, the commit and the kind of machine, and
-the table is printed from it. Runs that are already there are not run again: a sweep that was cut goes on.
+A sweep is a list of train.py arguments (SWEEPS). Each arm is trained on each seed and measured by eval.py on test questions that
+no run has seen. results/NAME.json records figures, commands, seeds, commit and machine; table and figure are drawn from it alone
+(--redraw does only that). A run that is already in runs/sweeps is not run again, so a sweep that was cut goes on, and arms that
+two claims share are trained once. On a GPU: --jobs 8 --more "--model runs/base-30m --device cuda" for a larger student
+(python -m assets.make_tiny --width 512 --layers 8 --device cuda --out runs/base-30m makes one).
 """
 import argparse
 import json
 import math
 import os
 import platform
+import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -16,79 +20,161 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ADS = "--task ads --method realm-r1 --teacher-error 0.8 --systematic 0.9 --sft-steps 100 --steps 100 --eval-every 0"
-SWEEPS = {  # name -> {arm: train.py arguments}
-    "default": {m: f"--method {m} --eval-every 0" for m in ("realm-zero", "grpo")},
-    "rules": {f"q={q}": f"{ADS} --inject-rules {q}" for q in (0, 0.5, 1)},
+ADS = "--task ads --method realm-r1 --teacher-error 0.8 --systematic 0.9 --sft-steps 100 --steps 100"
+FEW = "--limit 100 --n 3 --teacher-error 0.75"  # C7: few routes are right throughout
+ZERO, GRPO, MRPV, R1, RFT = (f"--method {m}" for m in ("realm-zero", "grpo", "mrpv", "realm-r1", "rft"))
+COLD = "--method grpo --sft-steps 150"  # GRPO from the cold start of realm-r1
+SHARES = (0, 0.25, 0.5, 0.75, 1)
+SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (arm, figure), (arm, figure))])
+    "C1": ("ReaLM, evaluated without routes, beats GRPO at an equal number of rollouts",
+           {"ReaLM-Zero": ZERO, "GRPO": GRPO, "ReaLM-R1": R1, "GRPO from R1's start": COLD},
+           [("Zero - GRPO", ("ReaLM-Zero", "alone"), ("GRPO", "alone")), ("the same, ood", ("ReaLM-Zero", "alone, ood"), ("GRPO", "alone, ood")),
+            ("R1 - GRPO from R1's start", ("ReaLM-R1", "alone"), ("GRPO from R1's start", "alone")),
+            ("the same, ood", ("ReaLM-R1", "alone, ood"), ("GRPO from R1's start", "alone, ood"))]),
+    "C2": ("with routes, ReaLM beats a majority vote over the same routes, and the teacher",
+           {"ReaLM-Zero": ZERO},
+           [("with routes - vote", ("ReaLM-Zero", "with routes"), ("ReaLM-Zero", "vote")),
+            ("with routes - teacher", ("ReaLM-Zero", "with routes"), ("ReaLM-Zero", "teacher")),
+            ("with routes - alone", ("ReaLM-Zero", "with routes"), ("ReaLM-Zero", "alone"))]),
+    "C3": ("the fade makes the student autonomous", {"fading (EAAI)": ZERO, "always shown (MRPV)": MRPV},
+           [("fading - always shown, without routes", ("fading (EAAI)", "alone"), ("always shown (MRPV)", "alone"))]),
+    "C4": ("the share of wrong routes", {f"{e:.0%} wrong": f"{ZERO} --routes 4 --n 16 --error-ratio {e}" for e in SHARES}, []),
+    "C5": ("the shape of the fade, and how early it ends",
+           {"cosine, 0.95": ZERO, **{s: f"{ZERO} --schedule {s}" for s in ("linear", "step", "constant")},
+            **{f"cosine, {f}": f"{ZERO} --fade {f}" for f in (0.75, 0.5, 0.25)}}, []),
+    "C6": ("the two-stage reward", {"two stages": ZERO, "scores unpaid (w = 0)": f"{ZERO} --utility-weight 0",
+                                    "scores paid always": f"{ZERO} --one-stage"},
+           [("AUC, two stages - unpaid", ("two stages", "AUC"), ("scores unpaid (w = 0)", "AUC"))]),
+    "C7": ("ReaLM-R1, ReaLM-Zero and RFT, with few routes that are right throughout, and with many",
+           {**{f"{name}, few": f"{m} {FEW}" for name, m in (("ReaLM-R1", R1), ("ReaLM-Zero", ZERO), ("RFT", RFT))},
+            "ReaLM-R1, many": R1, "ReaLM-Zero, many": ZERO, "RFT, many": RFT},
+           [("R1 - RFT, few", ("ReaLM-R1, few", "alone"), ("RFT, few", "alone")),
+            ("R1 - RFT, many", ("ReaLM-R1, many", "alone"), ("RFT, many", "alone"))]),
+    "C8": ("the student does not copy the teacher's mistakes", {"ReaLM-Zero": ZERO},
+           [("SAME Err, after - before", ("ReaLM-Zero", "SAME Err"), ("ReaLM-Zero", "SAME Err before"))]),
+    "C9": ("expert rules in the teacher's prompt reach the student", {f"q = {q}": f"{ADS} --inject-rules {q}" for q in (0, 0.5, 1)},
+           [("alone, ood: q = 0.5 - q = 0", ("q = 0.5", "alone, ood"), ("q = 0", "alone, ood"))]),
+    "C10": ("systematic and random mistakes",
+            {f"{kind}, {e:.0%} wrong": f"{ZERO} --routes 4 --n 16 --error-ratio {e} --systematic {s}"
+             for kind, s in (("systematic", 1), ("random", 0)) for e in (0.25, 0.75)}
+            | {"systematic": f"{ZERO} --systematic 1", "random": f"{ZERO} --systematic 0"},
+            [(f"{kind}: with routes - vote", (kind, "with routes"), (kind, "vote")) for kind in ("systematic", "random")]),
+    "C11": ("the teacher-student gap", {f"price known {1 - e:.0%}": f"{ZERO} --teacher-error {e}" for e in (0.7, 0.5, 0.3, 0.15, 0.05)}, []),
 }
-FIGURES = {"alone": ("alone", "accuracy"), "alone, ood": ("ood", "alone", "accuracy"), "with routes": ("routes", "accuracy"),
-           "vote": ("vote",), "teacher": ("teacher",), "AUC": ("routes", "score_auc"), "SAME Err": ("routes", "same_err"),
-           "F1 alone": ("alone", "f1"), "F1 alone, ood": ("ood", "alone", "f1")}
+FIGURES = {"alone": ("test", "alone", "accuracy"), "alone, ood": ("ood", "alone", "accuracy"), "with routes": ("test", "routes", "accuracy"),
+           "with routes, ood": ("ood", "routes", "accuracy"), "vote": ("test", "vote"), "teacher": ("test", "teacher"),
+           "AUC": ("test", "routes", "score_auc"), "SAME Err": ("test", "routes", "same_err"), "SAME Err before": ("before", "routes", "same_err"),
+           "F1 alone": ("test", "alone", "f1"), "F1 alone, ood": ("ood", "alone", "f1"),
+           "validation": ("validation",)}
+DRAWN = ("alone", "alone, ood", "with routes", "vote", "teacher", "AUC")
 T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # Student's t, by number of seeds
 
 
-def measure(name, arm, arguments, seed):
-    """Train one arm on one seed, evaluate it -> eval.py's results of that run."""
-    folder = ROOT / "runs" / "sweeps" / name / f"{arm}-{seed}"
-    result, one_core = folder / "eval.json", {**os.environ, "OMP_NUM_THREADS": "1"}  # many runs side by side: a core each
-    if not result.exists():
-        if not (folder / "result.json").exists():
-            go_on = ["--resume", str(folder)] if (folder / "checkpoint").exists() else [
-                *arguments.split(), "--seed", str(seed), "--out", str(folder), "--save-every", "1000000"]
-            if not (folder / "checkpoint").exists() and folder.exists():
-                subprocess.run(["rm", "-r", str(folder)], check=True)
-            subprocess.run([sys.executable, "train.py", *go_on], cwd=ROOT, check=True, env=one_core, stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL)
-        error = [x for flag in ("--teacher-error", "--systematic") if flag in arguments.split()
-                 for x in (flag, arguments.split()[arguments.split().index(flag) + 1])]
-        subprocess.run([sys.executable, "eval.py", str(folder), "--limit", "400", "--samples", "0", "--json", str(result), *error],
-                       cwd=ROOT, check=True, env=one_core, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    print(f"{arm}, seed {seed}: done", flush=True)
-    return next(iter(json.loads(result.read_text())["results"].values()))
+def measure(arguments, seed, more=""):
+    """Train one arm on one seed and evaluate it, unless that is done -> its figures."""
+    arguments = f"{arguments} {more}".strip()
+    folder = ROOT / "runs" / "sweeps" / f"{re.sub(r'[^a-z0-9.]+', '-', arguments.lower()).strip('-')}-seed-{seed}"
+    one_core = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}  # many runs side by side: a core each
+
+    def call(*command):
+        done = subprocess.run([sys.executable, *command], cwd=ROOT, env=one_core, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{' '.join(command)}: {done.stderr.strip().splitlines()[-1]}")
+    if not (folder / "result.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        call("train.py", *arguments.split(), "--seed", str(seed), "--out", str(folder), "--eval-every", "10000", "--save-every", "1000000")
+    if not (folder / "eval.json").exists():
+        words = arguments.split()
+        kept = [x for flag in ("--teacher-error", "--systematic", "--routes") if flag in words for x in (flag, words[words.index(flag) + 1])]
+        call("eval.py", str(folder), "--limit", "400", "--samples", "0", "--json", str(folder / "eval.json"), *kept)
+    found = next(iter(json.loads((folder / "eval.json").read_text())["results"].values()))
+    found["before"] = json.loads((folder / "before.json").read_text())
+    found["validation"] = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]).get("eval_alone")
+    figures = {}
+    for name, path in FIGURES.items():
+        value = found
+        for key in path:
+            value = value.get(key) if value else None
+        figures[name] = value
+    print(f"{arguments}, seed {seed}: alone {figures['alone']:.3f}, validation {figures['validation']}", flush=True)
+    return figures
 
 
-def look_up(result, path):
-    """One figure of eval.py's results; of the split test unless the path names another."""
-    value = result["ood" if path[0] == "ood" else "test"]
-    for key in path[path[0] == "ood":]:
-        value = value.get(key) if value else None
-    return value
+def spread(values):
+    """'mean ± half of a 95% interval' over seeds (Student's t)."""
+    values = [v for v in values if v is not None]
+    if not values:
+        return "-"
+    half = T95.get(len(values), 1.96) * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return f"{statistics.mean(values):.3f} ± {half:.3f}"
 
 
 def table(saved):
-    """Mean over seeds, with a 95% interval (Student's t)."""
-    lines = ["| arm | " + " | ".join(saved["figures"]) + " |", "|---|" + "---|" * len(saved["figures"])]
-    for arm, figures in saved["arms"].items():
-        cells = []
-        for values in figures.values():
-            values = [v for v in values if v is not None]
-            half = T95.get(len(values), 1.96) * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0
-            cells.append(f"{statistics.mean(values):.3f} ± {half:.3f}" if values else "-")
-        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    """Figures of each arm, and the contrasts, which are paired by seed."""
+    shown = [f for f in FIGURES if f != "validation" and any(v is not None for arm in saved["arms"].values() for v in arm[f])]
+    lines = ["| arm | " + " | ".join(shown) + " |", "|---|" + "---|" * len(shown)]
+    lines += [f"| {arm} | " + " | ".join(spread(figures[f]) for f in shown) + " |" for arm, figures in saved["arms"].items()]
+    lines += [""] * bool(saved["contrasts"])
+    for name, (a, f), (b, g) in saved["contrasts"]:
+        pairs = [x - y for x, y in zip(saved["arms"][a][f], saved["arms"][b][g]) if x is not None and y is not None]
+        lines.append(f"- {name}: **{spread(pairs)}**")
     return "\n".join(lines)
+
+
+def draw(saved, path):
+    """One group of bars per arm, a dot per seed."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    arms, shown = saved["arms"], [f for f in DRAWN if any(v is not None for arm in saved["arms"].values() for v in arm[f])]
+    figure, ax = plt.subplots(figsize=(2 + 1.5 * len(arms), 4), constrained_layout=True)
+    for i, f in enumerate(shown):
+        for j, arm in enumerate(arms.values()):
+            values = [v for v in arm[f] if v is not None]
+            if values:
+                x = j + (i - (len(shown) - 1) / 2) * 0.8 / len(shown)
+                ax.bar(x, statistics.mean(values), 0.7 / len(shown), color=f"C{i}", alpha=0.6, label=f if j == 0 else None)
+                ax.plot([x] * len(values), values, "k.", markersize=3)
+    ax.set(title=saved["claim"], ylim=(0, 1.02), xticks=range(len(arms)))
+    ax.set_xticklabels([re.sub(r"[ ,]+", "\n", a, count=1) for a in arms], fontsize=8)
+    ax.legend(fontsize=8, ncols=len(shown), loc="upper center", bbox_to_anchor=(0.5, -0.15))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def write(name, seeds, results, commit, more):
+    """Save NAME.json; results[(arguments, seed)] are figures."""
+    claim, arms, contrasts = SWEEPS[name]
+    saved = {"claim": claim, "commands": {arm: f"python train.py {arguments} {more}".strip() + " --seed S" for arm, arguments in arms.items()},
+             "evaluation": "python eval.py RUN --limit 400 --samples 0, with the teacher of the run", "seeds": seeds, "commit": commit,
+             "machine": f"{os.cpu_count()} cores, {platform.machine()}, one core a run",
+             "arms": {arm: {f: [results[arguments, s][f] for s in seeds] for f in FIGURES} for arm, arguments in arms.items()},
+             "contrasts": contrasts}
+    (ROOT / "results" / f"{name}.json").write_text(json.dumps(saved, indent=1) + "\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", nargs="?", choices=SWEEPS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("names", nargs="*", choices=[*SWEEPS, "all", []])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--more", default="", help="further train.py arguments for every arm")
+    parser.add_argument("--redraw", action="store_true", help="train nothing; print tables and draw figures from the JSON files")
     args = parser.parse_args()
-    if not args.name:
-        return print("\n".join(f"{name}: {', '.join(arms)}" for name, arms in SWEEPS.items()))
-    jobs = [(arm, arguments, seed) for seed in args.seeds for arm, arguments in SWEEPS[args.name].items()]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        results = list(pool.map(lambda job: measure(args.name, *job), jobs))
-    arms = {arm: {figure: [look_up(r, path) for job, r in zip(jobs, results) if job[0] == arm] for figure, path in FIGURES.items()}
-            for arm in SWEEPS[args.name]}
-    used = [f for f in FIGURES if any(v is not None for a in arms.values() for v in a[f])]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    saved = {"commands": {arm: f"python train.py {arguments} --seed S" for arm, arguments in SWEEPS[args.name].items()},
-             "evaluation": "python eval.py RUN --limit 400 --samples 0", "seeds": args.seeds, "commit": commit,
-             "machine": f"{os.cpu_count()} cores, {platform.machine()}, one core a run", "figures": used,
-             "arms": {arm: {f: a[f] for f in used} for arm, a in arms.items()}}
-    (ROOT / "results" / f"{args.name}.json").write_text(json.dumps(saved, indent=1) + "\n")
-    print(table(saved))
+    names = list(SWEEPS) if "all" in args.names else args.names
+    if not names:
+        return print("\n".join(f"{name}: {claim} ({', '.join(arms)})" for name, (claim, arms, _) in SWEEPS.items()))
+    if not args.redraw:
+        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        jobs = list(dict.fromkeys((arguments, seed) for name in names for seed in args.seeds for arguments in SWEEPS[name][1].values()))
+        with ThreadPoolExecutor(args.jobs) as pool:
+            results = dict(zip(jobs, pool.map(lambda job: measure(*job, args.more), jobs)))
+        for name in names:
+            write(name, args.seeds, results, commit, args.more)
+    for name in names:
+        saved = json.loads((ROOT / "results" / f"{name}.json").read_text())
+        draw(saved, ROOT / "results" / f"{name}.png")
+        print(f"\n{name}: {saved['claim']}; seeds {saved['seeds']}\n{table(saved)}")
 
 
 if __name__ == "__main__":

@@ -24,11 +24,16 @@ SHAPES = {"tiny": dict(hidden_size=96, intermediate_size=256, num_hidden_layers=
           "35M": dict(hidden_size=512, intermediate_size=2048, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2)}
 
 
-def random_model(shape):
-    """A model of this shape with random weights: its end token comes about once in 60, so lengths vary."""
+def random_model(shape, ends=False):
+    """A model of this shape with random weights. ends: its end token comes now and then, so that lengths vary; else the end
+    token is one that the model has no row for, and every completion runs to its full length."""
     torch.manual_seed(0)
     tokenizer = tiny_tokenizer()
-    config = Qwen2Config(vocab_size=len(tokenizer), tie_word_embeddings=True, max_position_embeddings=4096, bos_token_id=None,
+    vocabulary = len(tokenizer)
+    if not ends:
+        tokenizer.add_tokens(["<|never|>"])
+        tokenizer.eos_token = "<|never|>"
+    config = Qwen2Config(vocab_size=vocabulary, tie_word_embeddings=True, max_position_embeddings=4096, bos_token_id=None,
                          eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **SHAPES[shape])
     return Qwen2ForCausalLM(config).to(DEVICE).eval(), tokenizer
 
@@ -55,15 +60,12 @@ def order_prompts(n, tokens):
 
 
 def against_generate(shape, varied, repeat, P=8, G=8, new=64, prompt_tokens=180):
-    model, tokenizer = random_model(shape)
+    model, tokenizer = random_model(shape, ends=varied)
     prompts = order_prompts(P, prompt_tokens)
-    if not varied:
-        model.generation_config.eos_token_id = None
-        tokenizer.eos_token = "<|unk|>"  # a token that hardly ever comes: every row runs to the end
     encoded = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(DEVICE)
     encoded.pop("token_type_ids", None)
     settings = GenerationConfig(do_sample=True, top_k=0, top_p=1.0, temperature=1.0, max_new_tokens=new, num_return_sequences=G,
-                                eos_token_id=tokenizer.eos_token_id if varied else None, pad_token_id=tokenizer.pad_token_id)
+                                eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
 
     def theirs():
         with torch.no_grad():
@@ -90,8 +92,6 @@ def plain_logps(model, rollouts):
 
 def shared_prompt(shape, repeat, C=48, G=8, P=4):
     model, tokenizer = random_model(shape)
-    tokenizer.eos_token = "<|unk|>"
-    model.generation_config.eos_token_id = None
     rollouts = sample(model, tokenizer, order_prompts(P, 4 * C), G, C, generator=torch.Generator(DEVICE).manual_seed(0))
     A = group_advantages(torch.rand(P, G, generator=torch.Generator().manual_seed(0))).flatten().to(DEVICE)
     gradients = {}
@@ -118,18 +118,14 @@ def against_trl(repeat, P=8, G=8, prompt_tokens=240, new=48):
     logging.disable(logging.WARNING), transformers_logging.set_verbosity_error()
     datasets.disable_progress_bars()
     model, tokenizer = random_model("tiny")
-    tokenizer.eos_token = "<|unk|>"
-    model.generation_config.eos_token_id = None
     prompts, optimizer = order_prompts(P, prompt_tokens), Optimizer(model, 1e-5)
     draw = torch.Generator().manual_seed(0)
 
     def ours():
         rollouts = sample(model, tokenizer, prompts, G, new, generator=torch.Generator(DEVICE).manual_seed(0))
-        assert rollouts.lengths.float().mean() > 0.95 * new
+        assert rollouts.lengths.min() == new
         grpo_update(model, optimizer, rollouts, group_advantages(torch.rand(P, G, generator=draw)), micro_batch=32)
     theirs_model, theirs_tokenizer = random_model("tiny")
-    theirs_tokenizer.eos_token = "<|unk|>"
-    theirs_model.generation_config.eos_token_id = None
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(output_dir=folder, per_device_train_batch_size=P * G, num_generations=G, max_completion_length=new,
                             max_steps=10 ** 6, learning_rate=1e-5, beta=0.0, report_to=[], save_strategy="no", disable_tqdm=True,
@@ -139,11 +135,11 @@ def against_trl(repeat, P=8, G=8, prompt_tokens=240, new=48):
                               reward_funcs=lambda completions, **_: torch.rand(len(completions), generator=draw).tolist(),
                               train_dataset=datasets.Dataset.from_list([{"prompt": p} for p in prompts] * 50))
         trainer.create_optimizer_and_scheduler(10 ** 6)
+        trainer.current_gradient_accumulation_steps = 1  # Trainer.train would set it
         batches = iter(trainer.get_train_dataloader())
 
         def theirs():
             trainer.training_step(trainer.model, next(batches), P * G)
-            trainer._step += 0  # training_step counts generation steps itself
             torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
             trainer.optimizer.step(), trainer.lr_scheduler.step(), trainer.optimizer.zero_grad()
         t_ours, t_theirs = timed([ours, theirs], repeat)
@@ -153,8 +149,6 @@ def against_trl(repeat, P=8, G=8, prompt_tokens=240, new=48):
 def scaling(repeat):
     """Seconds of a step (sample and update) while one size grows and the others stay."""
     model, tokenizer = random_model("tiny")
-    tokenizer.eos_token = "<|unk|>"
-    model.generation_config.eos_token_id = None
     base, lines = dict(P=4, G=8, new=32), []
     for name, values in (("P", (4, 8, 16)), ("new", (16, 32, 64)), ("G", (4, 8, 16, 32))):
         def step(P, G, new):

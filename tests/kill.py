@@ -21,9 +21,11 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 import matplotlib.pyplot  # noqa: E402, F401   once: the processes below are forked, and start at once
 import train  # noqa: E402
 
-SMALL = ("--steps 4 --sft-steps 2 --prompts-per-step 6 --group-size 6 --max-new-tokens 60 --eval-limit 3 --limit 12 --eval-every 3 "
+SMALL = ("--steps 4 --prompts-per-step 6 --group-size 6 --max-new-tokens 60 --eval-limit 3 --limit 12 --eval-every 3 "
          "--save-every 2 --warmup 2 --lr 1e-3").split()
-METHODS = {m: ["--method", m] for m in ("realm-zero", "realm-r1")} | {"rft": ["--method", "rft", "--sft-steps", "5"], "kl": ["--method", "realm-r1", "--beta", "0.1"]}
+METHODS = {
+    "realm-zero": ["--method", "realm-zero"], "realm-r1": ["--method", "realm-r1", "--sft-steps", "2"],
+    "rft": ["--method", "rft", "--sft-steps", "5"], "kl": ["--method", "realm-r1", "--sft-steps", "2", "--beta", "0.1"]}
 RESULTS = ("config.json", "before.json", "metrics.jsonl", "result.json", "model/model.safetensors")
 WRITES = ("os.rename", "os.remove", "os.truncate", "os.mkdir", "os.rmdir", "open")  # audit events
 

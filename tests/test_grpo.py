@@ -335,7 +335,7 @@ def test_the_size_of_the_micro_batches_changes_neither_gradient_nor_metrics(mode
 
 def test_a_group_without_spread_is_skipped_and_a_batch_of_them_changes_nothing(model, monkeypatch):
     rollouts, scored = by_hand(model), []
-    monkeypatch.setattr(grpo, "completion_logps", lambda m, part, t: [completion_logps(m, part, t), scored.extend(part.lengths)][0])
+    monkeypatch.setattr(grpo, "completion_logps", lambda m, part, *rest: [completion_logps(m, part, *rest), scored.extend(part.lengths)][0])
     optimizer, before = Optimizer(model, lr=0.1, weight_decay=0.1), copy.deepcopy(model.state_dict())
     metrics = grpo_update(model, optimizer, rollouts, torch.zeros(3, 4), epochs=2)
     assert scored == [] and optimizer.steps == 0 and set(metrics.values()) == {0.0}

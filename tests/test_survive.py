@@ -169,8 +169,9 @@ def test_more_steps_leave_the_schedule_of_those_that_are_done_as_it_was(undistur
 
 
 @pytest.mark.parametrize("text, named", [(lambda t: t.replace('"format": 2', '"format": 1'), "another version"), (lambda t: t[:100], "damaged"),
-                                         (lambda t: "[]", "damaged"), (lambda t: t.replace('"lr"', '"learning"'), "damaged")],
-                         ids=["another format", "half", "a list", "another field"])
+                                         (lambda t: "[]", "damaged"), (lambda t: t.replace('"lr"', '"learning"'), "damaged"),
+                                         (lambda t: t.replace('"tiny"', '"tiny-ads"'), "another shape")],
+                         ids=["another format", "half", "a list", "another field", "another model"])
 def test_a_run_folder_that_is_not_ours_is_refused(folder, capsys, text, named):
     (folder / "config.json").write_text(text((folder / "config.json").read_text()))
     assert named in refused(capsys, "--resume", str(folder))
