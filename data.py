@@ -15,10 +15,12 @@ import argparse
 import dataclasses
 import functools
 import http.client
+import itertools
 import json
 import os
 import random
 import sys
+import threading
 import time
 import typing
 import urllib.request
@@ -37,6 +39,7 @@ from rewards import answers_match, canonical, final_answer
 BUILT_IN = {"shop": shop, "ads": ads}  # name -> module with problems(split, limit) and teacher(error, systematic, seed)
 SPLITS = ("train", "validation", "test", "ood", "all")
 DEFAULT_TEACHER = "Qwen2.5-1.5B-Instruct"  # where a task has nothing to simulate one from; fits beside a 0.5B student
+MAX_LINE, MAX_REPLY = 2 ** 26, 2 ** 20  # bytes of a bank's line and of a server's reply
 GSM8K_URL = "https://raw.githubusercontent.com/openai/grade-school-math/master/grade_school_math/data/"
 
 
@@ -59,16 +62,27 @@ def gsm8k_file(name):
 # ---- files ----------------------------------------------------------------------------------------------------------
 def read_lines(path):
     """(line number, object) of a JSONL file; blank lines are skipped. Raises ValueError naming file and line."""
+    def refuse(constant):
+        raise ValueError(f"{constant} is no JSON number")
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # splitlines() also splits at U+2028, inside a string
-    except (OSError, UnicodeDecodeError) as error:
+        if Path(path).exists() and not Path(path).is_file():  # a device or a pipe might never end
+            raise OSError("not a file")
+        with open(path, "rb") as file:  # only \n ends a line: as text, U+2028 inside a string would too
+            for i in itertools.count(1):
+                if not (line := file.readline(MAX_LINE + 1)):
+                    return
+                if len(line) > MAX_LINE:
+                    raise ValueError(f"{path}, line {i}: longer than {MAX_LINE // 2 ** 20} MiB")
+                try:
+                    text = line.decode("utf-8-sig" if i == 1 else "utf-8").strip()
+                    entry = json.loads(text, parse_constant=refuse) if text else None
+                    json.dumps(entry, ensure_ascii=False).encode()  # half a surrogate pair is no text
+                except (ValueError, RecursionError) as error:
+                    raise ValueError(f"{path}, line {i}: not {'UTF-8' if isinstance(error, UnicodeError) else 'JSON'} ({error})") from None
+                if text:
+                    yield i, entry
+    except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
-    for i, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                yield i, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{path}, line {i}: not JSON ({error})") from None
 
 
 def to_problem(entry, where):
@@ -81,6 +95,8 @@ def to_problem(entry, where):
         return value
     need(entry, dict, "(the whole line)")
     question, answer = need(entry.get("question"), str, "question"), str(need(entry.get("answer"), (str, int, float), "answer"))
+    if answer in ("inf", "-inf"):  # 1e999
+        raise ValueError(f"{where}: field 'answer' is too large a number")
     if not question.strip() or not answer.strip():
         raise ValueError(f"{where}: field {'question' if not question.strip() else 'answer'!r} is empty")
     routes = []
@@ -99,8 +115,15 @@ def to_problem(entry, where):
 
 
 def read_bank(path):
-    """The problems of a JSONL file. Raises ValueError naming file, line and field; ValueError if it holds none."""
-    problems = [to_problem(entry, f"{path}, line {i}") for i, entry in read_lines(path)]
+    """The problems of a JSONL file. Raises ValueError naming file, line and field; ValueError if it holds none, or one
+    question with two gold answers."""
+    problems, seen = [], {}
+    for i, entry in read_lines(path):
+        problem = to_problem(entry, f"{path}, line {i}")
+        first, answer = seen.setdefault(problem.question, (i, problem.answer))
+        if not answers_match(problem.answer, answer) and problem.answer != answer:
+            raise ValueError(f"{path}, line {i}: asks what line {first} asks, with another answer")
+        problems.append(problem)
     if not problems:
         raise ValueError(f"{path}: holds no problems")
     return problems
@@ -192,17 +215,35 @@ class AnyStatus(urllib.request.HTTPErrorProcessor):
     https_response = http_response
 
 
+def within(seconds, work):
+    """work(), given up after so many seconds: a server that sends a byte now and then never meets a socket's time-out."""
+    done = []
+
+    def try_it():
+        try:
+            done.append((work(), None))
+        except Exception as error:
+            done.append((None, error))
+    thread = threading.Thread(target=try_it, daemon=True)
+    thread.start(), thread.join(seconds)
+    value, error = done[0] if done else (None, TimeoutError(f"no whole reply in {seconds:g} s"))
+    if error:
+        raise error
+    return value
+
+
 def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, retries=5, timeout=60):
     """An OpenAI-compatible server (vLLM, Ollama, llama.cpp, a hosted API) as the teacher: one request a route, at most
     `concurrency` at a time. url: its base, with or without /v1. The key is read from OPENAI_API_KEY, sent, and shown nowhere.
 
     A busy, failing or silent server is asked again, `retries` times, after a growing pause or the one it names (Retry-After);
-    any other refusal (a wrong key, an unknown model) raises ValueError at once. timeout: seconds without a sign of life.
+    any other refusal (a wrong key, an unknown model) raises ValueError at once. timeout: seconds without a sign of life; a
+    whole reply may take twice that, and hold MAX_REPLY bytes.
     A reply without text (a refusal, say) is an empty route; one cut at max_tokens stays as it is.
     """
     key, opener = os.environ.get("OPENAI_API_KEY", "").strip(), urllib.request.build_opener(AnyStatus)
-    if not model or "@" in url or not (key.isascii() and key.isprintable()):
-        raise ValueError("--teacher: a key belongs in OPENAI_API_KEY, not in the address" if "@" in url else
+    if not model or set("@?#") & set(url) or not (key.isascii() and key.isprintable()):
+        raise ValueError("--teacher: a key belongs in OPENAI_API_KEY, not in the address" if set("@?#") & set(url) else
                          f"--teacher {url}: a server needs --teacher-model NAME" if not model else
                          "OPENAI_API_KEY: holds characters that cannot be sent")
     address = url.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1") + "/v1/chat/completions"
@@ -215,19 +256,28 @@ def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, r
     def ask(prompt):
         body = json.dumps({"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": temperature,
                            "max_tokens": max_tokens}).encode()
+        def request():
+            with opener.open(urllib.request.Request(address, body, headers), timeout=timeout) as reply:
+                raw = reply.read(MAX_REPLY + 1)
+                if reply.length and len(raw) <= MAX_REPLY:  # dropped in the middle
+                    raise http.client.IncompleteRead(raw)
+                return reply.status, raw, reply.headers.get("Retry-After", "")
+
         for attempt in range(retries + 1):
             status, pause = 0, min(30.0, 0.5 * 2 ** attempt) * random.uniform(0.5, 1)  # jitter: they do not all return at once
             try:
-                with opener.open(urllib.request.Request(address, body, headers), timeout=timeout) as reply:
-                    status, text = reply.status, reply.read().decode(errors="replace")
-                    after = reply.headers.get("Retry-After", "")
+                status, raw, after = within(2 * timeout, request)
+                text = raw.decode(errors="replace")
                 pause = min(300.0, float(after)) if after.isdecimal() else pause
                 failure = f"{status} {text}"
+                if len(raw) > MAX_REPLY:
+                    failure, status = f"a reply of more than {MAX_REPLY} bytes: {text[:200]}", 400  # asking again would not help
                 if status == 200:
                     failure = f"not a chat completion: {text}"
                     message = json.loads(text)["choices"][0]["message"]
                     thought = message.get("reasoning_content") or message.get("reasoning") or ""  # some servers split it off
-                    return "\n".join([thought, message.get("content") or ""]).strip()
+                    written = "\n".join([thought, message.get("content") or ""]).strip()
+                    return written.encode(errors="replace").decode()  # half a surrogate pair is no text
             except (OSError, http.client.HTTPException) as error:  # refused, dropped, cut short, timed out
                 status, failure = 0, f"{type(error).__name__} {error}"
             except (ValueError, KeyError, IndexError, TypeError, AttributeError):  # from the line that reads the reply
@@ -346,9 +396,11 @@ def flag(default, help, **more):
     return dataclasses.field(default=default, metadata={"help": help, **more})
 
 
-def parse_flags(config_class, doc, argv=None):
-    """Command line -> config: every field is a flag of its name (a field without default is positional)."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+def given_flags(config_class, doc, argv=None):
+    """The flags that stand on the command line (name -> value): every field is a flag of its name (a field without default
+    is positional)."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     argument_default=argparse.SUPPRESS)
     for field in dataclasses.fields(config_class):
         kind = (typing.get_args(field.type) or (field.type,))[0]  # str of `str`, of `str | None` and of `list[str]`
         more, shown = dict(field.metadata), field.metadata["help"].replace("%", "%%")
@@ -359,8 +411,16 @@ def parse_flags(config_class, doc, argv=None):
             parser.add_argument(name, action="store_true", help=shown)
         else:
             more["help"] = shown if field.default is None else f"{shown} (default: {field.default})"
-            parser.add_argument(name, type=kind, default=field.default, metavar=None if "choices" in more else "X", **more)
-    return config_class(**vars(parser.parse_args(argv)))
+            parser.add_argument(name, type=kind, metavar=None if "choices" in more else "X", **more)
+    given = vars(parser.parse_args(argv))
+    if "://" in (address := given.get("teacher") or "") and set("@?#") & set(address):  # it is recorded, and shown in errors
+        parser.error("--teacher: an address holds neither @ nor ?: a key belongs in OPENAI_API_KEY")
+    return given
+
+
+def parse_flags(config_class, doc, argv=None):
+    """Command line -> config."""
+    return config_class(**given_flags(config_class, doc, argv))
 
 
 @dataclass

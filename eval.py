@@ -246,14 +246,14 @@ def main(argv=None):
                     results[name.rstrip("/")][split] = evaluate(
                         model, tokenizer, part, config.routes, config.samples, config.max_new_tokens, config.seed, config.batch, bar,
                         config.positive)
-    except ValueError as error:
+        print(table(results))
+        if config.json:
+            Path(config.json).write_text(json.dumps({"config": dataclasses.asdict(config), "results": results}, indent=1) + "\n")
+        if config.figure or len(results) > 1:
+            draw_comparison(results, config.figure or "compare.png")
+            print(f"figure: {config.figure or 'compare.png'}")
+    except (ValueError, OSError) as error:
         sys.exit(f"eval.py: {error}")
-    print(table(results))
-    if config.json:
-        Path(config.json).write_text(json.dumps({"config": dataclasses.asdict(config), "results": results}, indent=1) + "\n")
-    if config.figure or len(results) > 1:
-        draw_comparison(results, config.figure or "compare.png")
-        print(f"figure: {config.figure or 'compare.png'}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ Computing it for each of G completions costs G * (Tp + C) tokens, computing it o
 40C against 12C. Sampling (`sample`) and scoring (`completion_logps`) both do the latter, and give the same numbers.
 """
 import copy
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()  # what matters of its warnings load_policy raises
 ASSETS = Path(__file__).resolve().parent / "assets"
 HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama", "gemma": "google"}
 
@@ -52,15 +54,26 @@ def resolve_model(name):
 def load_policy(name, device="cpu", dtype=None):
     """(model, tokenizer), the model in eval mode. dtype: fp32 on the CPU and bf16 on a GPU unless given.
 
-    Only safetensors are read and no code of the repository is run. Raises ValueError in one line if it cannot be loaded.
+    Only safetensors are read and no code of the repository is run. Raises ValueError in one line if it cannot be loaded
+    whole: a folder comes from anyone, and what is wrong with it may surface as any exception.
     """
     where = resolve_model(name)
     dtype = dtype or (torch.float32 if str(device) == "cpu" else torch.bfloat16)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(where)
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"--model {name}: cannot load {where} ({str(error).strip().splitlines()[0]})") from None
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+        model, info = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True, trust_remote_code=False,
+                                                           output_loading_info=True, ignore_mismatched_sizes=True)
+        if lost := sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]):  # would be left at random
+            raise ValueError(f"its weights lack {lost[0]}, or have it in another shape")
+        if not all(p.isfinite().all() for p in model.parameters()):
+            raise ValueError("its weights hold nan or infinity")
+        ids, ends = encode_prompts(tokenizer, ["Problem: a"])[0], end_ids(model, tokenizer)
+        if tokenizer.eos_token_id is None or not ids or max(ids + ends) >= model.get_input_embeddings().num_embeddings:
+            raise ValueError("its tokenizer has no end token, is empty, or belongs to another model")
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:300]
+        kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
+        raise ValueError(f"--model {name}: cannot load {where} ({kind}{reason})") from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.to(device).eval(), tokenizer
@@ -433,6 +446,8 @@ class Optimizer:
             if master is not param:
                 master.grad, param.grad = None if param.grad is None else param.grad.float(), None
         norm = torch.nn.utils.clip_grad_norm_(self.masters, self.max_grad_norm).item()
+        if not math.isfinite(norm):
+            return self.skip()
         self.steps += 1
         for group in self.adam.param_groups:
             group["lr"] = self.lr * min(1.0, self.steps / max(1, self.warmup_steps))
@@ -444,15 +459,28 @@ class Optimizer:
                     param.copy_(master)
         return norm
 
+    def skip(self):
+        """Forget the gradients gathered: from a loss or gradient that is not a number nothing can be learnt. Returns nan."""
+        for p in self.params + self.masters:
+            p.grad = None
+        return math.nan
+
     def state_dict(self):
-        return {"adam": self.adam.state_dict(), "masters": [m.detach() for m in self.masters], "steps": self.steps}
+        """Name -> tensor: the masters, what AdamW keeps of each, and the number of steps."""
+        kept = {f"{name}.{i}": value for i, m in enumerate(self.masters)
+                for name, value in {"master": m.detach(), **self.adam.state.get(m, {})}.items()}
+        return {**kept, "steps": torch.tensor(self.steps)}
 
     def load_state_dict(self, state):
-        self.adam.load_state_dict(state["adam"])
-        self.steps = state["steps"]
+        if any(f"master.{i}" not in state or state[f"master.{i}"].shape != m.shape for i, m in enumerate(self.masters)):
+            raise ValueError("the checkpoint is of a model of another shape")
+        adam = {i: {name: state[f"{name}.{i}"] for name in ("step", "exp_avg", "exp_avg_sq")}
+                for i in range(len(self.masters)) if f"step.{i}" in state}
+        self.adam.load_state_dict({**self.adam.state_dict(), "state": adam})
+        self.steps = int(state["steps"])
         with torch.no_grad():
-            for param, master, saved in zip(self.params, self.masters, state["masters"]):
-                master.copy_(saved), param.copy_(saved)
+            for i, (param, master) in enumerate(zip(self.params, self.masters)):
+                master.copy_(state[f"master.{i}"]), param.copy_(master)
 
 
 def frozen(model):
@@ -471,9 +499,9 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     prompts = rows_live.nonzero()[:, 0].tolist()
     weights, flat = token_weights(rollouts.mask, loss_type, max_len), advantages.flatten().to(rollouts.logps.device)
     total = rollouts.mask.sum().item()
-    metrics = {"loss": 0.0, "approx_kl": 0.0, "kl": 0.0, "clip_fraction": 0.0, "grad_norm": 0.0, "drift": 0.0}
+    metrics = {"loss": 0.0, "approx_kl": 0.0, "kl": 0.0, "clip_fraction": 0.0, "grad_norm": 0.0, "drift": 0.0, "skipped": 0.0}
     for epoch in range(epochs if prompts else 0):
-        metrics = {**dict.fromkeys(metrics, 0.0), "drift": metrics["drift"]}
+        metrics = {**dict.fromkeys(metrics, 0.0), "drift": metrics["drift"], "skipped": metrics["skipped"]}
 
         def loss_of(rows, part, prompt):
             ref_logps = None
@@ -490,7 +518,8 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
                 metrics["drift"] = max(metrics["drift"], (logps.detach() - part.logps).abs().max().item())
             return loss
         backward_by_parts(model, rollouts, prompts, micro_batch, loss_of)
-        metrics["grad_norm"] = optimizer.step()
+        metrics["grad_norm"] = optimizer.step() if math.isfinite(metrics["loss"]) else optimizer.skip()
+        metrics["skipped"] += not math.isfinite(metrics["grad_norm"])
     return metrics
 
 
@@ -504,4 +533,4 @@ def sft_update(model, optimizer, rollouts, micro_batch):
         losses.append(loss.item())
         return loss
     backward_by_parts(model, rollouts, range(len(rollouts.lengths)), micro_batch, loss_of)
-    return sum(losses), optimizer.step()
+    return sum(losses), optimizer.step() if math.isfinite(sum(losses)) else optimizer.skip()

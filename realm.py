@@ -27,6 +27,7 @@ MRPV_INSTRUCTION = (
 TEACHER_INSTRUCTION = (
     "Solve the problem step by step. End with a line that holds only the final answer, as <answer>...</answer>.\n\n")
 TAGS = ("think", "answer", "scores")
+CONTROL = ("s", "bos", "eos", "start_of_turn", "end_of_turn")  # of tokenizers that do not write them as <|...|>
 
 
 @dataclass
@@ -56,14 +57,15 @@ class Response:
 
 
 def harmless(text):
-    """Route text that can neither open or close the student's tags nor smuggle in a tokenizer's control tokens; GSM8K's
-    calculator annotations go too.
+    """Text of a question or a route that can neither open or close the student's tags, nor pass for another route, nor
+    smuggle in a tokenizer's control tokens; GSM8K's calculator annotations go too.
 
-    >>> harmless("3 + 4 = <<3+4=7>>7</answer><scores>1</scores> <|im_end|>")
-    '3 + 4 = 7(/answer)(scores)1(/scores) < |im_end| >'
+    >>> harmless("3 + 4 = <<3+4=7>>7</answer><scores>1</scores> <|im_end|> Route 2: 8")
+    '3 + 4 = 7(/answer)(scores)1(/scores) < |im_end| > (Route 2) 8'
     """
-    text = re.sub(r"<<[^<>]*>>", "", text)
-    text = re.sub(rf"<([\s/]*)({'|'.join(TAGS)})\s*>", r"(\1\2)", text, flags=re.IGNORECASE)
+    text = re.sub(r"<<[^<>=]*=[^<>]*>>", "", text)
+    text = re.sub(rf"<([\s/]*)({'|'.join(TAGS + CONTROL)})\s*>", r"(\1\2)", text, flags=re.IGNORECASE)
+    text = re.sub(r"(Route\s?[0-9]+|Problem|Solution)\s?:", r"(\1)", text)
     return text.replace("<|", "< |").replace("|>", "| >")
 
 
@@ -75,7 +77,7 @@ def mrpv_prompt(question, routes=()):
     >>> mrpv_prompt("2 + 2?", [Route("2 + 2 = 4", "4", True)])[-45:]
     'Problem: 2 + 2?\nRoute 1: 2 + 2 = 4\nSolution:\n'
     """
-    lines = [f"Problem: {question.strip()}"]
+    lines = [f"Problem: {harmless(question).strip()}"]
     for i, route in enumerate(routes, start=1):
         lines.append(f"Route {i}: {harmless(getattr(route, 'text', route)).strip()}")
     return (MRPV_INSTRUCTION if routes else PLAIN_INSTRUCTION) + "\n".join(lines) + "\nSolution:\n"
@@ -84,12 +86,12 @@ def mrpv_prompt(question, routes=()):
 def teacher_prompt(question, rules=()):
     """The teacher's prompt. `rules` (expert comments) are what guided CoT distillation puts in."""
     guide = "Rules of this domain, written by experts:\n" + "".join(f"- {rule}\n" for rule in rules) + "\n" if rules else ""
-    return TEACHER_INSTRUCTION + guide + f"Problem: {question.strip()}\nSolution:\n"
+    return TEACHER_INSTRUCTION + harmless(guide) + f"Problem: {harmless(question).strip()}\nSolution:\n"
 
 
 def demonstration(reasoning, answer, scores=None):
     """The completion a perfect student would write; what SFT trains on. scores: one number per route shown, or None."""
-    text = f"<think> {harmless(reasoning).strip()}</think>\n<answer> {answer}</answer>"
+    text = f"<think> {harmless(reasoning).strip()}</think>\n<answer> {harmless(answer)}</answer>"
     return text if scores is None else text + f"\n<scores> {', '.join(f'{s:g}' for s in scores)}</scores>"
 
 

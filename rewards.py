@@ -16,6 +16,8 @@ from fractions import Fraction
 
 MAX_ANSWER = 200  # characters; a longer "number" is compared as text (and never reaches int())
 NUMBER = r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+|(?<=[0-9])\.)?"
+NO_UNIT = set("and or not no wrong plus minus times over point squared cubed k hundred thousand million billion trillion dozen "
+              "percent hundreds thousands millions billions half third quarter".split())  # they change the value of a number
 IN_TEXT = re.compile(r"(?<![\w.])-?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
 
 
@@ -99,9 +101,9 @@ def canonical(answer):
 
 def answers_match(predicted, gold):
     """Are two answers the same? Numbers by value, words by letters. A number on one side may carry a unit (at most two
-    words) if the other is bare. Never by substring.
+    plain words) if the other is bare. Never by substring.
 
-    >>> [answers_match(p, "18") for p in ("18.00", "$18", "18 dollars", "42 (see step 3)", "118", "18 or 19", "", None)]
+    >>> [answers_match(p, "18") for p in ("18.00", "$18", "18 dollars", "42 (see step 3)", "118", "18 thousand", "", None)]
     [True, True, True, False, False, False, False, False]
     """
     if predicted is None or gold is None or not canonical(predicted) or not canonical(gold):
@@ -110,7 +112,9 @@ def answers_match(predicted, gold):
         return True
     for bare, other in ((predicted, gold), (gold, predicted)):
         value, words = number(tidy(str(bare)) or ""), (tidy(str(other)) or "").split()
-        if value is not None and 2 <= len(words) <= 3 and all(w.isalpha() for w in words[1:]) and number(words[0]) == value:
+        units = [w.lower() for w in words[1:]]
+        if value is not None and 1 <= len(units) <= 2 and number(words[0]) == value and all(
+                w.isascii() and w.isalpha() and w not in NO_UNIT for w in units):
             return True
     return False
 

@@ -4,20 +4,28 @@
 One step: draw problems -> with probability p(t) show k routes -> G completions each -> two-stage reward -> GRPO.
 Every random number of step t comes from a generator seeded with (seed, t): nothing of it needs saving to resume.
 """
+import contextlib
 import dataclasses
+import hashlib
 import json
+import math
+import os
 import random
-import shutil
+import signal
 import sys
+import threading
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 import eval as evaluation
-from data import flag, load_problems, need_routes, parse_flags, read_bank, split_by_question
+from data import flag, given_flags, load_problems, need_routes, read_bank, split_by_question
 from grpo import (Optimizer, demonstrations, frozen, group_advantages, grpo_update, load_policy, resolve_model, sample,
                   sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response
@@ -25,6 +33,8 @@ from rewards import realm_reward
 from schedule import SHAPES, eaai_probability
 
 METHODS = ("realm-zero", "realm-r1", "mrpv", "grpo", "rft")
+FORMAT = 2  # of a run folder; another version's is refused, never guessed at
+HARMLESS = ("steps", "device", "micro_batch", "threads", "save_every")  # flags that a continued run may change: they are recorded
 
 
 @dataclass
@@ -70,13 +80,16 @@ class Config:
     save_every: int = flag(50, "steps between checkpoints")
     seed: int = flag(0, "seed of everything")
     device: str = flag("cuda" if torch.cuda.is_available() else "cpu", "cpu or cuda")
+    threads: int | None = flag(None, "CPU threads, part of the result: sums round differently in another number (tiny 1, else all)")
     out: str | None = flag(None, "run folder (default: runs/METHOD-SEED)")
-    resume: str | None = flag(None, "continue the run in this folder; every other flag is read from its config.json")
+    resume: str | None = flag(None, "continue the run in this folder, with the flags of its config.json; a flag that would make it "
+                             "another run is refused")
 
 
 SIZES = {  # what depends on the student's size: (tiny, any larger model)
     "task": ("shop", "gsm8k"), "steps": (370, 500), "sft_steps": (150, 200), "prompts_per_step": (32, 8),
-    "max_new_tokens": (96, 512), "lr": (5e-4, 1e-6), "sft_lr": (5e-4, 1e-5), "micro_batch": (64, 8)}
+    "max_new_tokens": (96, 512), "lr": (5e-4, 1e-6), "sft_lr": (5e-4, 1e-5), "micro_batch": (64, 8),
+    "threads": (1, torch.get_num_threads())}
 
 
 def settle(config):
@@ -91,7 +104,7 @@ def settle(config):
             setattr(config, name, small if tiny else large)
     config.out = config.out or f"runs/{config.method}-{config.seed}"
     for name in ("routes", "steps", "sft_steps", "prompts_per_step", "group_size", "max_new_tokens", "epochs", "micro_batch", "n",
-                 "eval_every", "eval_limit", "save_every"):
+                 "eval_every", "eval_limit", "save_every", "threads"):
         least = 0 if name in ("routes", "steps", "sft_steps", "eval_every") else 1
         if getattr(config, name) < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(config, name)}")
@@ -105,7 +118,7 @@ def settle(config):
         raise ValueError(f"--routes 0: --method {config.method} shows routes; use --method grpo to train without any")
     if config.device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("--device cuda: no GPU here; use --device cpu")
-    if Path(config.out).exists() and any(Path(config.out).iterdir()):
+    if not config.resume and Path(config.out).exists() and any(p.name != "new" for p in Path(config.out).iterdir()):
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or continue it with --resume {config.out}")
     return config
 
@@ -200,44 +213,139 @@ def sft_step(model, tokenizer, optimizer, problems, config, step):
         prompts.append(mrpv_prompt(problem.question, routes))
         completions.append(demonstration(target.text, problem.answer, [float(r.correct) for r in routes] if carry else None))
     loss, norm = sft_update(model, optimizer, demonstrations(model, tokenizer, prompts, completions), config.micro_batch)
-    return {"phase": "sft", "step": step, "loss": loss, "grad_norm": norm}
+    return {"phase": "sft", "step": step, "loss": loss, "grad_norm": norm, "skipped": float(not math.isfinite(norm))}
 
 
 # ---- the run folder -------------------------------------------------------------------------------------------------
 def log(path, entry):
-    """Append one line of JSON."""
+    """Append one line of JSON, on the disk when this returns. What is not a number (nan, inf) is null."""
+    entry = {k: (round(v, 6) if math.isfinite(v) else None) if isinstance(v, float) else v for k, v in entry.items()}
     with open(path, "a") as file:
-        file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in entry.items()}) + "\n")
+        file.write(json.dumps(entry) + "\n")
+        file.flush(), os.fsync(file.fileno())
 
 
-def read_log(path):
-    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+def read_log(path, n, cut=False):
+    """The first n entries of a log. What a killed run logged after its checkpoint is done again: cut=True drops it."""
+    lines = path.read_bytes().split(b"\n")[:-1][:n] if path.exists() else []
+    if len(lines) < n:
+        raise ValueError(f"{path}: {len(lines)} whole lines, where the checkpoint has {n} steps")
+    if cut and path.exists():
+        os.truncate(path, sum(len(line) + 1 for line in lines))
+    return [json.loads(line) for line in lines]
 
 
-def save_checkpoint(run, model, tokenizer, optimizer, done):
-    """Write RUN/checkpoint anew; the old one stays until the new one is whole."""
-    new, old = run / "checkpoint.new", run / "checkpoint"
-    shutil.rmtree(new, ignore_errors=True)
-    model.save_pretrained(new), tokenizer.save_pretrained(new)
-    torch.save({"optimizer": optimizer.state_dict(), "done": done}, new / "state.pt")
-    shutil.rmtree(old, ignore_errors=True)
-    new.rename(old)
+def put(path, write):
+    """write(path) to a file that is whole or not there, whatever the moment the run is killed at."""
+    new = path.with_name("new")
+    try:
+        write(new)
+        with open(new, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from None
+    finally:
+        new.unlink(missing_ok=True)
 
 
-def resume(folder):
-    """(config, state, where the model is) of a run that was cut. What was logged after its checkpoint is dropped and done again."""
-    run = Path(folder)
-    if not (run / "config.json").is_file():
-        raise ValueError(f"--resume {folder}: not a run folder (no config.json)")
-    config = Config(**json.loads((run / "config.json").read_text()))
-    config.out = str(run)
-    if not (run / "checkpoint" / "state.pt").is_file():
-        raise ValueError(f"--resume {folder}: the run was cut before its first checkpoint; delete the folder and start again")
-    state = torch.load(run / "checkpoint" / "state.pt", map_location="cpu", weights_only=True)
-    for name in ("metrics.jsonl", "timing.jsonl"):
-        lines = (run / name).read_text().splitlines(keepends=True)[:state["done"]]  # one line a step
-        (run / name).write_text("".join(lines))
-    return config, state, str(run / "checkpoint")
+def put_json(path, value):
+    put(path, lambda new: new.write_text(json.dumps(value, indent=1) + "\n"))
+
+
+def checksum(path):
+    sum = 0
+    with open(path, "rb") as file:
+        while part := file.read(2 ** 24):
+            sum = zlib.crc32(part, sum)
+    return f"{sum:08x}"
+
+
+def save_checkpoint(run, optimizer, done):
+    """RUN/checkpoint/STEPS-CHECKSUM.safetensors: fp32 weights and AdamW's state after so many steps. The last two are kept;
+    the older goes first, so that the disk never holds more than two."""
+    folder = run / "checkpoint"
+    folder.mkdir(exist_ok=True)
+    for old in sorted(folder.glob("*-*.safetensors"))[:-1]:
+        old.unlink()
+    part = folder / f"{done:06}.part"
+    put(part, lambda new: save_file({k: v.contiguous() for k, v in optimizer.state_dict().items()}, new))
+    os.replace(part, folder / f"{done:06}-{checksum(part)}.safetensors")
+
+
+def load_checkpoint(run):
+    """(steps done, state) of the newest checkpoint that is whole; (0, None) if the run was killed before its first."""
+    files = sorted((run / "checkpoint").glob("*-*.safetensors"), reverse=True)
+    for path in files:
+        done, _, recorded = path.stem.partition("-")
+        if checksum(path) == recorded:
+            return int(done), load_file(path)
+        print(f"{path}: damaged; the checkpoint before it is used", flush=True)
+    if files:
+        raise ValueError(f"--resume {run}: every checkpoint is damaged; delete {run / 'checkpoint'} to do the run again from its start")
+    return 0, None
+
+
+def resume(given):
+    """(config, record) of a run that was cut. given: the flags on the command line. Raises ValueError, in one line, for one
+    that would make it another run; those of HARMLESS may change, and the record says so."""
+    run = Path(given["resume"])
+    try:
+        stored = json.loads((run / "config.json").read_text())
+        record = stored.pop("run", {})
+        if record.get("format") != FORMAT:
+            raise ValueError(f"--resume {run}: a run folder of another version of train.py (format {record.get('format', 1)}, not {FORMAT})")
+        config = Config(**{**stored, "resume": str(run), "out": str(run)})
+    except OSError:
+        raise ValueError(f"--resume {run}: not a run folder (no config.json); a run killed before it had one is started again") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
+        raise ValueError(f"--resume {run}: its config.json is damaged ({error})") from None
+    new = {name: value for name, value in given.items() if value != getattr(config, name)}
+    other = [f"--{name.replace('_', '-')} {getattr(config, name)}" for name in new if name not in HARMLESS]
+    if other:
+        raise ValueError(f"--resume {run}: it was begun with {', '.join(other)}; leave the flag out, or start another run")
+    if new.get("steps", config.steps) < config.steps:
+        raise ValueError(f"--steps {new['steps']}: the run was begun with {config.steps}; it can become longer, not shorter")
+    if "steps" in new:
+        config.fade *= config.steps / new["steps"]  # p(t) of the steps that are done must not change: the fall ends where it did
+    if new:
+        record["changes"].append({name: [getattr(config, name), value] for name, value in new.items()})
+    return settle(dataclasses.replace(config, **new)), record
+
+
+@contextlib.contextmanager
+def patient():
+    """Within it, Ctrl-C (or SIGTERM, a cluster's warning) is only noted, in the list it gives: a step is finished, and saved,
+    before the run stops. The second one stops at once."""
+    asked, before = [], {}
+
+    def note(number, _):
+        asked.append(number)
+        os.write(2, b"\nstopping after this step (again: at once)\n")
+        signal.signal(number, signal.default_int_handler)
+    try:
+        if threading.current_thread() is threading.main_thread():
+            before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def sickness(history, n=20):
+    """What ails the last n RL steps, with the usual cure, in a line; None if nothing does. history: entries of metrics.jsonl."""
+    last = [m for m in history if m["phase"] == "rl"][-n:]
+    truncated, entropy, live, answer = (sum(m[k] or 0.0 for m in last) / n for k in ("truncated", "entropy", "live", "answer"))
+    if len(last) < n or answer > 0.9:
+        return None
+    if truncated > 0.9:
+        return "nearly every completion is cut off: raise --max-new-tokens, or teach the format first (--method realm-r1)"
+    if entropy < 0.01:
+        return "the policy has collapsed (entropy near 0, answers wrong): lower --lr, raise --clip-high, or add a little --beta"
+    if live < 0.01:
+        return ("no group has rewards that differ, so nothing is learnt: show more routes (--routes), take easier problems, or "
+                "start with --method realm-r1")
+    return None
 
 
 def draw_curves(metrics, path):
@@ -286,16 +394,25 @@ def show_sample(prompt, completion, reward):
 
 
 # ---- the run --------------------------------------------------------------------------------------------------------
-def train(config, state=None, start_from=None):
-    """The whole run, from the first evaluation to model/ and the closing table. Returns (before, after)."""
-    run, done = Path(config.out), state["done"] if state else 0
+def train(config, record=None):
+    """The whole run, from the first evaluation to model/ and the closing table. Returns (before, after). record: what
+    config.json says of a run to continue."""
+    torch.set_num_threads(config.threads)
+    run = Path(config.out)
     sft_steps = config.sft_steps
     total = sft_steps + (config.steps if config.method != "rft" else 0)
     train_set, validation, test = load_splits(config)
+    problems = hashlib.sha256(repr((train_set, validation, test)).encode(errors="backslashreplace")).hexdigest()
+    if record and record["problems"] != problems:
+        raise ValueError(f"--resume {run}: {config.bank or config.task} gives other problems or routes than those the run began with")
     demonstrable = [p for p in train_set if any(r.correct for r in p.routes)]
     if sft_steps and not demonstrable:
         raise ValueError(f"--method {config.method}: no question of the bank has a correct route to learn from")
-    model, tokenizer = load_policy(start_from or config.model, config.device)
+    done, state = load_checkpoint(run) if record else (0, None)
+    history = read_log(run / "metrics.jsonl", done)
+    model, tokenizer = load_policy(config.model, config.device)
+    if state:
+        Optimizer(model, 0.0).load_state_dict(state)  # the weights
 
     prompt = mrpv_prompt(train_set[0].question)
     if "".join(tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"]).split()) != "".join(prompt.split()):
@@ -306,67 +423,88 @@ def train(config, state=None, start_from=None):
         return evaluation.evaluate(model, tokenizer, problems, config.routes, max_new_tokens=config.max_new_tokens,
                                    batch=max(16, config.micro_batch))
 
-    if not state:
+    run.mkdir(parents=True, exist_ok=True)
+    record = record or {"format": FORMAT, "problems": problems, "changes": []}
+    put_json(run / "config.json", {**dataclasses.asdict(config), "resume": None, "run": record})
+    if not (run / "before.json").is_file():
         print(f"evaluating the student on {len(test)} test problems, before training", flush=True)
-        before = evaluate(test)  # also finds out, before anything is written, whether prompts fit the model's context
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n")
-        (run / "before.json").write_text(json.dumps(before))
+        try:
+            put_json(run / "before.json", evaluate(test))
+        except ValueError:  # a prompt does not fit the model's context: nothing has begun
+            (run / "config.json").unlink(), run.rmdir()
+            raise
     before = json.loads((run / "before.json").read_text())
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        read_log(run / name, done, cut=True)
+    for path in (run / "checkpoint").glob("*"):
+        if state is None or not path.name.startswith(f"{done:06}-") and path.name > f"{done:06}":
+            path.unlink()  # damaged, or half written
 
-    optimizer = reference = None
+    optimizer = reference = named = None
     bar = tqdm(range(done, total), initial=done, total=total, desc=config.method, disable=None if total else True)
-    for done in bar:
-        phase = "sft" if done < sft_steps else "rl"
-        step = done if phase == "sft" else done - sft_steps
-        if optimizer is None or step == 0:  # each phase has an optimizer of its own
-            optimizer = Optimizer(model, config.lr if phase == "rl" else config.sft_lr, config.warmup)
-            if state and step > 0:
-                optimizer.load_state_dict(state["optimizer"])
-        if phase == "rl" and config.beta > 0 and reference is None:
-            if step == 0:
-                model.save_pretrained(run / "reference")
-            reference = frozen(load_policy(str(run / "reference"), config.device)[0])
-        began = time.perf_counter()
-        if phase == "sft":
-            metrics, timing, show = sft_step(model, tokenizer, optimizer, demonstrable, config, step), {}, None
-        else:
-            metrics, timing, show = rl_step(model, tokenizer, reference, optimizer, train_set, config, step)
-        spent = time.perf_counter() - began
-        last = done + 1 == total
-        if phase == "rl" and config.eval_every and (step % config.eval_every == 0 or last):
-            result = evaluate(validation)
-            metrics["eval_alone"] = result["alone"]["accuracy"]
-            metrics["eval_routes"] = result["routes"]["accuracy"] if "routes" in result else None
-            bar.set_postfix(reward=f"{metrics['reward']:.2f}", alone=f"{metrics['eval_alone']:.2f}",
-                            routes=f"{metrics['eval_routes'] or 0:.2f}", p=f"{metrics['p']:.2f}")
-            if step % (2 * config.eval_every) == 0:
-                bar.write(show_sample(*show))
-        log(run / "metrics.jsonl", metrics)
-        log(run / "timing.jsonl", {"phase": phase, "step": step, "step_s": spent, **timing})
-        if last or (done + 1) % config.save_every == 0:
-            save_checkpoint(run, model, tokenizer, optimizer, done + 1)
-            draw_curves(read_log(run / "metrics.jsonl"), run / "curves.png")
+    with patient() as asked:
+        for done in bar:
+            phase = "sft" if done < sft_steps else "rl"
+            step = done if phase == "sft" else done - sft_steps
+            if optimizer is None or step == 0:  # each phase has an optimizer of its own
+                optimizer = Optimizer(model, config.lr if phase == "rl" else config.sft_lr, config.warmup)
+                if state and step > 0:
+                    optimizer.load_state_dict(state)
+            if phase == "rl" and config.beta > 0 and reference is None:
+                if step == 0:
+                    model.save_pretrained(run / "reference"), tokenizer.save_pretrained(run / "reference")
+                reference = frozen(load_policy(str(run / "reference"), config.device)[0])
+            began = time.perf_counter()
+            if phase == "sft":
+                metrics, timing, show = sft_step(model, tokenizer, optimizer, demonstrable, config, step), {}, None
+            else:
+                metrics, timing, show = rl_step(model, tokenizer, reference, optimizer, train_set, config, step)
+            spent = time.perf_counter() - began
+            last = done + 1 == total
+            if phase == "rl" and config.eval_every and (step % config.eval_every == 0 or last):
+                result = evaluate(validation)
+                metrics["eval_alone"] = result["alone"]["accuracy"]
+                metrics["eval_routes"] = result["routes"]["accuracy"] if "routes" in result else None
+                bar.set_postfix(reward=f"{metrics['reward']:.2f}", alone=f"{metrics['eval_alone']:.2f}",
+                                routes=f"{metrics['eval_routes'] or 0:.2f}", p=f"{metrics['p']:.2f}")
+                if step % (2 * config.eval_every) == 0:
+                    bar.write(show_sample(*show))
+            log(run / "metrics.jsonl", metrics)
+            log(run / "timing.jsonl", {"phase": phase, "step": step, "step_s": spent, **timing})
+            history.append(metrics)
+            hopeless = len(history) >= 5 and all(m["skipped"] for m in history[-5:])
+            if last or asked or hopeless or (done + 1) % config.save_every == 0:
+                draw_curves(history, run / "curves.png")
+                save_checkpoint(run, optimizer, done + 1)
+            if hopeless:
+                raise ValueError(f"5 steps in a row gave a loss or gradient that is not a number, and were skipped: start again with a "
+                                 f"lower --lr; the weights before them are in {run / 'checkpoint'}")
+            if asked and not last:
+                raise KeyboardInterrupt
+            if not named and (named := sickness(history)):
+                bar.write(f"step {step}: {named}")
     model.save_pretrained(run / "model"), tokenizer.save_pretrained(run / "model")
     after = evaluate(test)
-    (run / "result.json").write_text(json.dumps({"before": before, "after": after}, indent=1))
+    put_json(run / "result.json", {"before": before, "after": after})
     print("\n" + closing_table(before, after, config.routes) + f"\n\nrun folder: {run}")
     return before, after
 
 
 def main(argv=None):
-    config = parse_flags(Config, __doc__, argv)
+    config, record = Config(**(given := given_flags(Config, __doc__, argv))), None
     try:
-        state = start_from = None
         if config.resume:
-            config, state, start_from = resume(config.resume)
+            config, record = resume(given)
         else:
             config = settle(config)
-        train(config, state, start_from)
+        train(config, record)
     except ValueError as error:
         sys.exit(f"train.py: {error}")
     except torch.OutOfMemoryError:
         sys.exit("train.py: out of GPU memory: lower --micro-batch first, then --max-new-tokens, --group-size or --prompts-per-step")
+    except (OSError, SafetensorError, KeyboardInterrupt) as error:
+        begun = config.out and Path(config.out, "config.json").is_file()
+        sys.exit(f"train.py: {str(error) or 'stopped'}" + (f"; go on with: python train.py --resume {config.out}" if begun else ""))
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import random
 import re
@@ -470,3 +471,29 @@ def test_a_bank_is_built_from_a_server_and_continued_after_it_fails(serve, pause
     assert [p.question for p in bank] == [f"{i} + 1?" for i in range(12)]
     assert all(r.correct and r.guided for p in bank for r in p.routes) and all("RULE" in r["prompt"] for r in server.requests)
     assert KEY not in (tmp_path / "bank.jsonl.config.json").read_text() + out.read_text() + "".join(capsys.readouterr())
+
+
+def test_a_reply_without_end_and_one_that_drips_are_given_up(serve, pauses, monkeypatch):
+    monkeypatch.setattr(data, "MAX_REPLY", 10_000)
+    server = serve(lambda request, attempt: (200, completion("9" * 20_000)))
+    with pytest.raises(ValueError, match="more than 10000 bytes") as error:
+        ask(server)
+    assert len(server.requests) == 1 and len(str(error.value)) < 500
+
+    def drip(handler):
+        with contextlib.suppress(OSError):
+            while not given_up.wait(0.05):
+                handler.wfile.write(b"X"), handler.wfile.flush()
+    given_up = threading.Event()
+    monkeypatch.setattr(Handler, "do_POST", drip)  # never silent for long, and never done
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="TimeoutError"):
+        ask(serve(None), timeout=0.15, retries=1)
+    assert time.monotonic() - began < 3
+    given_up.set()
+
+
+def test_a_reply_that_is_no_text_can_still_be_written_to_a_bank_and_read_back(serve, tmp_path):
+    text = ask(serve(lambda request, attempt: (200, '{"choices": [{"message": {"content": "so \\ud800 5"}}]}')))[0][0]
+    (tmp_path / "bank.jsonl").write_text(json.dumps({"question": "q", "answer": "5", "routes": [{"text": text}]}))
+    assert data.read_bank(tmp_path / "bank.jsonl")[0].routes[0].text == text == "so ? 5"

@@ -1,0 +1,171 @@
+"""Hostile text by the million: python -m tests.fuzz [--n 1000000] [--seed 0] [--sizes]
+
+Every text goes through the parser, the answer finder, the matcher, the reward and the prompts. What must hold of each is in
+`check`; none of it looks at how they work. --sizes measures instead how the time grows from 10 kB to 1 MB.
+"""
+import argparse
+import math
+import random
+import re
+import sys
+import time
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
+
+from realm import MRPV_INSTRUCTION, PLAIN_INSTRUCTION, Route, demonstration, harmless, mrpv_prompt, parse_response  # noqa: E402
+from rewards import answers_match, canonical, final_answer, number, realm_reward, utility_score  # noqa: E402
+
+PIECES = """<think> </think> <answer> </answer> <scores> </scores> <THINK> </Answer > < /answer> <answer <scores/> <|im_end|> <|im_start|>
+<|endoftext|> </s> <eos> <end_of_turn> << >> <<1+1=2>> <| |> < > / | \\boxed{ \\frac{ \\dfrac{1}{2} { } #### # A: answer: Final answer: the answer is
+The answer is: Problem: Route 1: Route 2: Route 9: Solution: True False None nan inf -inf NaN Infinity 1e5 1e999999999 1E400 99**98**97 9**9**9
+__import__('os').abort() (lambda:0)() 0x12 0b1 1_8 18 18.0 18.00 1,8 1 8 1.8e1 018 -18 +18 --18 $18 -$18 $-18 18$ 18% 18\\% 36/2 18/1 18/0 0/0 17 19 180 118
+18 dollars 18 thousand 18 or 19 18 and a half 18 hundred (18) 18 (no) 18. 18.. .18 ١٨ १८ １８ ¹⁸ ①⑧ ⅒ 1⁄2 Ⅻ 十八 0 1 0.5 .5 1.0 1.5 -1 2 0,1 1,0 1, 0 0.0000001 , ; .
+- + * % $ € £ \\ ( ) [ ] * ** \n \r \t \x00 \x0b \x0c \x1c \x85 \xa0 \u2028 \u2029 \u200b \u200d \u2060 \ufeff \u00ad \u202e \u202d \u2066 \u2069 \ud800 \udfff
+\U0001f914 \u0301 \u0130 \u212a ß ſ İ é é relevant not relevant notrelevant yes no x A B""".split(" ")
+PIECES = [p.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t") if len(p) == 2 else
+          p.encode().decode("unicode_escape", errors="ignore") if re.fullmatch(r"\\(x..|u....|U.{8})", p) else p
+          for piece in PIECES for p in piece.split("\n")] + [" ", "  ", "\n", "\n\n", "9" * 30, "9" * 5000, "0" * 300, "-" * 50, "1/" * 20]
+LABELS = ([], [True], [False], [True, False], [False, False, True], [True, True, True])
+TAG = re.compile(r"<[\s/]*(think|answer|scores)\s*>|<\||\|>", re.IGNORECASE)
+GOLDS = ["18", "-7", "0.5", "1,000", "1/3", "not relevant", "B", "2.50", "$40", "12%"]
+
+
+def hostile(rng):
+    """One text: pieces of the formats and their imitations, or any code points at all."""
+    kind = rng.random()
+    if kind < 0.8:
+        return "".join(rng.choices(PIECES, k=min(int(rng.expovariate(0.12)), 80)))
+    if kind < 0.9:  # a good completion with something put in, cut out or doubled
+        text = demonstration("6 x 3 = 18", rng.choice(GOLDS), rng.choice([None, [1.0], [1.0, 0.0]]))
+        for _ in range(rng.randint(1, 4)):
+            i, j = sorted(rng.choices(range(len(text) + 1), k=2))
+            text = text[:i] + rng.choice([rng.choice(PIECES), "", text[i:j] * 2]) + text[rng.choice([i, j]):]
+        return text
+    top = rng.choice([0x7f, 0x7ff, 0xffff, 0x10ffff])
+    return "".join(chr(rng.randint(0, top)) for _ in range(rng.randint(0, 60)))
+
+
+def worth(text):
+    """An oracle that shares nothing with rewards.number: the value of a text that is a plain number, else None."""
+    text = text.strip(" \n\t") if len(text) < 60 else ""
+    try:
+        return Decimal(text) if re.fullmatch(r"[-+]?[0-9]+(\.[0-9]+)?", text, re.ASCII) else None
+    except InvalidOperation:
+        return None
+
+
+def letters(text):
+    """What is left of an answer if only its letters and digits count."""
+    return "".join(c for c in text.casefold() if c.isalnum())
+
+
+def check(text, rng):
+    """Assert everything that must hold of one text."""
+    gold, labels = rng.choice(GOLDS), rng.choice(LABELS)
+    # the answer
+    found, value = final_answer(text), number(text)
+    assert found is None or isinstance(found, str) and found and found == found.strip()
+    assert isinstance(canonical(text), str) and answers_match(text, text) == bool(canonical(text))
+    match = answers_match(text, gold)
+    assert match is answers_match(gold, text)
+    if match:  # nothing is right but the gold answer, dressed up
+        if number(gold) is None:
+            assert letters(re.sub(r"\([^()]*\)\s*\W*$", "", text)) == letters(gold)
+        else:  # it begins with digits or signs, and the digits it begins with are the gold value's, written in one of few ways
+            plain = re.sub(r"\([^()]*\)[\s.,;*]*$", "", text)
+            head = re.match(r"[\s*$€£+-]*(?:\\?[$€£]\s?)?(?:\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}|([0-9.,]*)(?:\s*/\s*([0-9.,]*))?)", plain)
+            top, bottom = head[1] or head[3], head[2] or head[4] or "1"
+            sign = -1 if "-" in plain[:head.start(3) if head[3] else None] else 1
+            assert top and sign * Decimal(top.replace(",", "").rstrip(".")) == Decimal(str(number(gold).numerator)) / number(
+                gold).denominator * Decimal(bottom.replace(",", "").rstrip(".")) or gold == "1/3"
+            assert re.fullmatch(r"[\W_]*(?:[a-z]+\s+)?(?:[a-z]+)?[\W_]*", plain[head.end():], re.IGNORECASE), "more than a unit behind it"
+    if worth(text) is not None:
+        assert value is not None and (value == worth(text)), "a plain number is read as it is"
+    assert value is None or len(text) <= 300
+    # the response
+    response = parse_response(text, len(labels))
+    assert response.answer is None or response.answer and response.answer in text and not re.search("</?answer>", response.answer)
+    assert response.reasoning is None or response.reasoning in text and "</think>" in text
+    assert response.scores is None or len(response.scores) == len(labels) > 0 and all(
+        type(s) is float and 0.0 <= s <= 1.0 for s in response.scores)
+    # the reward: nothing but the right answer is paid, and nothing but the true labels is paid in full
+    reward = realm_reward(response, gold, labels)
+    right = response.reasoning is not None and response.answer is not None and answers_match(response.answer, gold)
+    assert math.isfinite(reward.total) and 0.0 <= reward.total <= 1.5 and (reward.total >= 1.0) == right == (reward.total > 0.0)
+    assert (reward.utility == 1.0) == (bool(labels) and response.scores == [float(y) for y in labels])
+    assert reward.utility == utility_score(response.scores, labels)
+    if right:
+        assert re.search(r"<answer>\s*" + re.escape(response.answer) + r"\s*</answer>", text[text.index("</think>"):])
+    # the prompts: a question or a route, whatever it holds, is one question or one route
+    shown = mrpv_prompt(text, [text, Route(text, gold, True)])
+    assert shown.startswith(MRPV_INSTRUCTION) and mrpv_prompt(text, []).startswith(PLAIN_INSTRUCTION)
+    for prompt, routes in ((shown[len(MRPV_INSTRUCTION):], 2), (mrpv_prompt(text)[len(PLAIN_INSTRUCTION):], 0)):
+        assert not TAG.search(prompt) and len(re.findall(r"Route ?[0-9]+:", prompt)) == routes
+        assert prompt.count("Problem:") == prompt.count("Solution:") == 1 and prompt.endswith("\nSolution:\n")
+    assert shown == mrpv_prompt(text, [Route(text, "other", False), text]), "a label shows"
+    # a route quoted in the student's reasoning is no answer of the student's
+    quoting = parse_response(demonstration(text, "5", [0.0]), 1)
+    assert quoting.answer == "5" and quoting.scores == [0.0] and quoting.reasoning == harmless(text).strip()
+
+
+# families of texts that make careless patterns slow: a unit, repeated, with a head and a tail
+NASTY = [("", unit, tail) for tail in ("", "x", "\n", "</answer>", ">") for unit in (
+    "<answer>", "</answer>", "<answer>a", "<scores>", "<scores>1,", "<think>", "</think>", "<", "<<", "<<=", "<=", "< ", "</", "<think ", "9", "9,", "9.",
+    "9/", "1 ", "-", "$", "$1", "-$", " ", "\t", "\n", "\r", " \n", "* ", "*", "(", ")", "()", " (", "(a) ", "#", "####", "#### \t", "A:", "A: ", "\nA:", "answer:",
+    "\nfinal answer", "answer is ", "answer is:", "\\boxed{", "\\boxed{}", "{", "}", "\\frac{", "\\frac{1}", "\\frac{1}{2}", ".", ",", ";", ". ", "%", "\\",
+    "Route 1", "Route 1:", "Route ", "Problem", "Problem:", "Problem ", "|", "<|", "|>", "\u200b", "\u202e", "\U0001f914", "\ud800", "é", "1e9", "**9", "18 ")]
+NASTY += [("<think>a</think><answer>", "9", "</answer>"), ("<think>a</think><answer>18 ", "x", "</answer>"), ("<think>a</think><answer>18", " ", "</answer>"),
+          ("<think>a</think><answer>18</answer><scores>", "1,", "1</scores>"), ("<think>a</think><answer>18</answer><scores>0.", "0", "</scores>"),
+          ("<<", "=", ""), ("<<", "1", "=2>"), ("#### ", "x. ", ""), ("A:", " ", ""), ("18 ", "(", ")"), ("9", ",999", ""), ("1/", "9", "")]
+
+
+def everything(text):
+    """All that ever looks at a text, once."""
+    parse_response(text, 2), final_answer(text), answers_match(text, "18"), answers_match("18", text), answers_match(text, text), number(text)
+    realm_reward(parse_response(text, 2), text, [True, False]), mrpv_prompt(text, [text]), demonstration(text, text)
+
+
+def measure(sizes=(10_000, 100_000, 1_000_000)):
+    """Seconds that each family takes at each size -> {family: [seconds]}."""
+    taken = {}
+    for head, unit, tail in NASTY:
+        row = taken[head + unit + "..." + tail] = []
+        for size in sizes:
+            text = head + unit * ((size - len(head + tail)) // len(unit)) + tail
+            began = time.perf_counter()
+            everything(text)
+            row.append(time.perf_counter() - began)
+    return taken
+
+
+def fuzz(n, seed, first=0):
+    """Check n texts; the i-th depends on seed and i alone, so that a failure can be looked at by itself."""
+    for i in range(first, first + n):
+        rng = random.Random(f"{seed} {i}")
+        text = hostile(rng)
+        try:
+            check(text, rng)
+        except Exception as error:
+            raise AssertionError(f"seed {seed}, text {i}: {text[:500]!r}: {type(error).__name__} {error}") from error
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=1_000_000, help="texts")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first text, to go on or to see one again")
+    parser.add_argument("--sizes", action="store_true", help="measure how time grows with length instead")
+    given = parser.parse_args(argv)
+    began = time.perf_counter()
+    if given.sizes:
+        for family, row in sorted(measure().items(), key=lambda item: -item[1][-1])[:12]:
+            print(f"{family!r:<50}" + "  ".join(f"{1000 * s:9.2f} ms" for s in row))
+        return
+    fuzz(given.n, given.seed, given.first)
+    print(f"{given.n} texts, seed {given.seed}: all as they must be; {time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
