@@ -36,7 +36,7 @@ from assets import ads, gsm8k, shop
 from realm import Problem, Route, teacher_prompt
 from rewards import answers_match, canonical, final_answer
 
-BUILT_IN = {"shop": shop, "ads": ads}  # name -> module with problems(split, limit) and teacher(error, systematic, seed)
+BUILT_IN = {"shop": shop, "ads": ads}  # name -> module with SIZES, problems(split, limit) and teacher(error, systematic, seed)
 SPLITS = ("train", "validation", "test", "ood", "all")
 DEFAULT_TEACHER = "Qwen2.5-1.5B-Instruct"  # where a task has nothing to simulate one from; fits beside a 0.5B student
 MAX_LINE, MAX_REPLY = 2 ** 26, 2 ** 20  # bytes of a bank's line and of a server's reply
@@ -141,11 +141,11 @@ def load_problems(task, split, limit=None, data=None):
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
     if task in BUILT_IN:
+        n = limit or BUILT_IN[task].SIZES[split]
         if split == "all":
-            n = limit or 3000
             parts = {"train": n - n // 10 * 2, "validation": n // 10, "test": n // 10}
             return [p for part, size in parts.items() if size for p in BUILT_IN[task].problems(part, size)]
-        return BUILT_IN[task].problems(split, limit or (2000 if split == "train" else 500))
+        return BUILT_IN[task].problems(split, n)
     if split == "ood":
         raise ValueError(f"only the built-in tasks ({', '.join(BUILT_IN)}) have an out-of-distribution split")
     where, name = data if task == "gsm8k" and data else task, "test.jsonl" if split == "test" else "train.jsonl"
@@ -435,7 +435,7 @@ class Config:
     temperature: float = flag(0.8, "sampling temperature of the teacher")
     max_new_tokens: int = flag(400, "longest route")
     inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route")
-    teacher_error: float = flag(0.5, "simulated: probability that a fact (shop, ads) or a route (gsm8k) is wrong")
+    teacher_error: float = flag(0.65, "simulated: probability that a fact (shop, ads) or a route (gsm8k) is wrong")
     systematic: float = flag(0.5, "simulated: share of its mistakes that are one misconception (else random slips)")
     limit: int | None = flag(None, "use only so many problems")
     batch: int = flag(16, "questions the teacher is given at a time")

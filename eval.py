@@ -150,7 +150,7 @@ class Config:
     limit: int = flag(200, "questions of each split")
     max_new_tokens: int | None = flag(None, "longest completion (default: the first run's, else 96 for tiny, else 512)")
     batch: int = flag(64, "questions at a time")
-    teacher_error: float = flag(0.5, "built-in tasks: probability that the simulated teacher has a fact wrong")
+    teacher_error: float = flag(0.65, "built-in tasks: probability that the simulated teacher has a fact wrong")
     systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception")
     teacher: str | None = flag(None, "who writes routes where there are none: simulated, a model, or a server's address, as in data.py")
     teacher_model: str | None = flag(None, "the model's name at a server")

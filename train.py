@@ -51,7 +51,7 @@ class Config:
     schedule: str = flag("cosine", "shape of p(t), the probability that a prompt carries routes", choices=SHAPES)
     fade: float = flag(0.95, "share of the training over which p(t) falls")
     p_end: float = flag(0.0, "p(t) after the fade")
-    steps: int | None = flag(None, "RL steps (tiny 370, else 500)")
+    steps: int | None = flag(None, "RL steps (tiny 300, else 500)")
     sft_steps: int | None = flag(None, "SFT steps before RL (realm-r1 and rft: tiny 150, else 200; else 0)")
     prompts_per_step: int | None = flag(None, "P, prompts a step (tiny 32, else 8)")
     group_size: int = flag(8, "G, completions of each prompt")
@@ -68,7 +68,7 @@ class Config:
     clip_high: float = flag(0.2, "upper clip bound: the ratio counts up to 1 + this")
     epochs: int = flag(1, "passes over the same rollouts (mu)")
     micro_batch: int | None = flag(None, "completions per forward pass; changes memory and speed, not the gradient (tiny 64, else 8)")
-    teacher_error: float = flag(0.5, "built-in tasks: probability that the simulated teacher has a fact wrong")
+    teacher_error: float = flag(0.65, "built-in tasks: probability that the simulated teacher has a fact wrong")
     systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception (else random slips)")
     teacher: str | None = flag(None, "who writes routes where there are none: simulated, a model, or a server's address, as in data.py")
     teacher_model: str | None = flag(None, "the model's name at a server")
@@ -87,7 +87,7 @@ class Config:
 
 
 SIZES = {  # what depends on the student's size: (tiny, any larger model)
-    "task": ("shop", "gsm8k"), "steps": (370, 500), "sft_steps": (150, 200), "prompts_per_step": (32, 8),
+    "task": ("shop", "gsm8k"), "steps": (300, 500), "sft_steps": (150, 200), "prompts_per_step": (32, 8),
     "max_new_tokens": (96, 512), "lr": (5e-4, 1e-6), "sft_lr": (5e-4, 1e-5), "micro_batch": (64, 8),
     "threads": (1, torch.get_num_threads())}
 

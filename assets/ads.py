@@ -111,6 +111,9 @@ def held_out(checks):
     return any(zlib.crc32(repr(pair).encode()) % 8 == 0 for pair in itertools.combinations(checks, 2))
 
 
+SIZES = {"train": 2000, "validation": 500, "test": 500, "ood": 500, "all": 3000}  # problems of a split, unless told otherwise
+
+
 def problems(split, limit):
     """Which split a question is in is a hash of its text, so that no two splits share one; "ood" holds what is held out."""
     if limit > 10_000:

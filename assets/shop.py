@@ -2,7 +2,7 @@
 
     2 tea, 3 jam  ->  tea @40 x 2 = 80 sum 80; jam @25 x 2 = 50 sum 130; total 130 - 10 = 120.
 
-Quantities, prices, two house rules (the third of an item is free; 10 off from 100 on), a running sum, a total. Eight prices
+Quantities, prices, two house rules (the third of an item is free; 10 off from 100 on), a running sum, a total. Six prices
 are secret: no prompt states them and no guess finds a total. Only routes know some of them, and most routes are wrong in
 places. What stays right from one order to the next is the price list: whoever learns it needs no routes any more.
 """
@@ -16,6 +16,8 @@ ITEMS = "tea milk jam bread rice salt soap eggs oil nuts corn figs beans honey p
 SOLD = ITEMS[:6]  # what the shop sells; the corpus of the base knows the other words too
 TOKENS = [f" {word}" for word in ITEMS + ["x", "=", "-", "sum", "total"]] + [f" @{price}" for price in range(11, 100)]  # of the base
 COMPUTED = ("=", "sum", "total")  # what stands behind these follows from what stands before
+SIZES = {"train": 400, "validation": 300, "test": 300, "ood": 300, "all": 1000}  # problems of a split, unless told otherwise
+MOST = {"train": 2500, "validation": 300, "test": 300, "ood": 2500}
 HOUSE_RULES = ["The third of an item is free.", "Orders of 100 or more get 10 off."]
 
 
@@ -55,9 +57,9 @@ def new_order(rng, n_items, items=SOLD):
 
 def problems(split, limit):
     """Orders of two or three items; of four in the split "ood". Which split an order is in is a hash of its text, so
-    that no two splits share one."""
-    if limit > 1000 and split != "train" or limit > 5000:
-        raise ValueError(f"--limit {limit}: the shop has 5000 orders for training and 1000 in every other split")
+    that no two splits share one. Of two items there are only 270: the more problems, the more of them have three."""
+    if limit > MOST[split]:
+        raise ValueError(f"--limit {limit}: the shop has only {MOST[split]} different orders for the split {split}")
     prices, _ = price_lists()
     rng, found = random.Random(f"shop {split}"), {}
     share = {"train": range(0, 80), "validation": range(80, 90), "test": range(90, 100), "ood": range(100)}[split]
@@ -70,7 +72,7 @@ def problems(split, limit):
     return list(found.values())
 
 
-def teacher(error=0.5, systematic=0.5, seed=0):
+def teacher(error=0.65, systematic=0.5, seed=0):
     """A teacher who knows each price of a route with probability 1 - error. Else it states last year's price with
     probability `systematic` (one misconception: wrong answers coincide, and voting fails), or a random one (a slip).
     With the rules in its prompt it reads the price there."""

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ADS = "--task ads --method realm-r1 --teacher-error 0.8 --systematic 0.9 --sft-steps 100 --steps 100"
 FEW = "--limit 100 --n 3 --teacher-error 0.75"  # C7: few routes are right throughout
 ZERO, GRPO, MRPV, R1, RFT = (f"--method {m}" for m in ("realm-zero", "grpo", "mrpv", "realm-r1", "rft"))
+MIXED = "--routes 4 --n 16 --teacher-error 0.3"  # enough right and wrong routes of every question to mix them at will
 COLD = "--method grpo --sft-steps 150"  # GRPO from the cold start of realm-r1
 SHARES = (0, 0.25, 0.5, 0.75, 1)
 SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (arm, figure), (arm, figure))])
@@ -38,7 +39,7 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
             ("with routes - alone", ("ReaLM-Zero", "with routes"), ("ReaLM-Zero", "alone"))]),
     "C3": ("the fade makes the student autonomous", {"fading (EAAI)": ZERO, "always shown (MRPV)": MRPV},
            [("fading - always shown, without routes", ("fading (EAAI)", "alone"), ("always shown (MRPV)", "alone"))]),
-    "C4": ("the share of wrong routes", {f"{e:.0%} wrong": f"{ZERO} --routes 4 --n 16 --error-ratio {e}" for e in SHARES}, []),
+    "C4": ("the share of wrong routes", {f"{e:.0%} wrong": f"{ZERO} {MIXED} --error-ratio {e}" for e in SHARES}, []),
     "C5": ("the shape of the fade, and how early it ends",
            {"cosine, 0.95": ZERO, **{s: f"{ZERO} --schedule {s}" for s in ("linear", "step", "constant")},
             **{f"cosine, {f}": f"{ZERO} --fade {f}" for f in (0.75, 0.5, 0.25)}}, []),
@@ -55,11 +56,11 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
     "C9": ("expert rules in the teacher's prompt reach the student", {f"q = {q}": f"{ADS} --inject-rules {q}" for q in (0, 0.5, 1)},
            [("alone, ood: q = 0.5 - q = 0", ("q = 0.5", "alone, ood"), ("q = 0", "alone, ood"))]),
     "C10": ("systematic and random mistakes",
-            {f"{kind}, {e:.0%} wrong": f"{ZERO} --routes 4 --n 16 --error-ratio {e} --systematic {s}"
+            {f"{kind}, {e:.0%} wrong": f"{ZERO} {MIXED} --error-ratio {e} --systematic {s}"
              for kind, s in (("systematic", 1), ("random", 0)) for e in (0.25, 0.75)}
             | {"systematic": f"{ZERO} --systematic 1", "random": f"{ZERO} --systematic 0"},
             [(f"{kind}: with routes - vote", (kind, "with routes"), (kind, "vote")) for kind in ("systematic", "random")]),
-    "C11": ("the teacher-student gap", {f"price known {1 - e:.0%}": f"{ZERO} --teacher-error {e}" for e in (0.7, 0.5, 0.3, 0.15, 0.05)}, []),
+    "C11": ("the teacher-student gap", {f"price known {1 - e:.0%}": f"{ZERO} --teacher-error {e}" for e in (0.8, 0.65, 0.5, 0.3, 0.1)}, []),
 }
 FIGURES = {"alone": ("test", "alone", "accuracy"), "alone, ood": ("ood", "alone", "accuracy"), "with routes": ("test", "routes", "accuracy"),
            "with routes, ood": ("ood", "routes", "accuracy"), "vote": ("test", "vote"), "teacher": ("test", "teacher"),
@@ -86,7 +87,7 @@ def measure(arguments, seed, more=""):
     if not (folder / "eval.json").exists():
         words = arguments.split()
         kept = [x for flag in ("--teacher-error", "--systematic", "--routes") if flag in words for x in (flag, words[words.index(flag) + 1])]
-        call("eval.py", str(folder), "--limit", "400", "--samples", "0", "--json", str(folder / "eval.json"), *kept)
+        call("eval.py", str(folder), "--limit", "300", "--samples", "0", "--json", str(folder / "eval.json"), *kept)
     found = next(iter(json.loads((folder / "eval.json").read_text())["results"].values()))
     found["before"] = json.loads((folder / "before.json").read_text())
     found["validation"] = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]).get("eval_alone")
@@ -146,7 +147,7 @@ def write(name, seeds, results, commit, more):
     """Save NAME.json; results[(arguments, seed)] are figures."""
     claim, arms, contrasts = SWEEPS[name]
     saved = {"claim": claim, "commands": {arm: f"python train.py {arguments} {more}".strip() + " --seed S" for arm, arguments in arms.items()},
-             "evaluation": "python eval.py RUN --limit 400 --samples 0, with the teacher of the run", "seeds": seeds, "commit": commit,
+             "evaluation": "python eval.py RUN --limit 300 --samples 0, with the teacher of the run", "seeds": seeds, "commit": commit,
              "machine": f"{os.cpu_count()} cores, {platform.machine()}, one core a run",
              "arms": {arm: {f: [results[arguments, s][f] for s in seeds] for f in FIGURES} for arm, arguments in arms.items()},
              "contrasts": contrasts}

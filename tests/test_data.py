@@ -352,7 +352,7 @@ def test_a_builder_killed_ten_times_leaves_what_an_undisturbed_one_leaves(tmp_pa
 
 @pytest.mark.parametrize("flags, words", [
     (["--n", "3"], "--n 2"), (["--seed", "1"], "--seed 0"), (["--inject-rules", "1"], "--inject-rules 0.0"),
-    (["--teacher-error", "0.1"], "--teacher-error 0.5"), (["--limit", "12"], "--limit 10")])
+    (["--teacher-error", "0.1"], "--teacher-error 0.65"), (["--limit", "12"], "--limit 10")])
 def test_a_bank_made_with_other_settings_is_not_continued(tmp_path, capsys, flags, words):
     same = ["--task", "shop", "--n", "2", "--limit", "10", "--out", tmp_path / "bank.jsonl"]
     build(*same)
