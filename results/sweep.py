@@ -2,7 +2,7 @@
 
 A sweep is a list of train.py arguments (SWEEPS). Each arm is trained on each seed and measured by eval.py on test questions that
 no run has seen. results/NAME.json records figures, commands, seeds, commit and machine; table and figure are drawn from it alone
-(--redraw does only that). A run that is already in runs/sweeps is not run again, so a sweep that was cut goes on, and arms that
+and put into results/README.md (--redraw does only that). A run that is already in runs/sweeps is not run again, so a sweep that was cut goes on, and arms that
 two claims share are trained once. On a GPU: --jobs 8 --more "--model runs/base-30m --device cuda" for a larger student
 (python -m assets.make_tiny --width 512 --layers 8 --device cuda --out runs/base-30m makes one).
 """
@@ -172,10 +172,13 @@ def main():
             results = dict(zip(jobs, pool.map(lambda job: measure(*job, args.more), jobs)))
         for name in names:
             write(name, args.seeds, results, commit, args.more)
+    page = ROOT / "results" / "README.md"
     for name in names:
         saved = json.loads((ROOT / "results" / f"{name}.json").read_text())
         draw(saved, ROOT / "results" / f"{name}.png")
-        print(f"\n{name}: {saved['claim']}; seeds {saved['seeds']}\n{table(saved)}")
+        print(f"\n{name}: {saved['claim']}\n{table(saved)}")
+        filled = f"<!-- {name} -->\n{table(saved)}\n\nSeeds {saved['seeds']}, commit {saved['commit']}.\n\n![{saved['claim']}]({name}.png)\n<!-- end -->"
+        page.write_text(re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _: filled, page.read_text(), flags=re.DOTALL))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 P1  a GRPO step against TRL's GRPOTrainer (needs an environment with TRL 1.16; never a dependency of this project)
 P2  sampling against model.generate: equal and varied lengths, the tiny student's shape and 35M parameters
 P3  the update with the prompt computed once per group against computing it for every completion
+P4  peak memory of a GRPO step at the Qwen2.5-0.5B shape, bf16 with fp32 masters, G 8, prompts of 1,000 tokens, 512 new     (GPU)
+P5  decoding at that shape: steps per second, as a share of what reading weights and cache once per step allows        (GPU)
+P6  P1 at that shape                                                                                                   (GPU)
 P7  what a step costs as rows, completion tokens and group size grow
 Rows that the machine or the environment cannot run are skipped with a word. Figures are medians of the repeats.
 """
@@ -21,7 +24,9 @@ from grpo import Optimizer, completion_logps, group_advantages, grpo_loss, grpo_
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPES = {"tiny": dict(hidden_size=96, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=1),
-          "35M": dict(hidden_size=512, intermediate_size=2048, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2)}
+          "35M": dict(hidden_size=512, intermediate_size=2048, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2),
+          "0.5B": dict(hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2,
+                       vocab_size=151936)}
 
 
 def random_model(shape, ends=False):
@@ -33,9 +38,9 @@ def random_model(shape, ends=False):
     if not ends:
         tokenizer.add_tokens(["<|never|>"])
         tokenizer.eos_token = "<|never|>"
-    config = Qwen2Config(vocab_size=vocabulary, tie_word_embeddings=True, max_position_embeddings=4096, bos_token_id=None,
-                         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **SHAPES[shape])
-    return Qwen2ForCausalLM(config).to(DEVICE).eval(), tokenizer
+    config = Qwen2Config(**{"vocab_size": vocabulary, **SHAPES[shape]}, tie_word_embeddings=True, max_position_embeddings=4096,
+                         bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    return Qwen2ForCausalLM(config).to(DEVICE, torch.bfloat16 if DEVICE == "cuda" else torch.float32).eval(), tokenizer
 
 
 def timed(functions, repeat):
@@ -108,7 +113,7 @@ def shared_prompt(shape, repeat, C=48, G=8, P=4):
             f"gradients {((g1 - g2).norm() / g2.norm()):.0e}", t_ours, t_plain)
 
 
-def against_trl(repeat, P=8, G=8, prompt_tokens=240, new=48):
+def against_trl(repeat, shape="tiny", P=8, G=8, prompt_tokens=240, new=48):
     """One whole step (sample, score, update) at equal sampled tokens: random rewards, no end token, beta 0."""
     import logging
     import tempfile
@@ -117,7 +122,7 @@ def against_trl(repeat, P=8, G=8, prompt_tokens=240, new=48):
     from transformers.utils import logging as transformers_logging
     logging.disable(logging.WARNING), transformers_logging.set_verbosity_error()
     datasets.disable_progress_bars()
-    model, tokenizer = random_model("tiny")
+    model, tokenizer = random_model(shape)
     prompts, optimizer = order_prompts(P, prompt_tokens), Optimizer(model, 1e-5)
     draw = torch.Generator().manual_seed(0)
 
@@ -125,11 +130,11 @@ def against_trl(repeat, P=8, G=8, prompt_tokens=240, new=48):
         rollouts = sample(model, tokenizer, prompts, G, new, generator=torch.Generator(DEVICE).manual_seed(0))
         assert rollouts.lengths.min() == new
         grpo_update(model, optimizer, rollouts, group_advantages(torch.rand(P, G, generator=draw)), micro_batch=32)
-    theirs_model, theirs_tokenizer = random_model("tiny")
+    theirs_model, theirs_tokenizer = random_model(shape)
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(output_dir=folder, per_device_train_batch_size=P * G, num_generations=G, max_completion_length=new,
                             max_steps=10 ** 6, learning_rate=1e-5, beta=0.0, report_to=[], save_strategy="no", disable_tqdm=True,
-                            logging_steps=10 ** 6, gradient_checkpointing=False, bf16=False, use_cpu=DEVICE == "cpu", loss_type="grpo",
+                            logging_steps=10 ** 6, gradient_checkpointing=False, bf16=DEVICE == "cuda", use_cpu=DEVICE == "cpu", loss_type="grpo",
                             scale_rewards="group", temperature=1.0, top_k=0, top_p=1.0)
         trainer = GRPOTrainer(model=theirs_model, processing_class=theirs_tokenizer, args=config,
                               reward_funcs=lambda completions, **_: torch.rand(len(completions), generator=draw).tolist(),
@@ -143,7 +148,42 @@ def against_trl(repeat, P=8, G=8, prompt_tokens=240, new=48):
             torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
             trainer.optimizer.step(), trainer.lr_scheduler.step(), trainer.optimizer.zero_grad()
         t_ours, t_theirs = timed([ours, theirs], repeat)
-    return f"P1  GRPO step, tiny, {P} x {G} completions of {new} tokens, prompts of {prompt_tokens}, against TRL", t_ours, t_theirs
+    return f"{'P1' if shape == 'tiny' else 'P6'}  GRPO step, {shape}, {P} x {G} completions of {new} tokens, prompts of {prompt_tokens}, against TRL", t_ours, t_theirs
+
+
+def one_step(model, tokenizer, optimizer, P, G, prompt_tokens, new, micro_batch):
+    rollouts = sample(model, tokenizer, order_prompts(P, prompt_tokens), G, new, generator=torch.Generator(DEVICE).manual_seed(0))
+    grpo_update(model, optimizer, rollouts, group_advantages(torch.rand(P, G)), micro_batch=micro_batch)
+
+
+def peak_memory(shape="0.5B", P=4, G=8, prompt_tokens=1000, new=512):
+    """Peak memory of a step, for micro-batches of a whole group and smaller."""
+    model, tokenizer = random_model(shape)
+    optimizer, lines = Optimizer(model, 1e-6), []
+    for micro_batch in (8, 4, 2, 1):
+        torch.cuda.reset_peak_memory_stats()
+        one_step(model, tokenizer, optimizer, P, G, prompt_tokens, new, micro_batch)
+        lines.append(f"P4  peak memory, {shape}, {G} x {new} tokens, prompts of {prompt_tokens}, --micro-batch {micro_batch}: "
+                     f"{torch.cuda.max_memory_allocated() / 2 ** 30:.2f} GiB")
+    return lines
+
+
+def decoding(shape="0.5B", G=16, prompt_tokens=400, few=32, many=160):
+    """Decode steps per second (the difference of two lengths, so that the prompts' cost cancels), and the bandwidth bound."""
+    model, tokenizer = random_model(shape)
+    block = torch.empty(2 ** 28 if DEVICE == "cuda" else 2 ** 24, dtype=torch.bfloat16, device=DEVICE)
+    bandwidth = 2 * block.nbytes / timed([block.clone], 5)[0]  # read and written
+    weights, lines = sum(p.nbytes for p in model.parameters()), []
+    c = model.config
+    token = 2 * c.num_hidden_layers * c.num_key_value_heads * c.hidden_size // c.num_attention_heads * next(model.parameters()).element_size()
+    for rows in (64, 128, 256, 512):
+        t_few, t_many = timed([lambda n=n: sample(model, tokenizer, order_prompts(rows // G, prompt_tokens), G, n,
+                                                  generator=torch.Generator(DEVICE).manual_seed(0)) for n in (few, many)], 3)
+        step = (t_many - t_few) / (many - few)
+        bound = (weights + token * (rows // G * prompt_tokens + rows * (few + many) / 2)) / bandwidth
+        lines.append(f"P5  decoding, {shape}, {rows} rows: {1 / step:.0f} steps/s ({rows / step:.0f} tokens/s), bound {1 / bound:.0f} steps/s "
+                     f"at {bandwidth / 1e9:.0f} GB/s = {bound / step:.0%}")
+    return lines
 
 
 def scaling(repeat):
@@ -151,10 +191,8 @@ def scaling(repeat):
     model, tokenizer = random_model("tiny")
     base, lines = dict(P=4, G=8, new=32), []
     for name, values in (("P", (4, 8, 16)), ("new", (16, 32, 64)), ("G", (4, 8, 16, 32))):
-        def step(P, G, new):
-            rollouts = sample(model, tokenizer, order_prompts(P, 200), G, new, generator=torch.Generator(DEVICE).manual_seed(0))
-            grpo_update(model, Optimizer(model, 0.0), rollouts, group_advantages(torch.rand(P, G)), micro_batch=32)
-        seconds = timed([lambda v=v: step(**{**base, name: v}) for v in values], repeat)
+        seconds = timed([lambda v=v: one_step(model, tokenizer, Optimizer(model, 0.0), prompt_tokens=200, micro_batch=32,
+                                              **{**base, name: v}) for v in values], repeat)
         lines.append(f"P7  step against {({'P': 'prompts', 'new': 'completion tokens', 'G': 'group size'})[name]}: "
                      + ", ".join(f"{v}: {s:.2f} s" for v, s in zip(values, seconds)))
     return lines
@@ -162,7 +200,7 @@ def scaling(repeat):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default="P1,P2,P3,P7")
+    parser.add_argument("--rows", default="P1,P2,P3,P4,P5,P6,P7")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
@@ -184,6 +222,17 @@ def main():
     if "P3" in rows:
         show(*shared_prompt("tiny", args.repeat))
         show(*shared_prompt("35M", max(1, args.repeat // 2)))
+    if DEVICE == "cpu" and {"P4", "P5", "P6"} & set(rows):
+        print("P4, P5, P6  skipped: no GPU")
+    if DEVICE == "cuda" and "P4" in rows:
+        print("\n".join(peak_memory()))
+    if DEVICE == "cuda" and "P5" in rows:
+        print("\n".join(decoding()))
+    if DEVICE == "cuda" and "P6" in rows:
+        try:
+            show(*against_trl(max(2, args.repeat // 2), "0.5B", prompt_tokens=1000, new=128))
+        except ImportError as error:
+            print(f"P6  skipped: {error}")
     if "P7" in rows:
         print("\n".join(scaling(args.repeat)))
 
