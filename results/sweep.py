@@ -128,7 +128,7 @@ def draw(saved, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     arms, shown = saved["arms"], [f for f in DRAWN if any(v is not None for arm in saved["arms"].values() for v in arm[f])]
-    figure, ax = plt.subplots(figsize=(2 + 1.5 * len(arms), 4), constrained_layout=True)
+    figure, ax = plt.subplots(figsize=(max(7, 2 + 1.5 * len(arms)), 4), constrained_layout=True)
     for i, f in enumerate(shown):
         for j, arm in enumerate(arms.values()):
             values = [v for v in arm[f] if v is not None]
