@@ -107,11 +107,10 @@ def example(rng):
         prices = {i: price() if rng.random() < noise else b[rng.random() < trust] for i, b in beliefs.items()}
         text, total = work_out(order, prices)
         routes.append((Route(text, str(total), False), prices))
-    whole = rng.choice(routes)[1] if routes and rng.random() < 0.4 else None  # prices of one route, or each from a random one
-    prices = whole or {i: rng.choice(routes)[1][i] if routes else price() for i in beliefs}
+    prices = {i: rng.choice(routes)[1][i] if routes else price() for i in beliefs}  # each price from a random route
     text, total = work_out(order, prices)
     scores = None
     if routes:
-        agree = rng.random() < 0.8  # mostly the scores say which routes come to the student's own total; else they are noise
+        agree = rng.random() < 0.5  # half the time the scores are what agrees with the student, half the time noise
         scores = [float(int(r.answer) == total) if agree else float(rng.random() < 0.5) for r, _ in routes]
     return mrpv_prompt(question, [r for r, _ in routes]), demonstration(text, total, scores)
