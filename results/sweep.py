@@ -28,10 +28,11 @@ COLD = "--method grpo --sft-steps 150"  # GRPO from the cold start of realm-r1
 SHARES = (0, 0.25, 0.5, 0.75, 1)
 SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (arm, figure), (arm, figure))])
     "C1": ("ReaLM, evaluated without routes, beats GRPO at an equal number of rollouts",
-           {"ReaLM-Zero": ZERO, "GRPO": GRPO, "ReaLM-R1": R1, "GRPO from R1's start": COLD},
-           [("Zero - GRPO", ("ReaLM-Zero", "alone"), ("GRPO", "alone")), ("the same, ood", ("ReaLM-Zero", "alone, ood"), ("GRPO", "alone, ood")),
-            ("R1 - GRPO from R1's start", ("ReaLM-R1", "alone"), ("GRPO from R1's start", "alone")),
-            ("the same, ood", ("ReaLM-R1", "alone, ood"), ("GRPO from R1's start", "alone, ood"))]),
+           {"ReaLM-Zero": ZERO, "GRPO": GRPO},
+           [("Zero - GRPO", ("ReaLM-Zero", "alone"), ("GRPO", "alone")), ("the same, ood", ("ReaLM-Zero", "alone, ood"), ("GRPO", "alone, ood"))]),
+    "C1-R1": ("the same from one cold start", {"ReaLM-R1": R1, "GRPO from R1's start": COLD},
+              [("R1 - GRPO from R1's start", ("ReaLM-R1", "alone"), ("GRPO from R1's start", "alone")),
+               ("the same, ood", ("ReaLM-R1", "alone, ood"), ("GRPO from R1's start", "alone, ood"))]),
     "C2": ("with routes, ReaLM beats a majority vote over the same routes, and the teacher",
            {"ReaLM-Zero": ZERO},
            [("with routes - vote", ("ReaLM-Zero", "with routes"), ("ReaLM-Zero", "vote")),
