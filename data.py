@@ -232,6 +232,11 @@ def within(seconds, work):
     return value
 
 
+def may_hold_a_key(address):
+    """Is there more in a server's address than host, port and path? It is recorded, and shown in errors."""
+    return not set("@?#").isdisjoint(address)
+
+
 def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, retries=5, timeout=60):
     """An OpenAI-compatible server (vLLM, Ollama, llama.cpp, a hosted API) as the teacher: one request a route, at most
     `concurrency` at a time. url: its base, with or without /v1. The key is read from OPENAI_API_KEY, sent, and shown nowhere.
@@ -242,8 +247,8 @@ def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, r
     A reply without text (a refusal, say) is an empty route; one cut at max_tokens stays as it is.
     """
     key, opener = os.environ.get("OPENAI_API_KEY", "").strip(), urllib.request.build_opener(AnyStatus)
-    if not model or set("@?#") & set(url) or not (key.isascii() and key.isprintable()):
-        raise ValueError("--teacher: a key belongs in OPENAI_API_KEY, not in the address" if set("@?#") & set(url) else
+    if not model or may_hold_a_key(url) or not (key.isascii() and key.isprintable()):
+        raise ValueError("--teacher: a key belongs in OPENAI_API_KEY, not in the address" if may_hold_a_key(url) else
                          f"--teacher {url}: a server needs --teacher-model NAME" if not model else
                          "OPENAI_API_KEY: holds characters that cannot be sent")
     address = url.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1") + "/v1/chat/completions"
@@ -413,7 +418,7 @@ def given_flags(config_class, doc, argv=None):
             more["help"] = shown if field.default is None else f"{shown} (default: {field.default})"
             parser.add_argument(name, type=kind, metavar=None if "choices" in more else "X", **more)
     given = vars(parser.parse_args(argv))
-    if "://" in (address := given.get("teacher") or "") and set("@?#") & set(address):  # it is recorded, and shown in errors
+    if "://" in (address := given.get("teacher") or "") and may_hold_a_key(address):
         parser.error("--teacher: an address holds neither @ nor ?: a key belongs in OPENAI_API_KEY")
     return given
 

@@ -138,14 +138,22 @@ class Rollouts:
                               last - first)
 
 
+def prompt_pass(model, prompt_ids, prompt_lengths):
+    """Compute each prompt once, for sampling and for scoring. prompt_ids [P, Tp], right-padded; prompt_lengths [P] -> a list of
+    tensors: the hidden state that predicts the first token [P, E], then each layer's keys and values [P, Hkv, Tp, D]."""
+    out = model.base_model(input_ids=prompt_ids, past_key_values=DynamicCache(), use_cache=True)
+    last = out.last_hidden_state[torch.arange(len(prompt_ids), device=prompt_ids.device), prompt_lengths - 1]
+    return [last, *(t for layer in out.past_key_values.layers for t in (layer.keys, layer.values))]
+
+
 class GroupCache:
     """Keys and values while sampling: one copy of each prompt's, shared by its group, and a growing one for each row.
 
     Stands where transformers expects its cache; `shared_prompt_attention` reads the prompts' part from it.
     """
 
-    def __init__(self, prompt_cache, prompt_lengths, group_size, capacity):
-        self.prompt = [(layer.keys, layer.values) for layer in prompt_cache.layers]  # each [P, Hkv, Tp, D]
+    def __init__(self, stored, prompt_lengths, group_size, capacity):
+        self.prompt = list(zip(stored[::2], stored[1::2]))  # keys and values of each layer, each [P, Hkv, Tp, D]
         columns = torch.arange(self.prompt[0][0].shape[2], device=prompt_lengths.device)
         self.padding = (columns >= prompt_lengths[:, None])[:, None, None]  # [P, 1, 1, Tp]
         self.own = [[k.new_empty(len(k) * group_size, k.shape[1], capacity, k.shape[3]) for _ in range(2)]
@@ -242,10 +250,9 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
     body, head = model.base_model, model.get_output_embeddings()
     try:
         model.eval()
-        out = body(input_ids=prompt_ids, past_key_values=DynamicCache(), use_cache=True)
-        logits = head(out.last_hidden_state[torch.arange(P, device=device), prompt_lengths - 1])  # [P, V]
-        logits = logits.repeat_interleave(group_size, dim=0)  # the first token's distribution is shared by the group
-        cache = GroupCache(out.past_key_values, prompt_lengths, group_size, max_new_tokens)
+        last, *stored = prompt_pass(model, prompt_ids, prompt_lengths)
+        logits = head(last).repeat_interleave(group_size, dim=0)  # [B, V]: a group shares its first token's distribution
+        cache = GroupCache(stored, prompt_lengths, group_size, max_new_tokens)
         model.set_attn_implementation("shared_prompt")
         rows = torch.arange(B, device=device).view(P, group_size)  # grid -> row
         positions = prompt_lengths.repeat_interleave(group_size)
@@ -282,14 +289,6 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
 
 
 # ---- scoring --------------------------------------------------------------------------------------------------------
-def prompt_pass(model, rollouts):
-    """Compute the prompts once -> one list of tensors: the hidden state that predicts each first token [P, E], then keys and
-    values [P, Hkv, Tp, D] of every layer."""
-    out = model.base_model(input_ids=rollouts.prompt_ids, past_key_values=DynamicCache(), use_cache=True)
-    last = out.last_hidden_state[torch.arange(len(rollouts.prompt_ids)), rollouts.prompt_lengths - 1]
-    return [last, *(t for layer in out.past_key_values.layers for t in (layer.keys, layer.values))]
-
-
 def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     """Log-probabilities of the completion tokens [B, C], differentiable; 0 where rollouts.mask is 0.
 
@@ -297,7 +296,7 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     their group's prompt through its keys and values, through which gradients flow back into the prompt pass. Logits are
     made for completion positions only.
     """
-    last, *stored = prompt or prompt_pass(model, rollouts)
+    last, *stored = prompt or prompt_pass(model, rollouts.prompt_ids, rollouts.prompt_lengths)
     P, G, mask, device = len(last), rollouts.group_size, rollouts.mask.bool(), last.device
     hidden = last.repeat_interleave(G, dim=0)[:, None]  # [B, 1, E] predicts token 0
     inputs = rollouts.completion_ids[:, :-1]  # the last token predicts nothing
@@ -325,7 +324,8 @@ def backward_by_parts(model, rollouts, prompts, rows, loss_of):
     longest = rollouts.lengths.view(-1, G).max(1).values + rollouts.prompt_lengths
     prompts = sorted(prompts, key=lambda p: (int(longest[p]), p))
     for some in (prompts[i:i + max(1, rows // G)] for i in range(0, len(prompts), max(1, rows // G))):
-        computed = prompt_pass(model, rollouts.select(some)[1])
+        whole = rollouts.select(some)[1]
+        computed = prompt_pass(model, whole.prompt_ids, whole.prompt_lengths)
         leaves = [t.detach().requires_grad_() for t in computed]
         for start in range(0, G, rows):
             loss_of(*rollouts.select(some, start, start + rows), leaves).backward()

@@ -91,7 +91,7 @@ def teacher_prompt(question, rules=()):
 
 def demonstration(reasoning, answer, scores=None):
     """The completion a perfect student would write; what SFT trains on. scores: one number per route shown, or None."""
-    text = f"<think> {harmless(reasoning).strip()}</think>\n<answer> {harmless(answer)}</answer>"
+    text = f"<think> {harmless(reasoning).strip()}</think>\n<answer> {harmless(str(answer))}</answer>"
     return text if scores is None else text + f"\n<scores> {', '.join(f'{s:g}' for s in scores)}</scores>"
 
 

@@ -143,7 +143,7 @@ def realm_reward(response, gold, labels, utility_weight=0.5, two_stage=True):
 
     gold: the gold answer; labels: correctness of the routes shown, in the order shown (empty: none were).
     two_stage=False pays for scores after a wrong answer too (the ablation, not the method). *Our choice*: an answer without
-    its reasoning in <think> is not paid; else that part of the format is soon forgotten (1.00 to 0.03 in 450 steps).
+    its reasoning in <think> is not paid; else that part of the format is soon forgotten.
 
     >>> from realm import Response
     >>> realm_reward(Response("2 + 2", "4", [1.0, 0.0]), "4", [True, False])

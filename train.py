@@ -254,11 +254,11 @@ def put_json(path, value):
 
 
 def checksum(path):
-    sum = 0
+    crc = 0
     with open(path, "rb") as file:
         while part := file.read(2 ** 24):
-            sum = zlib.crc32(part, sum)
-    return f"{sum:08x}"
+            crc = zlib.crc32(part, crc)
+    return f"{crc:08x}"
 
 
 def save_checkpoint(run, optimizer, done):
@@ -334,7 +334,7 @@ def patient():
 
 def sickness(history, n=20):
     """What ails the last n RL steps, with the usual cure, in a line; None if nothing does. history: entries of metrics.jsonl."""
-    last = [m for m in history if m["phase"] == "rl"][-n:]
+    last = [m for m in history[-n:] if m["phase"] == "rl"]
     truncated, entropy, live, answer = (sum(m[k] or 0.0 for m in last) / n for k in ("truncated", "entropy", "live", "answer"))
     if len(last) < n or answer > 0.9:
         return None

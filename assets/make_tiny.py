@@ -58,7 +58,7 @@ def batches_of(task, tokenizer, rng, size, pool=16):
 def fluency(task, model, tokenizer, rng, n=256):
     """Greedy one-token-ahead accuracy on new text, of those tokens of the completions that the text before them determines."""
     ids, labels, starts = next(batches_of(task, tokenizer, rng, n, pool=1))
-    right = model(ids).logits[:, :-1].argmax(-1) == ids[:, 1:]
+    right = model(ids.to(model.device)).logits[:, :-1].argmax(-1).cpu() == ids[:, 1:]
     found = []
     for row, pieces in enumerate(map(tokenizer.convert_ids_to_tokens, ids.tolist())):
         computed = False
@@ -79,6 +79,7 @@ def main():
     args.add_argument("--lr", type=float, default=3e-3)
     args.add_argument("--seed", type=int, default=0)
     args.add_argument("--init", help="go on from the student in this folder")
+    args.add_argument("--device", default="cpu")
     args.add_argument("--out", default="assets/tiny")
     args = args.parse_args()
     torch.manual_seed(args.seed)
@@ -90,6 +91,7 @@ def main():
                          max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=None,
                          eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model = Qwen2ForCausalLM.from_pretrained(args.init) if args.init else Qwen2ForCausalLM(config)
+    model.to(args.device)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, {len(tokenizer)} tokens")
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
     warmup, cooldown = args.steps // 15, args.steps // 2
@@ -99,7 +101,7 @@ def main():
     bar = tqdm(range(args.steps), mininterval=10)
     for step in bar:
         ids, labels, _ = next(batches)
-        loss = model(ids, labels=labels).loss
+        loss = model(ids.to(args.device), labels=labels.to(args.device)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step(), scheduler.step(), optimizer.zero_grad()

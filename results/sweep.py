@@ -3,8 +3,11 @@
 A sweep is a list of train.py arguments (SWEEPS). Each arm is trained on each seed and measured by eval.py on test questions that
 no run has seen. results/NAME.json records figures, commands, seeds, commit and machine; table and figure are drawn from it alone
 and put into results/README.md (--redraw does only that). A run that is already in runs/sweeps is not run again, so a sweep that was cut goes on, and arms that
-two claims share are trained once. On a GPU: --jobs 8 --more "--model runs/base-30m --device cuda" for a larger student
-(python -m assets.make_tiny --width 512 --layers 8 --device cuda --out runs/base-30m makes one).
+two claims share are trained once. On a GPU, with a larger student (no table here is of one):
+
+    python -m assets.make_tiny --width 512 --layers 8 --lr 1e-3 --device cuda --out runs/base-larger
+    python -m results.sweep all --jobs 8 --more "--model runs/base-larger --task shop --steps 300 --prompts-per-step 32
+        --max-new-tokens 96 --micro-batch 64 --lr 1e-4 --sft-lr 1e-4 --device cuda"
 """
 import argparse
 import json

@@ -127,9 +127,7 @@ def against_trl(repeat, shape="tiny", P=8, G=8, prompt_tokens=240, new=48):
     draw = torch.Generator().manual_seed(0)
 
     def ours():
-        rollouts = sample(model, tokenizer, prompts, G, new, generator=torch.Generator(DEVICE).manual_seed(0))
-        assert rollouts.lengths.min() == new
-        grpo_update(model, optimizer, rollouts, group_advantages(torch.rand(P, G, generator=draw)), micro_batch=32)
+        assert one_step(model, tokenizer, optimizer, P, G, prompt_tokens, new, 32).lengths.min() == new
     theirs_model, theirs_tokenizer = random_model(shape)
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(output_dir=folder, per_device_train_batch_size=P * G, num_generations=G, max_completion_length=new,
@@ -152,8 +150,10 @@ def against_trl(repeat, shape="tiny", P=8, G=8, prompt_tokens=240, new=48):
 
 
 def one_step(model, tokenizer, optimizer, P, G, prompt_tokens, new, micro_batch):
+    """Sample and update once, with random rewards -> the rollouts."""
     rollouts = sample(model, tokenizer, order_prompts(P, prompt_tokens), G, new, generator=torch.Generator(DEVICE).manual_seed(0))
     grpo_update(model, optimizer, rollouts, group_advantages(torch.rand(P, G)), micro_batch=micro_batch)
+    return rollouts
 
 
 def peak_memory(shape="0.5B", P=4, G=8, prompt_tokens=1000, new=512):

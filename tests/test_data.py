@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import data
+from assets import shop
 from data import bank_summary, load_problems, make_routes, need_routes, read_bank
-from realm import Problem, Route, mrpv_prompt, teacher_prompt
+from realm import Problem, Route, mrpv_prompt, parse_response, teacher_prompt
 
 ROOT = Path(__file__).resolve().parent.parent
 GSM8K = ROOT.parent / "shared" / "data" / "gsm8k"
@@ -147,6 +149,25 @@ def test_a_bank_of_the_split_all_has_something_for_every_split_of_train(tmp_path
     task = write(tmp_path / "my.jsonl", *questions(100)) if task == "FILE" else task
     problems = load_problems(task, "all", 100)
     assert len(problems) == 100 and all(data.split_by_question(problems, split) for split in ("train", "validation", "test"))
+
+
+def test_the_shops_corpus_is_worked_out_right_under_prices_of_its_own():
+    rng, seen = random.Random(0), set()
+    for prompt, completion in (shop.example(rng) for _ in range(6000)):
+        response = parse_response(completion, prompt.count("\nRoute "))
+        prices = {item: int(price) for item, price in re.findall("([a-z]+) @([0-9]+) x", response.reasoning)}
+        reasoning, total = shop.work_out(shop.read_order(re.search("Problem: (.*)\n", prompt)[1]), prices)
+        assert (response.reasoning, response.answer) == (reasoning, str(total)) and ("Route 1:" in prompt) == (response.scores is not None)
+        seen.add(prices.get("tea"))
+    assert len(seen) == 90  # every price from 11 to 99, and orders without tea: nothing to learn about tea
+
+
+def test_the_shop_has_as_many_orders_as_it_says_and_refuses_more():
+    for split, most in shop.MOST.items():  # beyond what there is, the search for another order would never end
+        found = shop.problems(split, most)
+        assert len({p.question for p in found}) == most >= shop.SIZES[split] == len(load_problems("shop", split))
+        with pytest.raises(ValueError, match=f"--limit {most + 1}: the shop has only {most}"):
+            load_problems("shop", split, most + 1)
 
 
 @pytest.mark.parametrize("task, split, where, words", [

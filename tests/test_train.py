@@ -115,8 +115,9 @@ def test_every_problem_is_drawn_once_before_any_is_drawn_again():
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == sorted(p.question for p in problems) and drawn[:10] != drawn[10:]
 
 
-def test_sft_imitates_only_correct_routes(monkeypatch):
-    c = config(method="realm-r1", sft_lr=0.0)
+@pytest.mark.parametrize("method", ["realm-r1", "grpo", "rft"])
+def test_sft_imitates_only_correct_routes(monkeypatch, method):
+    c = config(method=method, sft_lr=0.0)
     problems = [p for p in make_routes(load_problems("shop", "train", 40), shop.teacher(), 8) if any(r.correct for r in p.routes)]
     answers, seen = {p.question: p.answer for p in problems}, []
     monkeypatch.setattr(train, "demonstrations", lambda m, t, prompts, texts: seen.extend(zip(prompts, texts)))
@@ -128,7 +129,13 @@ def test_sft_imitates_only_correct_routes(monkeypatch):
         response = train.parse_response(text, prompt.count("\nRoute "))
         assert response.answer == answers[question] and response.reasoning
         carried += response.scores is not None
-    assert len(seen) == 64 and 15 < carried < 49  # about half, each with one true label per route
+    assert len(seen) == 64  # a cold start shows routes in about half, each with one true label per route; rft in none
+    assert carried == 0 if method == "rft" else 15 < carried < 49
+
+
+def test_any_method_can_begin_where_realm_r1_does():
+    assert [config(method=m).sft_steps for m in train.METHODS] == [0, 150, 0, 0, 150]  # by default only realm-r1 and rft do SFT
+    assert config(method="grpo", sft_steps=7).sft_steps == 7
 
 
 def test_training_never_sees_a_question_of_validation_or_test(tmp_path):
