@@ -22,13 +22,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
-from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils import logging as transformers_logging
 
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()  # what matters of its warnings load_policy raises
 ASSETS = Path(__file__).resolve().parent / "assets"
-HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama", "gemma": "google"}
+HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama"}
 
 
 # ---- the policy -----------------------------------------------------------------------------------------------------
@@ -70,6 +70,8 @@ def load_policy(name, device="cpu", dtype=None):
         ids, ends = encode_prompts(tokenizer, ["Problem: a"])[0], end_ids(model, tokenizer)
         if tokenizer.eos_token_id is None or not ids or max(ids + ends) >= model.get_input_embeddings().num_embeddings:
             raise ValueError("its tokenizer has no end token, is empty, or belongs to another model")
+        if not decodable(model):
+            raise ValueError("its layers are not built like those of Qwen, Llama, Mistral and SmolLM, which grpo.Decoder computes")
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0][:300]
         kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
@@ -146,60 +148,91 @@ def prompt_pass(model, prompt_ids, prompt_lengths):
     return [last, *(t for layer in out.past_key_values.layers for t in (layer.keys, layer.values))]
 
 
-class GroupCache:
-    """Keys and values while sampling: one copy of each prompt's, shared by its group, and a growing one for each row.
+class Decoder:
+    """One token of every row through the model's layers, for sampling. Keeps keys and values: one copy of each prompt's, shared by
+    its group, and a growing one for each row.
 
-    Stands where transformers expects its cache; `shared_prompt_attention` reads the prompts' part from it.
+    transformers would compute the same in three times as many small operations, and with one token a row these are the time.
+    Written out for the block that Qwen2, Qwen3, Llama, Mistral and SmolLM share: x + attention(norm x), then x + mlp(norm x).
     """
 
-    def __init__(self, stored, prompt_lengths, group_size, capacity):
-        self.prompt = list(zip(stored[::2], stored[1::2]))  # keys and values of each layer, each [P, Hkv, Tp, D]
-        columns = torch.arange(self.prompt[0][0].shape[2], device=prompt_lengths.device)
-        self.padding = (columns >= prompt_lengths[:, None])[:, None, None]  # [P, 1, 1, Tp]
-        self.own = [[k.new_empty(len(k) * group_size, k.shape[1], capacity, k.shape[3]) for _ in range(2)]
-                    for k, _ in self.prompt]  # [B, Hkv, capacity, D]
+    def __init__(self, model, stored, prompt_lengths, group_size, capacity):
+        """stored: keys and values of each layer from prompt_pass, each [P, Hkv, Tp, D]; capacity: new tokens at most."""
+        self.body, (P, self.kv_heads, Tp, self.head_dim) = model.base_model, stored[0].shape
+        flat = [t.transpose(0, 1).flatten(0, 1) for t in stored]  # heads first: then groups and rows are views of each other
+        self.prompt = list(zip(flat[::2], flat[1::2]))  # keys and values [Hkv*P, Tp, D]
+        self.own = [[t.new_empty(len(t) * group_size, capacity, t.shape[2]) for t in layer] for layer in self.prompt]  # [Hkv*B, capacity, D]
+        padding = (torch.arange(Tp, device=prompt_lengths.device) >= prompt_lengths[:, None]).repeat(self.kv_heads, 1)
+        self.bias = stored[0].new_zeros(padding.shape).masked_fill(padding, float("-inf"))[:, None]  # [Hkv*P, 1, Tp]
         self.length = 0  # completion tokens stored so far
+        self.qkv = []  # each layer's three projections as one (weight, bias)
+        for layer in self.body.layers:
+            parts = [layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj]
+            bias = None if parts[0].bias is None else torch.cat([p.bias for p in parts])
+            self.qkv.append((torch.cat([p.weight for p in parts]), bias))
 
-    def get_seq_length(self, layer_idx=0):
-        return self.length
+    def step(self, tokens, positions):
+        """tokens, positions [B] -> the hidden states that predict the next tokens [B, E]."""
+        def norm(module, x):
+            return F.rms_norm(x, module.weight.shape, module.weight, module.variance_epsilon)
 
-    def update(self, keys, values, layer_idx, *_, **__):
-        """Store one token's keys and values [B, Hkv, 1, D]; return all the completions' so far."""
-        for store, new in zip(self.own[layer_idx], (keys, values)):
-            store[:, :, self.length] = new[:, :, 0]
-        self.length += layer_idx == len(self.own) - 1  # the last layer closes the token
-        end = self.length + (layer_idx < len(self.own) - 1)
-        return [store[:, :, :end] for store in self.own[layer_idx]]
+        def rotate(x):  # rotary position embedding of both halves of a head: (a, b) -> (a cos - b sin, b cos + a sin)
+            return torch.addcmul(x * cos, x.roll(half, -1), sin)
+        x, Hkv, half = self.body.embed_tokens(tokens), self.kv_heads, self.head_dim // 2  # x [B, E]
+        cos, sin = (t[0, :, None] for t in self.body.rotary_emb(x, positions[None]))  # [B, 1, D]
+        sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
+        for i, layer in enumerate(self.body.layers):
+            attention, mlp = layer.self_attn, layer.mlp
+            qkv = F.linear(norm(layer.input_layernorm, x), *self.qkv[i]).view(len(x), -1, self.head_dim)  # [B, H + 2 Hkv, D]
+            query, key, value = qkv[:, :-2 * Hkv], qkv[:, -2 * Hkv:-Hkv], qkv[:, -Hkv:]
+            if hasattr(attention, "q_norm"):  # Qwen3
+                query, key = norm(attention.q_norm, query), norm(attention.k_norm, key)
+            x = x + attention.o_proj(self.attend(i, rotate(query) * attention.scaling, rotate(key), value))
+            h = norm(layer.post_attention_layernorm, x)
+            x = x + mlp.down_proj(mlp.act_fn(mlp.gate_proj(h)) * mlp.up_proj(h))
+        self.length += 1
+        return norm(self.body.norm, x)
+
+    def attend(self, layer, query, key, value):
+        """Attention of one new token per row to its group's prompt, of which there is one copy, and to its own completion.
+
+        query [B, H, D], scaled; key, value [B, Hkv, D] are stored -> [B, H * D]. The G rows of a group and the R = H/Hkv query
+        heads of a key head become rows of one matrix product with the prompt's keys; one softmax goes over both parts.
+        """
+        (prompt_keys, prompt_values), (B, H, D), Hkv, t = self.prompt[layer], query.shape, self.kv_heads, self.length + 1
+        for store, new in zip(self.own[layer], (key, value)):
+            store[:, t - 1] = new.transpose(0, 1).reshape(Hkv * B, D)
+        keys, values = (store[:, :t] for store in self.own[layer])
+        query = query.view(B, Hkv, -1, D).transpose(0, 1).reshape(Hkv * B, -1, D)  # [Hkv*B, R, D]
+        groups, Tp = query.view(len(prompt_keys), -1, D), prompt_keys.shape[1]  # [Hkv*P, G*R, D]
+        to_prompt = torch.baddbmm(self.bias, groups, prompt_keys.transpose(1, 2))  # [Hkv*P, G*R, Tp]
+        scores = torch.cat([to_prompt.view(Hkv * B, -1, Tp), query @ keys.transpose(1, 2)], dim=-1)  # [Hkv*B, R, Tp + t]
+        weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+        from_prompt = weights[..., :Tp].reshape(to_prompt.shape) @ prompt_values  # [Hkv*P, G*R, D]
+        out = torch.baddbmm(from_prompt.view(query.shape), weights[..., Tp:], values)  # [Hkv*B, R, D]
+        return out.view(Hkv, B, -1).transpose(0, 1).reshape(B, H * D)
 
     def keep(self, prompts, rows):
         """Drop all but these prompts and rows (index tensors)."""
-        if len(prompts) < len(self.padding):
-            self.prompt = [(k[prompts], v[prompts]) for k, v in self.prompt]
-            self.padding = self.padding[prompts]
-        self.own = [[store[rows] for store in layer] for layer in self.own]
+        def kept(t, index):
+            return t.unflatten(0, (self.kv_heads, -1))[:, index].flatten(0, 1)
+        if len(prompts) * self.kv_heads < len(self.bias):
+            self.prompt = [tuple(kept(t, prompts) for t in layer) for layer in self.prompt]
+            self.bias = kept(self.bias, prompts)
+        self.own = [[kept(t, rows) for t in layer] for layer in self.own]
 
 
-def shared_prompt_attention(module, query, key, value, attention_mask, scaling, group_cache=None, **_):
-    """Attention of one new token per row to its group's prompt, of which there is one copy, and to its own completion.
-
-    query [B, H, 1, D]; key, value [B, Hkv, t, D] (the completions'); the prompts' come from group_cache [P, Hkv, Tp, D].
-    The G rows of a group and the H/Hkv query heads of a key head become rows of one matrix product with the prompt's keys.
-    """
-    prompt_key, prompt_value = group_cache.prompt[module.layer_idx]
-    (P, Hkv, Tp, D), (B, H) = prompt_key.shape, query.shape[:2]
-    G, R = B // P, H // Hkv
-    own_query = query.reshape(B, Hkv, R, D) * scaling
-    group_query = own_query.reshape(P, G, Hkv, R, D).transpose(1, 2).reshape(P, Hkv, G * R, D)
-    to_prompt = (group_query @ prompt_key.transpose(2, 3)).masked_fill(group_cache.padding, float("-inf"))  # [P, Hkv, G*R, Tp]
-    to_prompt = to_prompt.reshape(P, Hkv, G, R, Tp).transpose(1, 2).reshape(B, Hkv, R, Tp)
-    scores = torch.cat([to_prompt, own_query @ key.transpose(2, 3)], dim=-1)  # [B, Hkv, R, Tp + t]: one softmax over both
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-    prompt_weights = weights[..., :Tp].reshape(P, G, Hkv, R, Tp).transpose(1, 2).reshape(P, Hkv, G * R, Tp)
-    from_prompt = (prompt_weights @ prompt_value).reshape(P, Hkv, G, R, D).transpose(1, 2).reshape(B, Hkv, R, D)
-    return (from_prompt + weights[..., Tp:] @ value).reshape(B, 1, H, D), None
-
-
-AttentionInterface.register("shared_prompt", shared_prompt_attention)
+@torch.no_grad()
+def decodable(model):
+    """Does Decoder compute what the model's own forward pass does? Other families of models have layers of another kind."""
+    ids, length = torch.arange(6, device=model.device)[None] % model.config.vocab_size, torch.tensor([5], device=model.device)
+    try:
+        decoder = Decoder(model, prompt_pass(model, ids[:, :5], length)[1:], length, 1, 1)
+        found, wanted = decoder.step(ids[:, 5], length), model.base_model(ids).last_hidden_state[:, -1]
+    except (AttributeError, TypeError, RuntimeError, ValueError):
+        return False
+    windowed = any(kind != "full_attention" for kind in getattr(model.config, "layer_types", None) or [])
+    return not windowed and bool((found - wanted).norm() < (1e-3 if found.dtype == torch.float32 else 0.05) * wanted.norm())
 
 
 def pick(logits, temperature, top_p, uniform):
@@ -210,7 +243,7 @@ def pick(logits, temperature, top_p, uniform):
     """
     logps = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
     probs = logps.exp()
-    entropy = -(probs * logps.clamp_min(-1e4)).sum(-1)
+    entropy = -torch.linalg.vecdot(probs, logps.clamp_min(-1e4))
     if temperature == 0:
         tokens = logps.argmax(-1)
     else:
@@ -233,7 +266,7 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
     not depend on that: every pass draws one for each of the B rows. The model is left as it was found.
     Raises ValueError if a prompt and its completion would not fit the model's context.
     """
-    device, was_training, attention = model.device, model.training, model.config._attn_implementation
+    device, was_training = model.device, model.training
     encoded = encode_prompts(tokenizer, prompts)
     context = getattr(model.config, "max_position_embeddings", None) or float("inf")
     longest = max(map(len, encoded))
@@ -247,42 +280,40 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
     lengths, finished = torch.zeros(B, dtype=torch.long, device=device), torch.zeros(B, dtype=torch.bool, device=device)
     ends = torch.tensor(end_ids(model, tokenizer), device=device)
     look_every = 1 if device.type == "cpu" else 16  # looking at which rows have ended makes the CPU wait for the GPU
-    body, head = model.base_model, model.get_output_embeddings()
+    head = model.get_output_embeddings()
     try:
         model.eval()
         last, *stored = prompt_pass(model, prompt_ids, prompt_lengths)
         logits = head(last).repeat_interleave(group_size, dim=0)  # [B, V]: a group shares its first token's distribution
-        cache = GroupCache(stored, prompt_lengths, group_size, max_new_tokens)
-        model.set_attn_implementation("shared_prompt")
-        rows = torch.arange(B, device=device).view(P, group_size)  # grid -> row
+        decoder = Decoder(model, stored, prompt_lengths, group_size, max_new_tokens)
+        grid = torch.arange(B, device=device).view(P, group_size)  # its cells hold row numbers
         positions = prompt_lengths.repeat_interleave(group_size)
-        for t in range(max_new_tokens):
-            uniform = torch.rand(B, generator=generator, device=device)
-            here, flat = ~finished[rows.flatten()], rows.flatten()
-            token, logp, spread = pick(logits, temperature, top_p, uniform[flat])
-            live = flat[here]
-            ids[live, t], logps[live, t], entropy[live, t] = token[here], logp[here], spread[here]
-            lengths[live] = t + 1
-            finished[live] = torch.isin(token[here], ends)
-            if t + 1 == max_new_tokens:
-                break
-            if t % look_every == 0:
-                going = ~finished[rows]  # [P', G']
-                if not going.any():
+        with torch.inference_mode():  # less bookkeeping an operation than no_grad
+            for t in range(max_new_tokens):
+                uniform = torch.rand(B, generator=generator, device=device)
+                rows = grid.flatten()
+                token, logps[rows, t], entropy[rows, t] = pick(logits, temperature, top_p, uniform[rows])
+                ids[rows, t] = token
+                lengths[rows] += ~finished[rows]  # a row that has ended and still stands in the grid: what it draws is masked below
+                finished[rows] |= (token[:, None] == ends).any(1)
+                if t + 1 == max_new_tokens:
                     break
-                some, slots = going.any(1).nonzero()[:, 0], int(going.sum(1).max())
-                if len(some) * slots <= 0.75 * rows.numel():
-                    order = going[some].int().argsort(dim=1, descending=True, stable=True)[:, :slots]  # live slots first
-                    cells = (some[:, None] * rows.shape[1] + order).flatten()
-                    cache.keep(some, cells)
-                    rows, token, positions = rows[some].gather(1, order), token[cells], positions[cells]
-            hidden = body(input_ids=token[:, None], position_ids=(positions + t)[:, None], past_key_values=cache,
-                          use_cache=True, group_cache=cache).last_hidden_state  # [P'G', 1, E]
-            logits = head(hidden[:, 0])
+                if t % look_every == 0:
+                    going = ~finished[grid]  # [P', G']
+                    if not going.any():
+                        break
+                    some, slots = going.any(1).nonzero()[:, 0], int(going.sum(1).max())
+                    if len(some) * slots <= 0.75 * grid.numel():
+                        order = going[some].int().argsort(dim=1, descending=True, stable=True)[:, :slots]  # live slots first
+                        cells = (some[:, None] * grid.shape[1] + order).flatten()
+                        decoder.keep(some, cells)
+                        grid, token, positions = grid[some].gather(1, order), token[cells], positions[cells]
+                logits = head(decoder.step(token, positions + t))
     finally:
-        model.set_attn_implementation(attention)
         model.train(was_training)
     width = int(lengths.max())
+    beyond = torch.arange(max_new_tokens, device=device) >= lengths[:, None]
+    ids.masked_fill_(beyond, tokenizer.pad_token_id), logps.masked_fill_(beyond, 0.0), entropy.masked_fill_(beyond, 0.0)
     texts = tokenizer.batch_decode([row[:n].tolist() for row, n in zip(ids.cpu(), lengths.tolist())], skip_special_tokens=True)
     return Rollouts(prompt_ids, prompt_lengths, ids[:, :width], lengths, logps[:, :width], entropy[:, :width], finished, texts,
                     group_size)

@@ -30,8 +30,8 @@ SHAPES = {"tiny": dict(hidden_size=96, intermediate_size=256, num_hidden_layers=
 
 
 def random_model(shape, ends=False):
-    """A model of this shape with random weights. ends: its end token comes now and then, so that lengths vary; else the end
-    token is one that the model has no row for, and every completion runs to its full length."""
+    """A model of this shape with random weights. ends: four of its tokens end a completion, one draw in 40, so that lengths vary;
+    else the end token is one that the model has no row for, and every completion runs to its full length."""
     torch.manual_seed(0)
     tokenizer = tiny_tokenizer()
     vocabulary = len(tokenizer)
@@ -40,7 +40,10 @@ def random_model(shape, ends=False):
         tokenizer.eos_token = "<|never|>"
     config = Qwen2Config(**{"vocab_size": vocabulary, **SHAPES[shape]}, tie_word_embeddings=True, max_position_embeddings=4096,
                          bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    return Qwen2ForCausalLM(config).to(DEVICE, torch.bfloat16 if DEVICE == "cuda" else torch.float32).eval(), tokenizer
+    model = Qwen2ForCausalLM(config).to(DEVICE, torch.bfloat16 if DEVICE == "cuda" else torch.float32).eval()
+    if ends:
+        model.generation_config.eos_token_id = [tokenizer.eos_token_id, 10, 11, 12]
+    return model, tokenizer
 
 
 def timed(functions, repeat):
@@ -70,7 +73,7 @@ def against_generate(shape, varied, repeat, P=8, G=8, new=64, prompt_tokens=180)
     encoded = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(DEVICE)
     encoded.pop("token_type_ids", None)
     settings = GenerationConfig(do_sample=True, top_k=0, top_p=1.0, temperature=1.0, max_new_tokens=new, num_return_sequences=G,
-                                eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+                                eos_token_id=model.generation_config.eos_token_id, pad_token_id=tokenizer.pad_token_id)
 
     def theirs():
         with torch.no_grad():
@@ -127,7 +130,7 @@ def against_trl(repeat, shape="tiny", P=8, G=8, prompt_tokens=240, new=48):
     draw = torch.Generator().manual_seed(0)
 
     def ours():
-        assert one_step(model, tokenizer, optimizer, P, G, prompt_tokens, new, 32).lengths.min() == new
+        assert one_step(model, tokenizer, optimizer, P, G, prompt_tokens, new, 64).lengths.min() == new
     theirs_model, theirs_tokenizer = random_model(shape)
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(output_dir=folder, per_device_train_batch_size=P * G, num_generations=G, max_completion_length=new,

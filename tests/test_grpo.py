@@ -99,8 +99,8 @@ def test_a_sampled_pad_neither_stops_a_row_nor_escapes_training(model, tokenizer
 # ---- sampler and scorer ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 def test_sampler_scorer_and_a_full_forward_pass_agree_while_rows_end_one_by_one(many_ends, tokenizer, temperature, monkeypatch):
-    repacked, keep = [], grpo.GroupCache.keep
-    monkeypatch.setattr(grpo.GroupCache, "keep", lambda cache, *to: (repacked.append(len(to[1])), keep(cache, *to)))
+    repacked, keep = [], grpo.Decoder.keep
+    monkeypatch.setattr(grpo.Decoder, "keep", lambda cache, *to: (repacked.append(len(to[1])), keep(cache, *to)))
     rollouts = draw(many_ends, tokenizer, temperature=temperature)
     assert len(repacked) >= 3 and repacked == sorted(repacked, reverse=True) and len(set(rollouts.lengths.tolist())) > 4
     wanted = full_logps(many_ends, rollouts, temperature).detach()
