@@ -67,7 +67,8 @@ def order_prompts(n, tokens):
     return [f"Problem: {i % 9 + 1} tea" + "".join(f", {(i + j) % 3 + 1} milk" for j in range(tokens // 3 - 2)) for i in range(n)]
 
 
-def against_generate(shape, varied, repeat, P=8, G=8, new=64, prompt_tokens=180):
+def against_generate(shape, varied, repeat, G=8, new=64, prompt_tokens=180):
+    P = 32 if shape == "tiny" else 8  # as many as a step of the default run has
     model, tokenizer = random_model(shape, ends=varied)
     prompts = order_prompts(P, prompt_tokens)
     encoded = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(DEVICE)
@@ -81,7 +82,7 @@ def against_generate(shape, varied, repeat, P=8, G=8, new=64, prompt_tokens=180)
     ours = lambda: sample(model, tokenizer, prompts, G, new, generator=torch.Generator(DEVICE).manual_seed(0))  # noqa: E731
     t_ours, t_theirs = timed([ours, theirs], repeat)
     lengths = ours().lengths.float()
-    return f"P2  sampling, {shape}, {'varied' if varied else 'equal'} lengths (mean {lengths.mean():.0f} of {new})", t_ours, t_theirs
+    return f"P2  sampling, {shape}, {'varied' if varied else 'equal'} lengths (mean {lengths.mean():.0f} of {new}), {P} x {G}", t_ours, t_theirs
 
 
 def plain_logps(model, rollouts):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import (AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, Olmo2Config, Qwen2Config, Qwen3Config)
 
 import grpo
 from grpo import Optimizer, completion_logps, end_ids, group_advantages, grpo_loss, grpo_update, sample
@@ -110,6 +111,34 @@ def test_sampler_scorer_and_a_full_forward_pass_agree_while_rows_end_one_by_one(
         wanted = torch.distributions.Categorical(logits=logits / temperature).entropy()
         torch.testing.assert_close(found[:n], wanted.detach(), atol=2e-5, rtol=1e-5)
         assert (found[n:] == 0).all()
+
+
+SHAPE = dict(vocab_size=16, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+             max_position_embeddings=256, initializer_range=0.3, bos_token_id=None, eos_token_id=END, pad_token_id=PAD)
+
+
+@pytest.mark.parametrize("config", [
+    Qwen2Config(**SHAPE), Qwen3Config(**SHAPE, head_dim=16), LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True), LlamaConfig(**SHAPE),
+    LlamaConfig(**SHAPE, rope_parameters={"rope_type": "linear", "rope_theta": 100.0, "factor": 4.0}),
+    MistralConfig(**SHAPE, sliding_window=None)], ids=lambda config: config.model_type)
+def test_the_sampler_computes_what_the_model_does_in_every_family_it_accepts(config, tokenizer):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for p in model.parameters():  # biases begin at 0 and norms at 1: neither would show a mistake
+            p += 0.2 * torch.randn(p.shape)
+    rollouts = draw(model, tokenizer)
+    assert grpo.decodable(model) and rollouts.lengths.sum() > 50
+    torch.testing.assert_close(rollouts.logps, full_logps(model, rollouts).detach(), atol=5e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("config", [GemmaConfig(**SHAPE, head_dim=8), Olmo2Config(**SHAPE), MistralConfig(**SHAPE, sliding_window=4)],
+                         ids=lambda config: config.model_type)
+def test_a_family_whose_layers_are_built_otherwise_is_refused_before_anything_is_sampled(config, tokenizer, tmp_path):
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path), tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="layers are not built like") as error:
+        grpo.load_policy(str(tmp_path))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("temperature, seed", [(0.7, 0), (1.0, 1), (0.0, 2)])
