@@ -67,7 +67,7 @@ class Config:
     clip_low: float = flag(0.2, "lower clip bound: the ratio counts down to 1 - this")
     clip_high: float = flag(0.2, "upper clip bound: the ratio counts up to 1 + this")
     epochs: int = flag(1, "passes over the same rollouts (mu)")
-    micro_batch: int | None = flag(None, "completions per forward pass; changes memory and speed, not the gradient (tiny 64, else 8)")
+    micro_batch: int | None = flag(None, "completions per forward pass: memory and speed, not the gradient; halved when memory runs out (tiny 64, else 8)")
     teacher_error: float = flag(0.65, "built-in tasks: probability that the simulated teacher has a fact wrong")
     systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception (else random slips)")
     teacher: str | None = flag(None, "who writes routes where there are none: simulated, a model, or a server's address, as in data.py")
@@ -156,6 +156,23 @@ def route_probability(config, step):
     return eaai_probability(step, config.steps, shape, end=config.p_end, fade=config.fade)
 
 
+def fitting(config, optimizer, update):
+    """update(micro_batch) with micro-batches that fit: when memory runs out they are halved, for the rest of the run, and the update
+    is done again. That is sound because the gradient does not depend on them, and as long as no optimizer step has been taken."""
+    steps = optimizer.steps
+    while True:
+        try:
+            return update(config.micro_batch)
+        except torch.OutOfMemoryError:
+            if config.micro_batch == 1 or optimizer.steps != steps:
+                raise
+        optimizer.skip()  # what was gathered of the gradient
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        config.micro_batch //= 2
+        tqdm.write(f"out of memory: going on with --micro-batch {config.micro_batch}")
+
+
 def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
     """One step of ReaLM -> (metrics, timing, a sample to show)."""
     clock = [time.perf_counter()]
@@ -176,10 +193,10 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
                                     config.utility_weight, not config.one_stage))
     totals = torch.tensor([r.total for r in rewards]).view(-1, config.group_size)  # [P, G]
     advantages = group_advantages(totals, "none" if config.loss_type == "dr_grpo" else "std")
-    metrics = grpo_update(model, optimizer, rollouts, advantages, reference=reference, epochs=config.epochs,
-                          micro_batch=config.micro_batch, temperature=config.temperature, beta=config.beta,
-                          loss_type=config.loss_type, clip_low=config.clip_low, clip_high=config.clip_high,
-                          max_len=config.max_new_tokens)
+    metrics = fitting(config, optimizer, lambda micro_batch: grpo_update(
+        model, optimizer, rollouts, advantages, reference=reference, epochs=config.epochs, micro_batch=micro_batch,
+        temperature=config.temperature, beta=config.beta, loss_type=config.loss_type, clip_low=config.clip_low,
+        clip_high=config.clip_high, max_len=config.max_new_tokens))
     clock.append(time.perf_counter())
 
     def mean(values):
@@ -212,7 +229,8 @@ def sft_step(model, tokenizer, optimizer, problems, config, step):
         routes = choose_routes(problem.routes, config.routes, rng, config.error_ratio, config.selection) if carry else []
         prompts.append(mrpv_prompt(problem.question, routes))
         completions.append(demonstration(target.text, problem.answer, [float(r.correct) for r in routes] if carry else None))
-    loss, norm = sft_update(model, optimizer, demonstrations(model, tokenizer, prompts, completions), config.micro_batch)
+    batch = demonstrations(model, tokenizer, prompts, completions)
+    loss, norm = fitting(config, optimizer, lambda micro_batch: sft_update(model, optimizer, batch, micro_batch))
     return {"phase": "sft", "step": step, "loss": loss, "grad_norm": norm, "skipped": float(not math.isfinite(norm))}
 
 
@@ -501,7 +519,7 @@ def main(argv=None):
     except ValueError as error:
         sys.exit(f"train.py: {error}")
     except torch.OutOfMemoryError:
-        sys.exit("train.py: out of GPU memory: lower --micro-batch first, then --max-new-tokens, --group-size or --prompts-per-step")
+        sys.exit("train.py: out of GPU memory even with --micro-batch 1, or while sampling: lower --max-new-tokens, --prompts-per-step or --group-size")
     except (OSError, SafetensorError, KeyboardInterrupt) as error:
         begun = config.out and Path(config.out, "config.json").is_file()
         sys.exit(f"train.py: {str(error) or 'stopped'}" + (f"; go on with: python train.py --resume {config.out}" if begun else ""))

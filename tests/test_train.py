@@ -3,14 +3,17 @@ import dataclasses
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import grpo
 import train
 from data import load_problems, make_routes
 from assets import shop
+from helpers import small_model
 from realm import Problem, Route
 
 SMALL = ["--steps", "4", "--prompts-per-step", "4", "--group-size", "4", "--max-new-tokens", "60", "--eval-limit", "8", "--limit", "30",
@@ -87,6 +90,46 @@ def test_rft_is_sft_only_and_moves_the_weights(tmp_path):
     assert any(not torch.equal(t, start[name]) for name, t in weights(folder).items())
 
 
+def short_of_memory(monkeypatch, most):
+    """A machine that cannot score more than `most` completions at once, and fails in the middle of an update."""
+    score = grpo.completion_logps
+
+    def scarce(model, part, *rest, **more):
+        if part.mask.shape[0] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return score(model, part, *rest, **more)
+    monkeypatch.setattr(grpo, "completion_logps", scarce)
+
+
+@pytest.mark.parametrize("method", ["realm-zero", "rft"])
+def test_where_memory_is_short_micro_batches_are_halved_and_nothing_else_changes(tmp_path, monkeypatch, capsys, method):
+    flags = ["--method", method, "--sft-steps", "3" if method == "rft" else "0"]
+    wanted = run(tmp_path / "a", *flags, "--micro-batch", "3")
+    short_of_memory(monkeypatch, 3)
+    found = run(tmp_path / "b", *flags, "--micro-batch", "12")
+    assert (found / "metrics.jsonl").read_bytes() == (wanted / "metrics.jsonl").read_bytes()
+    assert all(torch.equal(a, b) for a, b in zip(weights(wanted).values(), weights(found).values()))
+    assert capsys.readouterr().out.count("going on with --micro-batch") == 2
+
+
+def test_memory_that_suffices_for_nothing_ends_the_run_in_one_line_that_names_the_flags(tmp_path, monkeypatch, capsys):
+    short_of_memory(monkeypatch, 0)
+    assert "--max-new-tokens" in refused(capsys, *SMALL, "--out", str(tmp_path / "run"))
+
+
+def test_an_update_is_not_done_again_once_a_step_was_taken(tmp_path):
+    model = small_model()
+    optimizer, tried = grpo.Optimizer(model, 0.1), []
+
+    def update(micro_batch):
+        tried.append(micro_batch)
+        optimizer.step()
+        raise torch.OutOfMemoryError
+    with pytest.raises(torch.OutOfMemoryError):
+        train.fitting(config(micro_batch=8), optimizer, update)
+    assert tried == [8]
+
+
 def test_each_method_shows_routes_as_the_paper_says():
     def probabilities(method):
         c = config(method=method, steps=100)
@@ -122,7 +165,7 @@ def test_sft_imitates_only_correct_routes(monkeypatch, method):
     answers, seen = {p.question: p.answer for p in problems}, []
     monkeypatch.setattr(train, "demonstrations", lambda m, t, prompts, texts: seen.extend(zip(prompts, texts)))
     monkeypatch.setattr(train, "sft_update", lambda *a: (0.0, 0.0))
-    train.sft_step(None, None, None, problems, c, 0)
+    train.sft_step(None, None, SimpleNamespace(steps=0), problems, c, 0)
     carried = 0
     for prompt, text in seen:
         question = prompt.partition("Problem: ")[2].partition("\n")[0]
