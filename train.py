@@ -391,17 +391,31 @@ def draw_curves(metrics, path):
     plt.close(figure)
 
 
-def closing_table(before, after, k):
-    """Accuracy on test problems before and after, beside the teacher's and the vote's."""
+def other_runs(run, problems):
+    """{name: result after training} of the runs beside this one that had the same problems and routes: other methods, other seeds."""
+    found = {}
+    for path in sorted(run.parent.glob("*/result.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # another version's, or damaged: not ours to mend
+            if path.parent.name != run.name and json.loads((path.parent / "config.json").read_text())["run"]["problems"] == problems:
+                found[path.parent.name] = json.loads(path.read_text())["after"]
+    return found
+
+
+def closing_table(before, after, k, others=()):
+    """Accuracy on test problems before and after, beside the teacher's, the vote's and other runs' (name -> result)."""
     def cell(value, interval):
         return f"{value:.3f} [{interval[0]:.2f}, {interval[1]:.2f}]"
-    lines = [f"{'accuracy on test problems':<28}{'without routes':<24}with {k} routes"]
-    for name, result in (("before", before), ("after", after)):
-        lines.append(f"{name:<28}" + "".join(f"{cell(result[w]['accuracy'], result[w]['interval']):<24}"
-                                             for w in ("alone", "routes") if w in result))
+
+    def row(name, result):
+        cells = (cell(result[w]["accuracy"], result[w]["interval"]) for w in ("alone", "routes") if w in result)
+        return f"{name:<28}" + "".join(f"{c:<24}" for c in cells)
+    lines = [f"{'accuracy on test problems':<28}{'without routes':<24}with {k} routes", row("before", before), row("after", after)]
     if "vote" in after:
         lines.append(f"{'teacher, one route':<52}{cell(after['teacher'], after['teacher_interval'])}")
         lines.append(f"{f'majority vote, {k} routes':<52}{cell(after['vote'], after['vote_interval'])}")
+    lines += [row(f"{name}, after", result) for name, result in dict(others).items()]
+    if "routes" in after and None not in (areas := [r["routes"].get("score_auc") for r in (before, after)]):
+        lines.append(f"utility scores tell right routes from wrong ones (AUC): {areas[0]:.2f} before, {areas[1]:.2f} after")
     return "\n".join(lines)
 
 
@@ -504,7 +518,7 @@ def train(config, record=None):
     model.save_pretrained(run / "model"), tokenizer.save_pretrained(run / "model")
     after = evaluate(test)
     put_json(run / "result.json", {"before": before, "after": after})
-    print("\n" + closing_table(before, after, config.routes) + f"\n\nrun folder: {run}")
+    print("\n" + closing_table(before, after, config.routes, other_runs(run, problems)) + f"\n\nrun folder: {run}")
     return before, after
 
 

@@ -4,7 +4,8 @@ P1  a GRPO step against TRL's GRPOTrainer (needs an environment with TRL 1.16; n
 P2  sampling against model.generate: equal and varied lengths, the tiny student's shape and 35M parameters
 P3  the update with the prompt computed once per group against computing it for every completion
 P4  peak memory of a GRPO step at the Qwen2.5-0.5B shape, bf16 with fp32 masters, G 8, prompts of 1,000 tokens, 512 new     (GPU)
-P5  decoding at that shape: steps per second, as a share of what reading weights and cache once per step allows        (GPU)
+P5  decoding at that shape: steps per second, as a share of what reading weights and cache once per step allows        (GPU);
+    on the CPU the tiny student's, against the time of its multiplications
 P6  P1 at that shape                                                                                                   (GPU)
 P7  what a step costs as rows, completion tokens and group size grow
 Rows that the machine or the environment cannot run are skipped with a word. Figures are medians of the repeats.
@@ -190,6 +191,19 @@ def decoding(shape="0.5B", G=16, prompt_tokens=400, few=32, many=160):
     return lines
 
 
+def arithmetic(repeat, P=32, G=8, prompt_tokens=180, few=8, many=64):
+    """The CPU's counterpart of P5: a decoding pass of the tiny student against its multiplications at the speed of a large product."""
+    model, tokenizer = random_model("tiny")
+    a, c, rows = torch.randn(1024, 1024), model.config, P * G
+    t_product, t_few, t_many = timed([lambda: a @ a, *(lambda n=n: sample(model, tokenizer, order_prompts(P, prompt_tokens), G, n,
+                                                                          generator=torch.Generator().manual_seed(0)) for n in (few, many))], repeat)
+    step, peak = (t_many - t_few) / (many - few), 2 * 1024 ** 3 / t_product
+    weights = sum(p.numel() for p in model.parameters())  # the tied embedding counts once, as the head
+    bound = 2 * rows * (weights + 2 * c.num_hidden_layers * c.hidden_size * (prompt_tokens + (few + many) / 2)) / peak
+    return (f"P5  decoding, tiny, {rows} rows: {step * 1e3:.1f} ms a token; its multiplications alone at {peak / 1e9:.0f} GFLOP/s: "
+            f"{bound * 1e3:.1f} ms = {bound / step:.0%}")
+
+
 def scaling(repeat):
     """Seconds of a step (sample and update) while one size grows and the others stay."""
     model, tokenizer = random_model("tiny")
@@ -226,8 +240,10 @@ def main():
     if "P3" in rows:
         show(*shared_prompt("tiny", args.repeat))
         show(*shared_prompt("35M", max(1, args.repeat // 2)))
+    if DEVICE == "cpu" and "P5" in rows:
+        print(arithmetic(args.repeat))
     if DEVICE == "cpu" and {"P4", "P5", "P6"} & set(rows):
-        print("P4, P5, P6  skipped: no GPU")
+        print("P4, P5 at 0.5B, P6  skipped: no GPU")
     if DEVICE == "cuda" and "P4" in rows:
         print("\n".join(peak_memory()))
     if DEVICE == "cuda" and "P5" in rows:

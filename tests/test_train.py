@@ -56,6 +56,16 @@ def test_a_run_leaves_everything_it_promises(tmp_path, capsys):
     assert all(word in table for word in ("before", "after", "without routes", "with 3 routes", "teacher", "majority vote"))
 
 
+def test_the_closing_table_sets_runs_of_the_same_problems_side_by_side_and_no_others(tmp_path, capsys):
+    run(tmp_path / "first", "--steps", "1", "--method", "grpo")
+    run(tmp_path / "other", "--steps", "1", "--limit", "29")
+    (tmp_path / "broken").mkdir(), (tmp_path / "broken" / "result.json").write_text("{}"), capsys.readouterr()
+    run(tmp_path / "second", "--steps", "1")
+    table = capsys.readouterr().out.rpartition("accuracy on test")[2]
+    after = json.loads((tmp_path / "first" / "result.json").read_text())["after"]["alone"]["accuracy"]
+    assert f"first, after                {after:.3f}" in table and not any(word in table for word in ("other", "broken", "second, after"))
+
+
 def test_a_cut_run_resumes_bit_for_bit(tmp_path, monkeypatch):  # realm-r1: test_survive.py
     flags = ["--method", "realm-zero", "--beta", "0.05", "--epochs", "2"]
     whole = run(tmp_path / "whole", *flags)
