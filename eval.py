@@ -145,13 +145,14 @@ class Config:
     task: str | None = flag(None, "shop, ads, gsm8k, or a JSONL file or folder (default: the first run's, else shop for tiny, else gsm8k)")
     data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
     bank: str | None = flag(None, "JSONL bank: evaluate on its questions (those of its test part) and show its routes")
-    routes: int = flag(3, "k, the routes shown")
+    routes: int | None = flag(None, "k, the routes shown (default: the first run's, else 3)")
     samples: int = flag(8, "n, completions sampled for each question beside the greedy one; 0: greedy only")
     limit: int = flag(200, "questions of each split")
     max_new_tokens: int | None = flag(None, "longest completion (default: the first run's, else 96 for tiny, else 512)")
     batch: int = flag(64, "questions at a time")
-    teacher_error: float = flag(0.65, "built-in tasks: probability that the simulated teacher has a fact wrong")
-    systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception")
+    teacher_error: float | None = flag(None, "built-in tasks: probability that the simulated teacher has a fact wrong (default: the "
+                                       "first run's, else 0.65)")
+    systematic: float | None = flag(None, "built-in tasks: share of its mistakes that are one misconception (the first run's, else 0.5)")
     teacher: str | None = flag(None, "who writes routes where there are none: simulated, a model, or a server's address, as in data.py")
     teacher_model: str | None = flag(None, "the model's name at a server")
     n: int = flag(8, "N, routes per question where a teacher writes them now")
@@ -171,6 +172,9 @@ def settle(config):
     config.task = config.task or run.get("task") or ("shop" if tiny else "gsm8k")
     config.data = config.data or run.get("data")
     config.max_new_tokens = config.max_new_tokens or run.get("max_new_tokens") or (96 if tiny else 512)
+    for name, default in (("routes", 3), ("teacher_error", 0.65), ("systematic", 0.5)):  # the teacher of the run writes again
+        if getattr(config, name) is None:
+            setattr(config, name, run.get(name, default))
     config.positive = config.positive or ("relevant" if config.task == "ads" else None)
     if config.routes < 0 or config.samples < 0 or config.limit < 1 or config.batch < 1:
         raise ValueError("--routes and --samples must be at least 0, --limit and --batch at least 1")

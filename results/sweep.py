@@ -89,9 +89,7 @@ def measure(arguments, seed, more=""):
         shutil.rmtree(folder, ignore_errors=True)
         call("train.py", *arguments.split(), "--seed", str(seed), "--out", str(folder), "--eval-every", "10000", "--save-every", "1000000")
     if not (folder / "eval.json").exists():
-        words = arguments.split()
-        kept = [x for flag in ("--teacher-error", "--systematic", "--routes") if flag in words for x in (flag, words[words.index(flag) + 1])]
-        call("eval.py", str(folder), "--limit", "300", "--samples", "0", "--json", str(folder / "eval.json"), *kept)
+        call("eval.py", str(folder), "--limit", "300", "--samples", "0", "--json", str(folder / "eval.json"))
     found = next(iter(json.loads((folder / "eval.json").read_text())["results"].values()))
     found["before"] = json.loads((folder / "before.json").read_text())
     found["validation"] = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]).get("eval_alone")

@@ -102,3 +102,12 @@ def test_an_unknown_model_is_refused_before_any_evaluation(monkeypatch):
     monkeypatch.setattr(evaluation, "evaluate", lambda *a, **k: pytest.fail("evaluated"))
     with pytest.raises(SystemExit, match="no/such/model/here"):
         evaluation.main(["tiny", "no/such/model/here"])
+
+
+def test_a_run_is_evaluated_with_the_teacher_and_the_number_of_routes_it_was_trained_with(tmp_path):
+    (tmp_path / "model").mkdir(), (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text(json.dumps({"task": "shop", "teacher_error": 0.0, "systematic": 1.0, "routes": 2}))
+    for given, routes, right in (({}, 2, 1.0), ({"routes": 1, "teacher_error": 1.0}, 1, 0.0)):  # a flag on the command line wins
+        config = evaluation.Config(models=[str(tmp_path)], limit=20, **given)
+        problems = evaluation.settle(config)["test"]
+        assert config.routes == routes and sum(r.correct for p in problems for r in p.routes) == right * 160
