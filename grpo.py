@@ -213,13 +213,12 @@ class Decoder:
         return out.view(Hkv, B, -1).transpose(0, 1).reshape(B, H * D)
 
     def keep(self, prompts, rows):
-        """Drop all but these prompts and rows (index tensors)."""
+        """Go on with these prompts (one may stand there twice) and rows only, len(rows) / len(prompts) to each; index tensors."""
         def kept(t, index):
             return t.unflatten(0, (self.kv_heads, -1))[:, index].flatten(0, 1)
-        if len(prompts) * self.kv_heads < len(self.bias):
-            self.prompt = [tuple(kept(t, prompts) for t in layer) for layer in self.prompt]
-            self.bias = kept(self.bias, prompts)
+        self.prompt = [tuple(kept(t, prompts) for t in layer) for layer in self.prompt]
         self.own = [[kept(t, rows) for t in layer] for layer in self.own]
+        self.bias = kept(self.bias, prompts)
 
 
 @torch.no_grad()
@@ -261,9 +260,10 @@ def pick(logits, temperature, top_p, uniform):
 def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.0, top_p=1.0, generator=None):
     """Sample group_size completions of each prompt (list of str) -> Rollouts.
 
-    The prompts are computed once (prefill), then all rows advance together, one token a pass. Rows stand in a grid
-    [prompts, slots]; when a quarter of it has ended, the grid is repacked without them. Which numbers a row draws does
-    not depend on that: every pass draws one for each of the B rows. The model is left as it was found.
+    The prompts are computed once (prefill), then all rows advance together, one token a pass. Rows stand in a grid, the G of a
+    prompt in a line; when a quarter of it can go because its rows have ended, it is repacked: into shorter lines (a prompt with
+    many live rows then takes several) if that leaves fewer empty cells. Which numbers a row draws does not depend on that: every
+    pass draws one for each of the B rows. The model is left as it was found.
     Raises ValueError if a prompt and its completion would not fit the model's context.
     """
     device, was_training = model.device, model.training
@@ -286,7 +286,9 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
         last, *stored = prompt_pass(model, prompt_ids, prompt_lengths)
         logits = head(last).repeat_interleave(group_size, dim=0)  # [B, V]: a group shares its first token's distribution
         decoder = Decoder(model, stored, prompt_lengths, group_size, max_new_tokens)
-        grid = torch.arange(B, device=device).view(P, group_size)  # its cells hold row numbers
+        grid = torch.arange(B, device=device).view(P, group_size)  # a line for each copy of a prompt; its cells hold row numbers
+        width = prompt_ids.shape[1]
+        room = P * (width + group_size * max_new_tokens)  # keys of the full grid, [P, Tp] and [B, C]: never more
         positions = prompt_lengths.repeat_interleave(group_size)
         with torch.inference_mode():  # less bookkeeping an operation than no_grad
             for t in range(max_new_tokens):
@@ -299,15 +301,18 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
                 if t + 1 == max_new_tokens:
                     break
                 if t % look_every == 0:
-                    going = ~finished[grid]  # [P', G']
+                    going = ~finished[grid]  # [lines, S]
+                    live, S = going.sum(1), going.shape[1]
                     if not going.any():
                         break
-                    some, slots = going.any(1).nonzero()[:, 0], int(going.sum(1).max())
-                    if len(some) * slots <= 0.75 * grid.numel():
-                        order = going[some].int().argsort(dim=1, descending=True, stable=True)[:, :slots]  # live slots first
-                        cells = (some[:, None] * grid.shape[1] + order).flatten()
-                        decoder.keep(some, cells)
-                        grid, token, positions = grid[some].gather(1, order), token[cells], positions[cells]
+                    options = {s: int((-(-live // s)).sum()) for s in range(1, S + 1) if S % s == 0}  # slots a line -> lines
+                    s = min((s for s, n in options.items() if n * (width + s * max_new_tokens) <= room), key=lambda s: (options[s] * s, -s))
+                    if options[s] * s <= 0.75 * grid.numel():
+                        order = going.int().argsort(dim=1, descending=True, stable=True).view(len(live), -1, s)  # live slots first
+                        line, part = (torch.arange(0, S, s, device=device) < live[:, None]).nonzero(as_tuple=True)
+                        cells = (line[:, None] * S + order[line, part]).flatten()
+                        decoder.keep(line, cells)
+                        grid, token, positions = grid.flatten()[cells].view(-1, s), token[cells], positions[cells]
                 logits = head(decoder.step(token, positions + t))
     finally:
         model.train(was_training)

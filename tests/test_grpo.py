@@ -101,9 +101,11 @@ def test_a_sampled_pad_neither_stops_a_row_nor_escapes_training(model, tokenizer
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 def test_sampler_scorer_and_a_full_forward_pass_agree_while_rows_end_one_by_one(many_ends, tokenizer, temperature, monkeypatch):
     repacked, keep = [], grpo.Decoder.keep
-    monkeypatch.setattr(grpo.Decoder, "keep", lambda cache, *to: (repacked.append(len(to[1])), keep(cache, *to)))
-    rollouts = draw(many_ends, tokenizer, temperature=temperature)
-    assert len(repacked) >= 3 and repacked == sorted(repacked, reverse=True) and len(set(rollouts.lengths.tolist())) > 4
+    monkeypatch.setattr(grpo.Decoder, "keep", lambda cache, prompts, rows: (repacked.append((len(rows), prompts)), keep(cache, prompts, rows)))
+    rollouts = draw(many_ends, tokenizer, temperature=temperature, group_size=8)
+    sizes = [n for n, _ in repacked]
+    assert len(sizes) >= 3 and sizes == sorted(sizes, reverse=True) and len(set(rollouts.lengths.tolist())) > 4
+    assert any(len(prompts) > len(set(prompts.tolist())) for _, prompts in repacked), "no line was ever cut"
     wanted = full_logps(many_ends, rollouts, temperature).detach()
     torch.testing.assert_close(rollouts.logps, wanted, atol=2e-5, rtol=1e-5)
     torch.testing.assert_close(completion_logps(many_ends, rollouts, temperature), wanted, atol=2e-5, rtol=1e-5)
