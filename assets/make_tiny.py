@@ -1,6 +1,5 @@
-"""Make the shipped tiny students: python -m assets.make_tiny --task ads --kv-heads 1 --out assets/tiny-ads
-                                python -m assets.make_tiny --task shop --drills 1 --steps 3000 --out assets/tiny
-                                python -m assets.make_tiny --task shop --drills 0.2 --steps 4500 --init assets/tiny --out assets/tiny
+"""Make the shipped tiny students: python -m assets.make_tiny --task shop --out assets/tiny
+                                python -m assets.make_tiny --task ads --out assets/tiny-ads
 
 A Qwen2-architecture model of about 0.2M parameters with its own tokenizer, pretrained from scratch on generated text. Every
 example of the corpus is worked out under *new random* facts (a price list, say), so that the student becomes fluent in the
@@ -8,12 +7,10 @@ steps of the task and in both prompt formats, learns to read routes and to copy 
 knows none of the facts the task uses. RL can then only pick among behaviours it already has.
 """
 import argparse
-import functools
 import random
 import sys
 
 import torch
-import torch.nn.functional as F
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -41,11 +38,11 @@ def tiny_tokenizer(task_tokens=shop.TOKENS):
                                    model_max_length=1024, clean_up_tokenization_spaces=False)
 
 
-def batches_of(example, tokenizer, rng, size, pool=16):
+def batches_of(task, tokenizer, rng, size, pool=16):
     """Endless (ids, labels, starts): ids and labels [size, T], right-padded, rows of like length together; starts: where
     each completion begins. The whole text is trained: a route is as good a lesson in arithmetic as a completion."""
     while True:
-        examples = [example(rng) for _ in range(pool * size)]
+        examples = [task.example(rng) for _ in range(pool * size)]
         starts = [len(ids) for ids in tokenizer([p for p, _ in examples])["input_ids"]]
         rows = [ids + [tokenizer.eos_token_id] for ids in tokenizer([p + c for p, c in examples])["input_ids"]]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
@@ -60,7 +57,7 @@ def batches_of(example, tokenizer, rng, size, pool=16):
 @torch.no_grad()
 def fluency(task, model, tokenizer, rng, n=256):
     """Greedy one-token-ahead accuracy on new text, of those tokens of the completions that the text before them determines."""
-    ids, labels, starts = next(batches_of(task.example, tokenizer, rng, n, pool=1))
+    ids, labels, starts = next(batches_of(task, tokenizer, rng, n, pool=1))
     right = model(ids.to(model.device)).logits[:, :-1].argmax(-1).cpu() == ids[:, 1:]
     found = []
     for row, pieces in enumerate(map(tokenizer.convert_ids_to_tokens, ids.tolist())):
@@ -79,8 +76,6 @@ def main():
     args.add_argument("--batch", type=int, default=64)
     args.add_argument("--width", type=int, default=64)
     args.add_argument("--layers", type=int, default=4)
-    args.add_argument("--kv-heads", type=int, default=4, help="of the 4 heads; with one the shop's student never learnt to compare two numbers")
-    args.add_argument("--drills", type=float, default=0.0, help="shop: share of the examples that only practise the scores")
     args.add_argument("--lr", type=float, default=3e-3)
     args.add_argument("--seed", type=int, default=0)
     args.add_argument("--init", help="go on from the student in this folder")
@@ -91,7 +86,7 @@ def main():
     task, rng = TASKS[args.task], random.Random(args.seed)
     tokenizer = tiny_tokenizer(task.TOKENS)
     config = Qwen2Config(vocab_size=len(tokenizer), hidden_size=args.width, intermediate_size=args.width * 3,
-                         num_hidden_layers=args.layers, num_attention_heads=4, num_key_value_heads=args.kv_heads,
+                         num_hidden_layers=args.layers, num_attention_heads=4, num_key_value_heads=1,
                          initializer_range=0.1,  # transformers' 0.02 is for wide models: here it delays copying tenfold
                          max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=None,
                          eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
@@ -102,15 +97,11 @@ def main():
     warmup, cooldown = args.steps // 15 + 1, args.steps // 2 + 1
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda t: min(1, (t + 1) / warmup, (args.steps - t) / cooldown + 0.01))
-    example = functools.partial(shop.example, drills=args.drills) if args.task == "shop" else task.example
-    batches, scores_begin = batches_of(example, tokenizer, rng, args.batch), tokenizer.convert_tokens_to_ids("\n<scores>")
+    batches = batches_of(task, tokenizer, rng, args.batch)
     bar = tqdm(range(args.steps), mininterval=10)
     for step in bar:
         ids, labels, _ = next(batches)
-        ids, labels = ids.to(args.device), labels.to(args.device)[:, 1:]
-        losses = F.cross_entropy(model(ids).logits[:, :-1].transpose(1, 2), labels, reduction="none", ignore_index=-100)
-        in_scores = (ids[:, :-1] == scores_begin).cumsum(1) > 0  # few tokens, and the hardest to learn: they count ten times
-        loss = (losses * (1 + 9 * in_scores)).sum() / (labels != -100).sum()
+        loss = model(ids.to(args.device), labels=labels.to(args.device)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step(), scheduler.step(), optimizer.zero_grad()

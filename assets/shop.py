@@ -93,41 +93,24 @@ def teacher(error=0.65, systematic=0.5, seed=0):
     return teach
 
 
-def example(rng, drills=0.0):
-    """(prompt, completion) of the pretraining corpus, under a price list of this example's own; with probability `drills` a drill."""
-    if rng.random() < drills:
-        return drill(rng)
-    order = read_order(new_order(rng, rng.choice([1, 1, 2, 2, 3, 3, 4, 5]), ITEMS))
+def example(rng):
+    """(prompt, completion) of the pretraining corpus, under a price list of this example's own."""
+    order = read_order(new_order(rng, rng.choice([1, 2, 2, 3, 3, 4, 5]), ITEMS))
     question = ", ".join(f"{n} {item}" for n, item in order)
 
     def price():
         return rng.randint(11, 99)
     beliefs = {item: (price(), price()) for _, item in order}  # two beliefs recur in the routes, as truth and misconception do
     trust, noise = rng.random(), rng.random() * 0.6
-    lists = [{i: price() if rng.random() < noise else b[rng.random() < trust] for i, b in beliefs.items()}
-             for _ in range(rng.choice([0, 0, 1, 2, 3, 3, 4]))]
-    prices = {i: rng.choice(lists)[i] if lists else price() for i in beliefs}  # each price from a random route
-    if lists and rng.random() < 0.5:
-        rng.shuffle(lists)
-        lists[0] = prices  # else hardly any route would agree with the student, and no score would be 1
-        rng.shuffle(lists)
-    routes = [work_out(order, each) for each in lists]
+    routes = []
+    for _ in range(rng.choice([0, 0, 1, 2, 3, 3, 4])):
+        prices = {i: price() if rng.random() < noise else b[rng.random() < trust] for i, b in beliefs.items()}
+        text, total = work_out(order, prices)
+        routes.append((Route(text, str(total), False), prices))
+    prices = {i: rng.choice(routes)[1][i] if routes else price() for i in beliefs}  # each price from a random route
     text, total = work_out(order, prices)
-    return (mrpv_prompt(question, [route for route, _ in routes]),
-            demonstration(text, total, [float(answer == total) for _, answer in routes] or None))
-
-
-def drill(rng):
-    """(prompt, completion) to practise the scores: the routes are totals only, right half of the time, and near misses. To compare
-    two numbers of several digits far apart is the hardest thing the student does; in whole examples alone it is not learnt."""
-    total = rng.randint(11, 400)
-
-    def route():
-        digits, chance = list(str(total)), rng.random()
-        if 0.5 < chance < 0.75:
-            digits[rng.randrange(len(digits))] = rng.choice("123456789")
-        answer = int("".join(digits)) if chance < 0.75 else rng.randint(11, 400)
-        return f"total {answer}." if answer < 90 else f"total {answer + 10} - 10 = {answer}.", answer
-    routes = [route() for _ in range(rng.randint(2, 6))]
-    return (mrpv_prompt(f"1 {rng.choice(ITEMS)}", [text for text, _ in routes]),
-            demonstration(f"total {total}.", total, [float(answer == total) for _, answer in routes]))
+    scores = None
+    if routes:
+        agree = rng.random() < 0.5  # half the time the scores are what agrees with the student, half the time noise
+        scores = [float(int(r.answer) == total) if agree else float(rng.random() < 0.5) for r, _ in routes]
+    return mrpv_prompt(question, [r for r, _ in routes]), demonstration(text, total, scores)

@@ -159,19 +159,7 @@ def test_the_shops_corpus_is_worked_out_right_under_prices_of_its_own():
         reasoning, total = shop.work_out(shop.read_order(re.search("Problem: (.*)\n", prompt)[1]), prices)
         assert (response.reasoning, response.answer) == (reasoning, str(total)) and ("Route 1:" in prompt) == (response.scores is not None)
         seen.add(prices.get("tea"))
-        routes = re.findall("\nRoute [0-9]: (.*)", prompt)
-        assert (response.scores or []) == [float(re.findall("[0-9]+", route)[-1] == str(total)) for route in routes]
     assert len(seen) == 90  # every price from 11 to 99, and orders without tea: nothing to learn about tea
-
-
-def test_the_shops_drills_score_each_route_by_whether_its_total_is_the_students():
-    rng, right = random.Random(0), []
-    for prompt, completion in (shop.example(rng, drills=1.0) for _ in range(3000)):
-        totals = [re.findall("[0-9]+", route)[-1] for route in re.findall("\nRoute [0-9]: (.*)", prompt)]
-        response = parse_response(completion, len(totals))
-        assert response.scores == [float(total == response.answer) for total in totals]
-        right += response.scores
-    assert 0.45 < sum(right) / len(right) < 0.55  # half: no constant is a good guess
 
 
 def test_the_shop_has_as_many_orders_as_it_says_and_refuses_more():
