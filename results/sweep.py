@@ -19,6 +19,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ADS = "--task ads --method realm-r1 --teacher-error 0.8 --systematic 0.9 --sft-steps 100 --steps 100"
 FEW = "--limit 100 --n 3 --teacher-error 0.75"  # C7: few routes are right throughout
 ZERO, GRPO, MRPV, R1, RFT = (f"--method {m}" for m in ("realm-zero", "grpo", "mrpv", "realm-r1", "rft"))
-MIXED = "--routes 4 --n 16 --teacher-error 0.3"  # enough right and wrong routes of every question to mix them at will
+MIXED = "--n 16 --teacher-error 0.3"  # enough right and wrong routes of every question to mix them at will
 COLD = "--method grpo --sft-steps 150"  # GRPO from the cold start of realm-r1
 SHARES = (0, 0.25, 0.5, 0.75, 1)
 SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (arm, figure), (arm, figure))])
@@ -45,7 +46,7 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
            [("fading - always shown, without routes", ("fading (EAAI)", "alone"), ("always shown (MRPV)", "alone"))]),
     "C4": ("the share of wrong routes", {f"{e:.0%} wrong": f"{ZERO} {MIXED} --error-ratio {e}" for e in SHARES}, []),
     "C5": ("the shape of the fade, and how early it ends",
-           {"cosine, 0.95": ZERO, **{s: f"{ZERO} --schedule {s}" for s in ("linear", "step", "constant")},
+           {"cosine, 0.95": ZERO, **{s: f"{ZERO} --schedule {s}" for s in ("linear", "step")}, "constant": MRPV,
             **{f"cosine, {f}": f"{ZERO} --fade {f}" for f in (0.75, 0.5, 0.25)}}, []),
     "C6": ("the two-stage reward", {"two stages": ZERO, "scores unpaid (w = 0)": f"{ZERO} --utility-weight 0",
                                     "scores paid always": f"{ZERO} --one-stage"},
@@ -75,8 +76,12 @@ DRAWN = ("alone", "alone, ood", "with routes", "vote", "teacher", "AUC")
 T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # Student's t, by number of seeds
 
 
-def measure(arguments, seed, more=""):
-    """Train one arm on one seed and evaluate it, unless that is done -> its figures."""
+def commit():
+    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+def measure(arguments, seed, more="", until=None):
+    """Train one arm on one seed and evaluate it, unless that is done -> its figures, and the commit it was trained at."""
     arguments = f"{arguments} {more}".strip()
     folder = ROOT / "runs" / "sweeps" / f"{re.sub(r'[^a-z0-9.]+', '-', arguments.lower()).strip('-')}-seed-{seed}"
     one_core = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}  # many runs side by side: a core each
@@ -86,14 +91,17 @@ def measure(arguments, seed, more=""):
         if done.returncode:
             sys.exit(f"{' '.join(command)}: {done.stderr.strip().splitlines()[-1]}")
     if not (folder / "result.json").exists():
+        if until and time.strftime("%H:%M") >= until:
+            return None
         shutil.rmtree(folder, ignore_errors=True)
         call("train.py", *arguments.split(), "--seed", str(seed), "--out", str(folder), "--eval-every", "10000", "--save-every", "1000000")
+        (folder / "commit").write_text(commit())
     if not (folder / "eval.json").exists():
         call("eval.py", str(folder), "--limit", "300", "--samples", "0", "--json", str(folder / "eval.json"))
     found = next(iter(json.loads((folder / "eval.json").read_text())["results"].values()))
     found["before"] = json.loads((folder / "before.json").read_text())
     found["validation"] = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]).get("eval_alone")
-    figures = {}
+    figures = {"commit": (folder / "commit").read_text() if (folder / "commit").exists() else None}
     for name, path in FIGURES.items():
         value = found
         for key in path:
@@ -104,19 +112,21 @@ def measure(arguments, seed, more=""):
 
 
 def spread(values):
-    """'mean ± half of a 95% interval' over seeds (Student's t)."""
+    """'mean ± half of a 95% interval' over seeds (Student's t); one value alone stands without."""
     values = [v for v in values if v is not None]
     if not values:
         return "-"
-    half = T95.get(len(values), 1.96) * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return f"{statistics.mean(values):.3f} ± {half:.3f}"
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{statistics.mean(values):.3f} ± {T95.get(len(values), 1.96) * statistics.stdev(values) / math.sqrt(len(values)):.3f}"
 
 
 def table(saved):
     """Figures of each arm, and the contrasts, which are paired by seed."""
     shown = [f for f in FIGURES if f != "validation" and any(v is not None for arm in saved["arms"].values() for v in arm[f])]
-    lines = ["| arm | " + " | ".join(shown) + " |", "|---|" + "---|" * len(shown)]
-    lines += [f"| {arm} | " + " | ".join(spread(figures[f]) for f in shown) + " |" for arm, figures in saved["arms"].items()]
+    lines = ["| arm | seeds | " + " | ".join(shown) + " |", "|---|---|" + "---|" * len(shown)]
+    lines += [f"| {arm} | {sum(v is not None for v in figures['alone'])} | " + " | ".join(spread(figures[f]) for f in shown) + " |"
+              for arm, figures in saved["arms"].items()]
     lines += [""] * bool(saved["contrasts"])
     for name, (a, f), (b, g) in saved["contrasts"]:
         pairs = [x - y for x, y in zip(saved["arms"][a][f], saved["arms"][b][g]) if x is not None and y is not None]
@@ -145,13 +155,14 @@ def draw(saved, path):
     plt.close(figure)
 
 
-def write(name, seeds, results, commit, more):
-    """Save NAME.json; results[(arguments, seed)] are figures."""
+def write(name, seeds, results, more):
+    """Save NAME.json; results[(arguments, seed)] are figures; a run that is not there counts as not measured."""
     claim, arms, contrasts = SWEEPS[name]
     saved = {"claim": claim, "commands": {arm: f"python train.py {arguments} {more}".strip() + " --seed S" for arm, arguments in arms.items()},
-             "evaluation": "python eval.py RUN --limit 300 --samples 0, with the teacher of the run", "seeds": seeds, "commit": commit,
+             "evaluation": "python eval.py RUN --limit 300 --samples 0, with the teacher of the run", "seeds": seeds,
+             "commit": sorted({r["commit"] for (arguments, _), r in results.items() if arguments in arms.values() and r["commit"]}),
              "machine": f"{os.cpu_count()} cores, {platform.machine()}, one core a run",
-             "arms": {arm: {f: [results[arguments, s][f] for s in seeds] for f in FIGURES} for arm, arguments in arms.items()},
+             "arms": {arm: {f: [results.get((arguments, s), {}).get(f) for s in seeds] for f in FIGURES} for arm, arguments in arms.items()},
              "contrasts": contrasts}
     (ROOT / "results" / f"{name}.json").write_text(json.dumps(saved, indent=1) + "\n")
 
@@ -162,24 +173,25 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--more", default="", help="further train.py arguments for every arm")
+    parser.add_argument("--until", help="begin no run after this time of day (HH:MM); what is missing then is told as missing")
     parser.add_argument("--redraw", action="store_true", help="train nothing; print tables and draw figures from the JSON files")
     args = parser.parse_args()
     names = list(SWEEPS) if "all" in args.names else args.names
     if not names:
         return print("\n".join(f"{name}: {claim} ({', '.join(arms)})" for name, (claim, arms, _) in SWEEPS.items()))
     if not args.redraw:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
         jobs = list(dict.fromkeys((arguments, seed) for name in names for seed in args.seeds for arguments in SWEEPS[name][1].values()))
         with ThreadPoolExecutor(args.jobs) as pool:
-            results = dict(zip(jobs, pool.map(lambda job: measure(*job, args.more), jobs)))
+            results = dict(zip(jobs, pool.map(lambda job: measure(*job, args.more, args.until), jobs)))
+        results = {job: figures for job, figures in results.items() if figures}
         for name in names:
-            write(name, args.seeds, results, commit, args.more)
+            write(name, args.seeds, results, args.more)
     page = ROOT / "results" / "README.md"
     for name in names:
         saved = json.loads((ROOT / "results" / f"{name}.json").read_text())
         draw(saved, ROOT / "results" / f"{name}.png")
         print(f"\n{name}: {saved['claim']}\n{table(saved)}")
-        filled = f"<!-- {name} -->\n{table(saved)}\n\nSeeds {saved['seeds']}, commit {saved['commit']}.\n\n![{saved['claim']}]({name}.png)\n<!-- end -->"
+        filled = f"<!-- {name} -->\n{table(saved)}\n\nSeeds {saved['seeds']}, commit {', '.join(saved['commit'])}.\n\n![{saved['claim']}]({name}.png)\n<!-- end -->"
         page.write_text(re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _: filled, page.read_text(), flags=re.DOTALL))
 
 
