@@ -325,6 +325,22 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
 
 
 # ---- scoring --------------------------------------------------------------------------------------------------------
+class SharedPrompt:
+    """Stands where transformers expects its cache: every layer's keys and values of the prompts, one copy for the G of a group."""
+
+    def __init__(self, stored, group_size):
+        self.stored, self.group_size = stored, group_size
+
+    def get_seq_length(self, layer_idx=0):
+        return self.stored[0].shape[2]
+
+    def update(self, keys, values, layer_idx, *_, **__):
+        """The completions' keys and values [B, Hkv, C, D] -> with their prompts' in front [B, Hkv, Tp + C, D]."""
+        G = self.group_size
+        return [torch.cat([prompt[:, None].expand(-1, G, -1, -1, -1), new.unflatten(0, (-1, G))], dim=3).flatten(0, 1)
+                for prompt, new in zip(self.stored[2 * layer_idx:], (keys, values))]
+
+
 def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     """Log-probabilities of the completion tokens [B, C], differentiable; 0 where rollouts.mask is 0.
 
@@ -337,14 +353,14 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     hidden = last.repeat_interleave(G, dim=0)[:, None]  # [B, 1, E] predicts token 0
     inputs = rollouts.completion_ids[:, :-1]  # the last token predicts nothing
     if inputs.shape[1]:
-        cache, C, Tp = DynamicCache(), inputs.shape[1], rollouts.prompt_ids.shape[1]
-        for layer in range(len(stored) // 2):
-            cache.update(*(t.repeat_interleave(G, dim=0) for t in stored[2 * layer:2 * layer + 2]), layer)
+        C, Tp = inputs.shape[1], rollouts.prompt_ids.shape[1]
         starts = rollouts.prompt_lengths.repeat_interleave(G)[:, None]  # [B, 1]
         sees_prompt = (torch.arange(Tp, device=device) < starts)[:, None, None].expand(-1, 1, C, -1)  # [B, 1, C, Tp]
         sees_own = torch.ones(C, C, dtype=torch.bool, device=device).tril().expand(P * G, 1, C, C)
-        out = model.base_model(input_ids=inputs, position_ids=starts + torch.arange(C, device=device), past_key_values=cache,
-                               attention_mask=torch.cat([sees_prompt, sees_own], dim=-1), use_cache=True)
+        sees = torch.cat([sees_prompt, sees_own], dim=-1)
+        bias = torch.zeros_like(sees, dtype=last.dtype).masked_fill(~sees, float("-inf"))  # once, not in every layer
+        out = model.base_model(input_ids=inputs, position_ids=starts + torch.arange(C, device=device), attention_mask=bias,
+                               past_key_values=SharedPrompt(stored, G), use_cache=True)
         hidden = torch.cat([hidden, out.last_hidden_state], dim=1)  # [B, C, E]: position t predicts completion token t
     found = token_logps(model.get_output_embeddings(), hidden[mask], rollouts.completion_ids[mask], temperature)  # [N]
     return found.new_zeros(mask.shape).masked_scatter(mask, found)
