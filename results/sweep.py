@@ -52,7 +52,7 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
                                     "scores paid always": f"{ZERO} --one-stage"},
            [("AUC, two stages - unpaid", ("two stages", "AUC"), ("scores unpaid (w = 0)", "AUC"))]),
     "C7": ("ReaLM-R1, ReaLM-Zero and RFT, with few routes that are right throughout, and with many",
-           {**{f"{name}, few": f"{m} {FEW}" for name, m in (("ReaLM-R1", R1), ("ReaLM-Zero", ZERO), ("RFT", RFT))},
+           {**{f"{name}, few": f"{m} {FEW}" for name, m in (("ReaLM-R1", R1), ("GRPO from R1's start", COLD), ("ReaLM-Zero", ZERO), ("RFT", RFT))},
             "ReaLM-R1, many": R1, "ReaLM-Zero, many": ZERO, "RFT, many": RFT},
            [("R1 - RFT, few", ("ReaLM-R1, few", "alone"), ("RFT, few", "alone")),
             ("R1 - RFT, many", ("ReaLM-R1, many", "alone"), ("RFT, many", "alone"))]),
@@ -73,7 +73,7 @@ FIGURES = {"alone": ("test", "alone", "accuracy"), "alone, ood": ("ood", "alone"
            "F1 alone": ("test", "alone", "f1"), "F1 alone, ood": ("ood", "alone", "f1"),
            "validation": ("validation",)}
 DRAWN = ("alone", "alone, ood", "with routes", "vote", "teacher", "AUC")
-T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # Student's t, by number of seeds
+T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # Student's t, by number of seeds
 
 
 def commit():

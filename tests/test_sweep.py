@@ -1,0 +1,43 @@
+"""The tables of results/: intervals, pairing by seed, runs that are missing."""
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from results import sweep
+
+RESULTS = Path(sweep.__file__).resolve().parent
+
+
+def saved(a, b):
+    nothing = {f: [None] * len(a) for f in sweep.FIGURES}
+    return {"claim": "c", "arms": {"A": {**nothing, "alone": a}, "B": {**nothing, "alone": b}},
+            "contrasts": [("A - B", ("A", "alone"), ("B", "alone"))], "seeds": list(range(len(a))), "commit": ["x"]}
+
+
+def test_an_interval_is_students_t_over_seeds():
+    assert sweep.spread([0.1, 0.2, 0.3, 0.4, 0.5]) == "0.300 ± 0.196"  # 2.776 * 0.15811 / sqrt(5), from a table of t
+    assert sweep.spread([0.5, None]) == "0.500" and sweep.spread([None]) == "-"
+
+
+def test_contrasts_are_paired_by_seed_and_a_missing_run_pairs_with_nothing():
+    text = sweep.table(saved([0.9, 0.5, 0.7, None], [0.4, 0.1, 0.2, 0.0]))
+    assert "- A - B: **0.467 ± 0.143**" in text  # differences 0.5, 0.4, 0.5: 4.303 * 0.057735 / sqrt(3)
+    assert "| A | 3 | 0.700 ± 0.497 |" in text and "| B | 4 |" in text
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("C*.json")), ids=lambda p: p.stem)
+def test_the_page_shows_what_the_files_hold(path):
+    found = json.loads(path.read_text())
+    page = re.search(f"<!-- {path.stem} -->\n(.*?)<!-- end -->", (RESULTS / "README.md").read_text(), re.DOTALL)[1]
+    assert sweep.table(found) in page and (RESULTS / f"{path.stem}.png").exists()
+    assert found["commit"] and len(found["seeds"]) >= 1 and all("train.py" in command for command in found["commands"].values())
+
+
+def test_every_arm_is_a_command_line_that_train_py_accepts():
+    import train
+    for claim, arms, contrasts in sweep.SWEEPS.values():
+        for arguments in arms.values():
+            train.settle(train.Config(**train.given_flags(train.Config, "", arguments.split()), out="/nonexistent/run"))
+        assert all(arm in arms and figure in sweep.FIGURES for _, *pair in contrasts for arm, figure in pair)
