@@ -256,6 +256,21 @@ def pick(logits, temperature, top_p, uniform):
     return tokens, logps.gather(-1, tokens[:, None])[:, 0], entropy
 
 
+def repack(going, Tp, C, room):
+    """The smallest grid for the rows that still run. going [lines, S] -> (line [n], cells [n * s]): whose prompt each of the n new
+    lines takes, and which old cells fill it, s in each.
+
+    A line may be cut into several of s cells (s divides S), so that a prompt with many live rows does not keep all lines long.
+    That copies its prompt, and n * (Tp + s * C) keys must not exceed `room`.
+    """
+    live, S = going.sum(1), going.shape[1]
+    lines = {s: int((-(-live // s)).sum()) for s in range(1, S + 1) if S % s == 0}  # s -> n
+    s = min((s for s in lines if s == S or lines[s] * (Tp + s * C) <= room), key=lambda s: (lines[s] * s, -s))
+    order = going.int().argsort(dim=1, descending=True, stable=True).view(len(live), -1, s)  # of each line, live cells first
+    line, part = (torch.arange(0, S, s, device=going.device) < live[:, None]).nonzero(as_tuple=True)
+    return line, (line[:, None] * S + order[line, part]).flatten()
+
+
 @torch.no_grad()
 def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.0, top_p=1.0, generator=None):
     """Sample group_size completions of each prompt (list of str) -> Rollouts.
@@ -287,8 +302,7 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
         logits = head(last).repeat_interleave(group_size, dim=0)  # [B, V]: a group shares its first token's distribution
         decoder = Decoder(model, stored, prompt_lengths, group_size, max_new_tokens)
         grid = torch.arange(B, device=device).view(P, group_size)  # a line for each copy of a prompt; its cells hold row numbers
-        width = prompt_ids.shape[1]
-        room = P * (width + group_size * max_new_tokens)  # keys of the full grid, [P, Tp] and [B, C]: never more
+        room = P * (prompt_ids.shape[1] + group_size * max_new_tokens)  # keys of the full grid, [P, Tp] and [B, C]: never more
         positions = prompt_lengths.repeat_interleave(group_size)
         with torch.inference_mode():  # less bookkeeping an operation than no_grad
             for t in range(max_new_tokens):
@@ -301,18 +315,13 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
                 if t + 1 == max_new_tokens:
                     break
                 if t % look_every == 0:
-                    going = ~finished[grid]  # [lines, S]
-                    live, S = going.sum(1), going.shape[1]
+                    going = ~finished[grid]
                     if not going.any():
                         break
-                    options = {s: int((-(-live // s)).sum()) for s in range(1, S + 1) if S % s == 0}  # slots a line -> lines
-                    s = min((s for s, n in options.items() if n * (width + s * max_new_tokens) <= room), key=lambda s: (options[s] * s, -s))
-                    if options[s] * s <= 0.75 * grid.numel():
-                        order = going.int().argsort(dim=1, descending=True, stable=True).view(len(live), -1, s)  # live slots first
-                        line, part = (torch.arange(0, S, s, device=device) < live[:, None]).nonzero(as_tuple=True)
-                        cells = (line[:, None] * S + order[line, part]).flatten()
+                    line, cells = repack(going, prompt_ids.shape[1], max_new_tokens, room)
+                    if len(cells) <= 0.75 * grid.numel():
                         decoder.keep(line, cells)
-                        grid, token, positions = grid.flatten()[cells].view(-1, s), token[cells], positions[cells]
+                        grid, token, positions = grid.flatten()[cells].view(len(line), -1), token[cells], positions[cells]
                 logits = head(decoder.step(token, positions + t))
     finally:
         model.train(was_training)

@@ -143,6 +143,21 @@ def test_a_family_whose_layers_are_built_otherwise_is_refused_before_anything_is
     assert "\n" not in str(error.value)
 
 
+def test_a_repacked_grid_holds_every_live_row_once_and_no_more_keys_than_there_is_room_for():
+    draw, cut = torch.Generator().manual_seed(0), 0
+    for _ in range(500):
+        lines, S, Tp, C = (int(torch.randint(low, high, (), generator=draw)) for low, high in ((1, 9), (1, 13), (1, 300), (1, 100)))
+        going = torch.rand(lines, S, generator=draw) < torch.rand((), generator=draw)
+        if going.any():
+            line, cells = grpo.repack(going, Tp, C, lines * (Tp + S * C))
+            n, s = len(line), len(cells) // len(line)
+            assert len(set(cells.tolist())) == len(cells) == n * s <= going.numel() and n * (Tp + s * C) <= lines * (Tp + S * C)
+            assert set(going.flatten().nonzero()[:, 0].tolist()) <= set(cells.tolist())
+            assert torch.equal(cells.view(n, s) // S, line[:, None].expand(n, s)), "a row would read another prompt"
+            cut += s < S
+    assert cut > 100
+
+
 @pytest.mark.parametrize("temperature, seed", [(0.7, 0), (1.0, 1), (0.0, 2)])
 def test_the_sampler_draws_what_a_full_forward_pass_for_every_token_would(many_ends, tokenizer, temperature, seed):
     rollouts = draw(many_ends, tokenizer, seed, temperature=temperature)
