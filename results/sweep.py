@@ -55,6 +55,8 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
            {**{f"{name}, few": f"{m} {FEW}" for name, m in (("ReaLM-R1", R1), ("GRPO from R1's start", COLD), ("ReaLM-Zero", ZERO), ("RFT", RFT))},
             "ReaLM-R1, many": R1, "ReaLM-Zero, many": ZERO, "RFT, many": RFT},
            [("R1 - RFT, few", ("ReaLM-R1, few", "alone"), ("RFT, few", "alone")),
+            ("R1 - GRPO from R1's start, few", ("ReaLM-R1, few", "alone"), ("GRPO from R1's start, few", "alone")),
+            ("the same, with routes", ("ReaLM-R1, few", "with routes"), ("GRPO from R1's start, few", "with routes")),
             ("R1 - RFT, many", ("ReaLM-R1, many", "alone"), ("RFT, many", "alone"))]),
     "C8": ("the student does not copy the teacher's mistakes", {"ReaLM-Zero": ZERO},
            [("SAME Err, after - before", ("ReaLM-Zero", "SAME Err"), ("ReaLM-Zero", "SAME Err before"))]),
@@ -65,7 +67,7 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
              for kind, s in (("systematic", 1), ("random", 0)) for e in (0.25, 0.75)}
             | {"systematic": f"{ZERO} --systematic 1", "random": f"{ZERO} --systematic 0"},
             [(f"{kind}: with routes - vote", (kind, "with routes"), (kind, "vote")) for kind in ("systematic", "random")]),
-    "C11": ("the teacher-student gap", {f"price known {1 - e:.0%}": f"{ZERO} --teacher-error {e}" for e in (0.8, 0.65, 0.5, 0.3, 0.1)}, []),
+    "C11": ("the teacher-student gap", {f"price known {1 - e:.0%}": ZERO + (f" --teacher-error {e}" if e != 0.65 else "") for e in (0.8, 0.65, 0.5, 0.3, 0.1)}, []),
 }
 FIGURES = {"alone": ("test", "alone", "accuracy"), "alone, ood": ("ood", "alone", "accuracy"), "with routes": ("test", "routes", "accuracy"),
            "with routes, ood": ("ood", "routes", "accuracy"), "vote": ("test", "vote"), "teacher": ("test", "teacher"),
