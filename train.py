@@ -358,7 +358,7 @@ def sickness(history, n=20):
         return None
     if truncated > 0.9:
         return "nearly every completion is cut off: raise --max-new-tokens, or teach the format first (--method realm-r1)"
-    if entropy < 0.01:
+    if entropy < 0.01 and answer < 0.5:
         return "the policy has collapsed (entropy near 0, answers wrong): lower --lr, raise --clip-high, or add a little --beta"
     if live < 0.01:
         return ("no group has rewards that differ, so nothing is learnt: show more routes (--routes), take easier problems, or "

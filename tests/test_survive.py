@@ -234,7 +234,7 @@ HEALTHY = {"phase": "rl", "truncated": 0.1, "entropy": 0.3, "live": 0.4, "answer
 
 @pytest.mark.parametrize("signs, cure", [
     ({}, None), ({"truncated": 1.0}, "--max-new-tokens"), ({"entropy": 0.001}, "--clip-high"), ({"live": 0.0}, "--routes"),
-    ({"live": 0.0, "entropy": 0.001, "answer": 1.0}, None)], ids=str)
+    ({"live": 0.0, "entropy": 0.001, "answer": 1.0}, None), ({"entropy": 0.001, "answer": 0.7}, None)], ids=str)
 def test_a_collapsed_run_is_named_with_its_cure_and_a_finished_one_is_not_called_ill(signs, cure):
     ill = [{**HEALTHY, **signs}] * 20
     assert train.sickness(ill) is None if cure is None else cure in train.sickness(ill)
