@@ -230,7 +230,8 @@ def decodable(model):
         found, wanted = decoder.step(ids[:, 5], length), model.base_model(ids).last_hidden_state[:, -1]
     except (AttributeError, TypeError, RuntimeError, ValueError):
         return False
-    windowed = any(kind != "full_attention" for kind in getattr(model.config, "layer_types", None) or [])
+    window = "sliding_attention" if getattr(model.config, "sliding_window", None) else "full_attention"  # where layers are not named one by one
+    windowed = any(kind != "full_attention" for kind in getattr(model.config, "layer_types", None) or [window])  # six tokens do not show it
     return not windowed and bool((found - wanted).norm() < (1e-3 if found.dtype == torch.float32 else 0.05) * wanted.norm())
 
 
@@ -335,7 +336,8 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
 
 # ---- scoring --------------------------------------------------------------------------------------------------------
 class SharedPrompt:
-    """Stands where transformers expects its cache: every layer's keys and values of the prompts, one copy for the G of a group."""
+    """Stands where transformers expects its cache: every layer's keys and values of the prompts [P, Hkv, Tp, D], one copy for
+    the G completions of a group (`stored`: what prompt_pass gives)."""
 
     def __init__(self, stored, group_size):
         self.stored, self.group_size = stored, group_size

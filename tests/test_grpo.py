@@ -134,7 +134,9 @@ def test_the_sampler_computes_what_the_model_does_in_every_family_it_accepts(con
     torch.testing.assert_close(rollouts.logps, full_logps(model, rollouts).detach(), atol=5e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("config", [GemmaConfig(**SHAPE, head_dim=8), Olmo2Config(**SHAPE), MistralConfig(**SHAPE, sliding_window=4)],
+@pytest.mark.parametrize("config", [GemmaConfig(**SHAPE, head_dim=8), Olmo2Config(**SHAPE), MistralConfig(**SHAPE, sliding_window=4),
+                                    MistralConfig(**SHAPE, sliding_window=100),
+                                    Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=100, max_window_layers=1)],
                          ids=lambda config: config.model_type)
 def test_a_family_whose_layers_are_built_otherwise_is_refused_before_anything_is_sampled(config, tokenizer, tmp_path):
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path), tokenizer.save_pretrained(tmp_path)
