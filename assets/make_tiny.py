@@ -94,7 +94,7 @@ def main():
     model.to(args.device)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, {len(tokenizer)} tokens")
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    warmup, cooldown = args.steps // 15 + 1, args.steps // 2 + 1
+    warmup, cooldown = max(1, args.steps // 15), max(1, args.steps // 2)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda t: min(1, (t + 1) / warmup, (args.steps - t) / cooldown + 0.01))
     batches = batches_of(task, tokenizer, rng, args.batch)

@@ -173,8 +173,15 @@ def peak_memory(shape="0.5B", P=4, G=8, prompt_tokens=1000, new=512):
     return lines
 
 
+def seconds_a_pass(model, tokenizer, P, G, prompt_tokens, few, many, repeat):
+    """Seconds of one decoding pass: the difference of two lengths, so that the prompts' cost cancels."""
+    t_few, t_many = timed([lambda n=n: sample(model, tokenizer, order_prompts(P, prompt_tokens), G, n,
+                                              generator=torch.Generator(DEVICE).manual_seed(0)) for n in (few, many)], repeat)
+    return (t_many - t_few) / (many - few)
+
+
 def decoding(shape="0.5B", G=16, prompt_tokens=400, few=32, many=160):
-    """Decode steps per second (the difference of two lengths, so that the prompts' cost cancels), and the bandwidth bound."""
+    """Decode steps per second, and the bandwidth bound."""
     model, tokenizer = random_model(shape)
     block = torch.empty(2 ** 28 if DEVICE == "cuda" else 2 ** 24, dtype=torch.bfloat16, device=DEVICE)
     bandwidth = 2 * block.nbytes / timed([block.clone], 5)[0]  # read and written
@@ -182,9 +189,7 @@ def decoding(shape="0.5B", G=16, prompt_tokens=400, few=32, many=160):
     c = model.config
     token = 2 * c.num_hidden_layers * c.num_key_value_heads * c.hidden_size // c.num_attention_heads * next(model.parameters()).element_size()
     for rows in (64, 128, 256, 512):
-        t_few, t_many = timed([lambda n=n: sample(model, tokenizer, order_prompts(rows // G, prompt_tokens), G, n,
-                                                  generator=torch.Generator(DEVICE).manual_seed(0)) for n in (few, many)], 3)
-        step = (t_many - t_few) / (many - few)
+        step = seconds_a_pass(model, tokenizer, rows // G, G, prompt_tokens, few, many, 3)
         bound = (weights + token * (rows // G * prompt_tokens + rows * (few + many) / 2)) / bandwidth
         lines.append(f"P5  decoding, {shape}, {rows} rows: {1 / step:.0f} steps/s ({rows / step:.0f} tokens/s), bound {1 / bound:.0f} steps/s "
                      f"at {bandwidth / 1e9:.0f} GB/s = {bound / step:.0%}")
@@ -195,9 +200,7 @@ def arithmetic(repeat, P=32, G=8, prompt_tokens=180, few=8, many=64):
     """The CPU's counterpart of P5: a decoding pass of the tiny student against its multiplications at the speed of a large product."""
     model, tokenizer = random_model("tiny")
     a, c, rows = torch.randn(1024, 1024), model.config, P * G
-    t_product, t_few, t_many = timed([lambda: a @ a, *(lambda n=n: sample(model, tokenizer, order_prompts(P, prompt_tokens), G, n,
-                                                                          generator=torch.Generator().manual_seed(0)) for n in (few, many))], repeat)
-    step, peak = (t_many - t_few) / (many - few), 2 * 1024 ** 3 / t_product
+    step, peak = seconds_a_pass(model, tokenizer, P, G, prompt_tokens, few, many, repeat), 2 * 1024 ** 3 / timed([lambda: a @ a], repeat)[0]
     weights = sum(p.numel() for p in model.parameters())  # the tied embedding counts once, as the head
     bound = 2 * rows * (weights + 2 * c.num_hidden_layers * c.hidden_size * (prompt_tokens + (few + many) / 2)) / peak
     return (f"P5  decoding, tiny, {rows} rows: {step * 1e3:.1f} ms a token; its multiplications alone at {peak / 1e9:.0f} GFLOP/s: "

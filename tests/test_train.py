@@ -101,7 +101,7 @@ def test_rft_is_sft_only_and_moves_the_weights(tmp_path):
 
 
 def short_of_memory(monkeypatch, most):
-    """A machine that cannot score more than `most` completions at once, and fails in the middle of an update."""
+    """A machine that cannot score more than `most` completions at once."""
     score = grpo.completion_logps
 
     def scarce(model, part, *rest, **more):
@@ -125,6 +125,17 @@ def test_where_memory_is_short_micro_batches_are_halved_and_nothing_else_changes
 def test_memory_that_suffices_for_nothing_ends_the_run_in_one_line_that_names_the_flags(tmp_path, monkeypatch, capsys):
     short_of_memory(monkeypatch, 0)
     assert "--max-new-tokens" in refused(capsys, *SMALL, "--out", str(tmp_path / "run"))
+
+
+def test_what_a_failed_update_had_gathered_of_the_gradient_is_forgotten():
+    model = small_model()
+
+    def update(micro_batch):
+        sum(p.sum() for p in model.parameters()).backward()
+        if micro_batch > 2:
+            raise torch.OutOfMemoryError
+        return [p.grad.clone() for p in model.parameters()]
+    assert all((grad == 1).all() for grad in train.fitting(config(micro_batch=8), grpo.Optimizer(model, 0.1), update))
 
 
 def test_an_update_is_not_done_again_once_a_step_was_taken(tmp_path):
