@@ -28,6 +28,7 @@ ADS = "--task ads --method realm-r1 --teacher-error 0.8 --systematic 0.9 --sft-s
 FEW = "--limit 100 --n 3 --teacher-error 0.75"  # C7: few routes are right throughout
 ZERO, GRPO, MRPV, R1, RFT = (f"--method {m}" for m in ("realm-zero", "grpo", "mrpv", "realm-r1", "rft"))
 MIXED = "--n 16 --teacher-error 0.3"  # enough right and wrong routes of every question to mix them at will
+JUDGE = f"{R1} --n 16 --selection balanced --sft-steps 400 --sft-lr 1e-3 --steps 150"  # a cold start long enough to learn the scores
 COLD = "--method grpo --sft-steps 150"  # GRPO from the cold start of realm-r1
 SHARES = (0, 0.25, 0.5, 0.75, 1)
 SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (arm, figure), (arm, figure))])
@@ -48,9 +49,9 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
     "C5": ("the shape of the fade, and how early it ends",
            {"cosine, 0.95": ZERO, **{s: f"{ZERO} --schedule {s}" for s in ("linear", "step")}, "constant": MRPV,
             **{f"cosine, {f}": f"{ZERO} --fade {f}" for f in (0.75, 0.5, 0.25)}}, []),
-    "C6": ("the two-stage reward", {"two stages": ZERO, "scores unpaid (w = 0)": f"{ZERO} --utility-weight 0",
-                                    "scores paid always": f"{ZERO} --one-stage"},
-           [("AUC, two stages - unpaid", ("two stages", "AUC"), ("scores unpaid (w = 0)", "AUC"))]),
+    "C6": ("the two-stage reward", {f"{name}, {how}": f"{m} {flag}".strip() for name, m in (("ReaLM-R1", JUDGE), ("ReaLM-Zero", ZERO))
+                                    for how, flag in (("two stages", ""), ("scores unpaid", "--utility-weight 0"), ("scores paid always", "--one-stage"))},
+           [(f"AUC, R1, two stages - {how}", ("ReaLM-R1, two stages", "AUC"), (f"ReaLM-R1, scores {how}", "AUC")) for how in ("unpaid", "paid always")]),
     "C7": ("ReaLM-R1, ReaLM-Zero and RFT, with few routes that are right throughout, and with many",
            {**{f"{name}, few": f"{m} {FEW}" for name, m in (("ReaLM-R1", R1), ("GRPO from R1's start", COLD), ("ReaLM-Zero", ZERO), ("RFT", RFT))},
             "ReaLM-R1, many": R1, "ReaLM-Zero, many": ZERO, "RFT, many": RFT},
