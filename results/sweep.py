@@ -68,14 +68,17 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
              for kind, s in (("systematic", 1), ("random", 0)) for e in (0.25, 0.75)}
             | {"systematic": f"{ZERO} --systematic 1", "random": f"{ZERO} --systematic 0"},
             [(f"{kind}: with routes - vote", (kind, "with routes"), (kind, "vote")) for kind in ("systematic", "random")]),
+    "rates": ("the learning rate of each method, on validation questions",
+              {f"{name}, {lr}": f"{m} --lr {lr}" for name, m in (("ReaLM-Zero", ZERO), ("GRPO", GRPO), ("MRPV", MRPV)) for lr in ("2e-4", "5e-4", "1e-3")}, []),
     "C11": ("the teacher-student gap", {f"price known {1 - e:.0%}": ZERO + (f" --teacher-error {e}" if e != 0.65 else "") for e in (0.8, 0.65, 0.5, 0.3, 0.1)}, []),
 }
 FIGURES = {"alone": ("test", "alone", "accuracy"), "alone, ood": ("ood", "alone", "accuracy"), "with routes": ("test", "routes", "accuracy"),
            "with routes, ood": ("ood", "routes", "accuracy"), "vote": ("test", "vote"), "teacher": ("test", "teacher"),
            "AUC": ("test", "routes", "score_auc"), "SAME Err": ("test", "routes", "same_err"), "SAME Err before": ("before", "routes", "same_err"),
            "F1 alone": ("test", "alone", "f1"), "F1 alone, ood": ("ood", "alone", "f1"),
-           "validation": ("validation",)}
-DRAWN = ("alone", "alone, ood", "with routes", "vote", "teacher", "AUC")
+           "validation": ("eval_alone",), "validation, with routes": ("eval_routes",)}
+CHOOSING = ("rates",)  # sweeps to choose by: on validation questions; the test questions are not even asked
+DRAWN = ("alone", "alone, ood", "with routes", "vote", "teacher", "AUC", "validation", "validation, with routes")
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # Student's t, by number of seeds
 
 
@@ -83,7 +86,7 @@ def commit():
     return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
-def measure(arguments, seed, more="", until=None):
+def measure(arguments, seed, more="", until=None, test=True):
     """Train one arm on one seed and evaluate it, unless that is done -> its figures, and the commit it was trained at."""
     arguments = f"{arguments} {more}".strip()
     folder = ROOT / "runs" / "sweeps" / f"{re.sub(r'[^a-z0-9.]+', '-', arguments.lower()).strip('-')}-seed-{seed}"
@@ -99,18 +102,20 @@ def measure(arguments, seed, more="", until=None):
         shutil.rmtree(folder, ignore_errors=True)
         call("train.py", *arguments.split(), "--seed", str(seed), "--out", str(folder), "--eval-every", "10000", "--save-every", "1000000")
         (folder / "commit").write_text(commit())
-    if not (folder / "eval.json").exists():
+    if test and not (folder / "eval.json").exists():
         call("eval.py", str(folder), "--limit", "300", "--samples", "0", "--json", str(folder / "eval.json"))
-    found = next(iter(json.loads((folder / "eval.json").read_text())["results"].values()))
-    found["before"] = json.loads((folder / "before.json").read_text())
-    found["validation"] = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]).get("eval_alone")
+    if test:
+        found = next(iter(json.loads((folder / "eval.json").read_text())["results"].values()))
+        found["before"] = json.loads((folder / "before.json").read_text())
+    else:
+        found = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])  # of the last evaluation, on validation questions
     figures = {"commit": (folder / "commit").read_text() if (folder / "commit").exists() else None}
     for name, path in FIGURES.items():
         value = found
         for key in path:
             value = value.get(key) if value else None
         figures[name] = value
-    print(f"{arguments}, seed {seed}: alone {figures['alone']:.3f}, validation {figures['validation']}", flush=True)
+    print(f"{arguments}, seed {seed}: " + ", ".join(f"{f} {v:.3f}" for f, v in figures.items() if f in DRAWN and v is not None), flush=True)
     return figures
 
 
@@ -126,9 +131,9 @@ def spread(values):
 
 def table(saved):
     """Figures of each arm, and the contrasts, which are paired by seed."""
-    shown = [f for f in FIGURES if f != "validation" and any(v is not None for arm in saved["arms"].values() for v in arm[f])]
+    shown = [f for f in FIGURES if any(v is not None for arm in saved["arms"].values() for v in arm.get(f, ()))]
     lines = ["| arm | seeds | " + " | ".join(shown) + " |", "|---|---|" + "---|" * len(shown)]
-    lines += [f"| {arm} | {sum(v is not None for v in figures['alone'])} | " + " | ".join(spread(figures[f]) for f in shown) + " |"
+    lines += [f"| {arm} | {max(sum(v is not None for v in values) for values in figures.values())} | " + " | ".join(spread(figures[f]) for f in shown) + " |"
               for arm, figures in saved["arms"].items()]
     lines += [""] * bool(saved["contrasts"])
     for name, (a, f), (b, g) in saved["contrasts"]:
@@ -142,7 +147,7 @@ def draw(saved, path):
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    arms, shown = saved["arms"], [f for f in DRAWN if any(v is not None for arm in saved["arms"].values() for v in arm[f])]
+    arms, shown = saved["arms"], [f for f in DRAWN if any(v is not None for arm in saved["arms"].values() for v in arm.get(f, ()))]
     figure, ax = plt.subplots(figsize=(max(7, 2 + 1.5 * len(arms)), 4), constrained_layout=True)
     for i, f in enumerate(shown):
         for j, arm in enumerate(arms.values()):
@@ -159,13 +164,14 @@ def draw(saved, path):
 
 
 def write(name, seeds, results, more):
-    """Save NAME.json; results[(arguments, seed)] are figures; a run that is not there counts as not measured."""
+    """Save NAME.json; results[(arguments, seed, on test questions?)] are figures; a run that is not there counts as not measured."""
     claim, arms, contrasts = SWEEPS[name]
     saved = {"claim": claim, "commands": {arm: f"python train.py {arguments} {more}".strip() + " --seed S" for arm, arguments in arms.items()},
-             "evaluation": "python eval.py RUN --limit 300 --samples 0, with the teacher of the run", "seeds": seeds,
-             "commit": sorted({r["commit"] for (arguments, _), r in results.items() if arguments in arms.values() and r["commit"]}),
+             "evaluation": "the run's last, on validation questions" if name in CHOOSING else "python eval.py RUN --limit 300 --samples 0, with the teacher of the run",
+             "seeds": seeds,
+             "commit": sorted({r["commit"] for (arguments, *_), r in results.items() if arguments in arms.values() and r["commit"]}),
              "machine": f"{os.cpu_count()} cores, {platform.machine()}, one core a run",
-             "arms": {arm: {f: [results.get((arguments, s), {}).get(f) for s in seeds] for f in FIGURES} for arm, arguments in arms.items()},
+             "arms": {arm: {f: [results.get((arguments, s, name not in CHOOSING), {}).get(f) for s in seeds] for f in FIGURES} for arm, arguments in arms.items()},
              "contrasts": contrasts}
     (ROOT / "results" / f"{name}.json").write_text(json.dumps(saved, indent=1) + "\n")
 
@@ -183,9 +189,9 @@ def main():
     if not names:
         return print("\n".join(f"{name}: {claim} ({', '.join(arms)})" for name, (claim, arms, _) in SWEEPS.items()))
     if not args.redraw:
-        jobs = list(dict.fromkeys((arguments, seed) for name in names for seed in args.seeds for arguments in SWEEPS[name][1].values()))
+        jobs = list(dict.fromkeys((arguments, seed, name not in CHOOSING) for name in names for seed in args.seeds for arguments in SWEEPS[name][1].values()))
         with ThreadPoolExecutor(args.jobs) as pool:
-            results = dict(zip(jobs, pool.map(lambda job: measure(*job, args.more, args.until), jobs)))
+            results = dict(zip(jobs, pool.map(lambda job: measure(*job[:2], args.more, args.until, job[2]), jobs)))
         results = {job: figures for job, figures in results.items() if figures}
         for name in names:
             write(name, args.seeds, results, args.more)
