@@ -381,12 +381,16 @@ def backward_by_parts(model, rollouts, prompts, rows, loss_of):
     """Backpropagate loss_of(row indices, part, prompt) over some prompts' rollouts, at most `rows` completions at a time.
 
     Each prompt is computed once even if its group is cut: its parts stop at a detached copy of the prompt's tensors (leaves),
-    whose gradients add up and then go through the prompt pass in one backward call. Prompts of like length go together.
+    whose gradients add up and then go through the prompt pass in one backward call. Only prompts of like length go together:
+    padding costs as much as tokens, and a prompt without routes is a fraction of one with.
     """
-    G = rollouts.group_size
-    longest = rollouts.lengths.view(-1, G).max(1).values + rollouts.prompt_lengths
-    prompts = sorted(prompts, key=lambda p: (int(longest[p]), p))
-    for some in (prompts[i:i + max(1, rows // G)] for i in range(0, len(prompts), max(1, rows // G))):
+    G, parts = rollouts.group_size, []
+    longest = (rollouts.lengths.view(-1, G).max(1).values + rollouts.prompt_lengths).tolist()
+    for p in sorted(prompts, key=lambda p: (longest[p], p)):
+        if not parts or len(parts[-1]) == max(1, rows // G) or longest[p] > 1.5 * longest[parts[-1][0]]:
+            parts.append([])
+        parts[-1].append(p)
+    for some in parts:
         whole = rollouts.select(some)[1]
         computed = prompt_pass(model, whole.prompt_ids, whole.prompt_lengths)
         leaves = [t.detach().requires_grad_() for t in computed]

@@ -381,6 +381,18 @@ def test_the_size_of_the_micro_batches_changes_neither_gradient_nor_metrics(mode
     assert torch.equal(before[1], ADVANTAGES)
 
 
+def test_prompts_without_routes_are_not_padded_to_the_length_of_those_with(model, monkeypatch):
+    seen, prompt_pass = [], grpo.prompt_pass
+    monkeypatch.setattr(grpo, "prompt_pass", lambda m, ids, lengths: [prompt_pass(m, ids, lengths), seen.append(ids.shape)][0])
+    texts = ["abcdefghijklm"[:n] for n in (13, 2, 13, 2, 12, 3, 2)]
+    rollouts = grpo.demonstrations(model, small_tokenizer(), texts, ["b"] * len(texts))
+    grpo.sft_update(model, Recorder(model), rollouts, micro_batch=100)
+    assert len(seen) == 2 and sum(n * width for n, width in seen) <= 1.1 * sum(map(len, texts))  # 7 x 13 if padded to one length
+    seen.clear()
+    grpo.sft_update(model, Recorder(model), rollouts, micro_batch=2)
+    assert max(n for n, _ in seen) == 2 and sum(n for n, _ in seen) == len(texts)
+
+
 def test_a_group_without_spread_is_skipped_and_a_batch_of_them_changes_nothing(model, monkeypatch):
     rollouts, scored = by_hand(model), []
     monkeypatch.setattr(grpo, "completion_logps", lambda m, part, *rest: [completion_logps(m, part, *rest), scored.extend(part.lengths)][0])
