@@ -28,16 +28,18 @@ ADS = "--task ads --method realm-r1 --teacher-error 0.8 --systematic 0.9 --sft-s
 FEW = "--limit 100 --n 3 --teacher-error 0.75"  # C7: few routes are right throughout
 ZERO, GRPO, MRPV, R1, RFT = (f"--method {m}" for m in ("realm-zero", "grpo", "mrpv", "realm-r1", "rft"))
 MIXED = "--n 16 --teacher-error 0.3"  # enough right and wrong routes of every question to mix them at will
-JUDGE = f"{R1} --n 16 --selection balanced --sft-steps 400 --sft-lr 1e-3 --steps 150"  # a cold start long enough to learn the scores
+JUDGE = f"{R1} --limit 1000 --n 16 --selection balanced --sft-steps 500 --sft-lr 1e-3 --steps 100"  # a cold start that learns the scores
 COLD = "--method grpo --sft-steps 150"  # GRPO from the cold start of realm-r1
+SHORT = f"{FEW} --sft-steps 20"  # a cold start that hardly teaches a price
 SHARES = (0, 0.25, 0.5, 0.75, 1)
 SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (arm, figure), (arm, figure))])
     "C1": ("ReaLM, evaluated without routes, beats GRPO at an equal number of rollouts",
            {"ReaLM-Zero": ZERO, "GRPO": GRPO},
            [("Zero - GRPO", ("ReaLM-Zero", "alone"), ("GRPO", "alone")), ("the same, ood", ("ReaLM-Zero", "alone, ood"), ("GRPO", "alone, ood"))]),
-    "C1-R1": ("the same from one cold start", {"ReaLM-R1": R1, "GRPO from R1's start": COLD},
-              [("R1 - GRPO from R1's start", ("ReaLM-R1", "alone"), ("GRPO from R1's start", "alone")),
-               ("the same, ood", ("ReaLM-R1", "alone, ood"), ("GRPO from R1's start", "alone, ood"))]),
+    "C1-R1": ("the same from one cold start: a short one, and a long one",
+              {"ReaLM-R1, short": f"{R1} {SHORT}", "GRPO, short": f"{GRPO} {SHORT}", "ReaLM-R1, long": R1, "GRPO, long": COLD},
+              [(f"R1 - GRPO from R1's start, {start}{out}", (f"ReaLM-R1, {start}", f"alone{out}"), (f"GRPO, {start}", f"alone{out}"))
+               for start in ("short", "long") for out in ("", ", ood")]),
     "C2": ("with routes, ReaLM beats a majority vote over the same routes, and the teacher",
            {"ReaLM-Zero": ZERO},
            [("with routes - vote", ("ReaLM-Zero", "with routes"), ("ReaLM-Zero", "vote")),
