@@ -3,7 +3,7 @@
     {"question": str, "answer": str, "routes": [{"text": str, "answer": str, "correct": bool, "guided": bool}], "rules": [str]}
 
     python data.py --task shop --n 8 --out bank.jsonl           a simulated teacher, in seconds
-    python data.py --task gsm8k --n 8 --out bank.jsonl          gold solutions, half of them with a mistake put in
+    python data.py --task gsm8k --n 8 --out bank.jsonl          gold solutions, two in three with a mistake put in
     python data.py --task my.jsonl --teacher Qwen2.5-1.5B-Instruct --out bank.jsonl                    a model, on this machine
     python data.py --task my.jsonl --teacher http://localhost:8000/v1 --teacher-model NAME --out bank.jsonl     behind a server
 
@@ -185,10 +185,9 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
     """Any Hub id or local folder as the teacher, sampled with the project's own sampler; loaded when it is first asked. What
     it draws depends on the seed and on the prompts asked together, so that a bank continued later repeats no draw."""
     import torch
-    from grpo import load_policy, sample
+    from grpo import check_device, load_policy, sample
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {device}: no GPU here; use --device cpu")
+    check_device(device)
 
     @functools.cache
     def policy():

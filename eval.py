@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from data import BUILT_IN, flag, load_problems, need_routes, parse_flags, read_bank, split_by_question
-from grpo import load_policy, resolve_model, sample
+from grpo import check_device, load_policy, resolve_model, sample
 from realm import choose_routes, mrpv_prompt, parse_response
 from rewards import answers_match, canonical
 
@@ -144,7 +144,7 @@ class Config:
     models: list[str] = flag(dataclasses.MISSING, "run folders of train.py, or models: tiny, a short name, a Hub id, a folder")
     task: str | None = flag(None, "shop, ads, gsm8k, or a JSONL file or folder (default: the first run's, else shop for tiny, else gsm8k)")
     data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
-    bank: str | None = flag(None, "JSONL bank: evaluate on its questions (those of its test part) and show its routes")
+    bank: str | None = flag(None, "JSONL bank: evaluate on its questions (those of its test part) and show its routes (default: the first run's)")
     routes: int | None = flag(None, "k, the routes shown (default: the first run's, else 3)")
     samples: int = flag(8, "n, completions sampled for each question beside the greedy one; 0: greedy only")
     limit: int = flag(200, "questions of each split")
@@ -153,13 +153,13 @@ class Config:
     teacher_error: float | None = flag(None, "built-in tasks: probability that the simulated teacher has a fact wrong (default: the "
                                        "first run's, else 0.65)")
     systematic: float | None = flag(None, "built-in tasks: share of its mistakes that are one misconception (the first run's, else 0.5)")
-    teacher: str | None = flag(None, "who writes routes where there are none: simulated, a model, or a server's address, as in data.py")
+    teacher: str | None = flag(None, "who writes routes where there are none (default: the first run's): simulated, a model, or a server's address, as in data.py")
     teacher_model: str | None = flag(None, "the model's name at a server")
     n: int = flag(8, "N, routes per question where a teacher writes them now")
     inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route")
     positive: str | None = flag(None, "yes-or-no tasks: the answer that precision, recall and F1 count (ads: relevant)")
     seed: int = flag(0, "seed of the routes and the samples")
-    device: str = flag("cuda" if torch.cuda.is_available() else "cpu", "cpu or cuda")
+    device: str | None = flag(None, "cpu or cuda (tiny: cpu; else a GPU where there is one)")
     json: str | None = flag(None, "write the results to this file")
     figure: str | None = flag(None, "draw the comparison into this file (default with several models: compare.png)")
 
@@ -168,18 +168,26 @@ def settle(config):
     """Fill in what the first run folder knows, and find the problems -> {split: problems}."""
     known = Path(config.models[0]) / "config.json"
     run = json.loads(known.read_text()) if (Path(config.models[0]) / "model" / "config.json").is_file() and known.is_file() else {}
-    tiny = config.models[0].startswith("tiny")
+    tiny = (run.get("model") or config.models[0]).startswith("tiny")
+    config.device = config.device or ("cuda" if torch.cuda.is_available() and not tiny else "cpu")
+    check_device(config.device)
+    if config.bank is None and config.task is None:
+        config.bank = run.get("bank")
     config.task = config.task or run.get("task") or ("shop" if tiny else "gsm8k")
     config.data = config.data or run.get("data")
     config.max_new_tokens = config.max_new_tokens or run.get("max_new_tokens") or (96 if tiny else 512)
-    for name, default in (("routes", 3), ("teacher_error", 0.65), ("systematic", 0.5)):  # the teacher of the run writes again
+    for name, default in (("routes", 3), ("teacher", None), ("teacher_model", None), ("teacher_error", 0.65), ("systematic", 0.5)):
         if getattr(config, name) is None:
             setattr(config, name, run.get(name, default))
     config.positive = config.positive or ("relevant" if config.task == "ads" else None)
     if config.routes < 0 or config.samples < 0 or config.limit < 1 or config.batch < 1:
         raise ValueError("--routes and --samples must be at least 0, --limit and --batch at least 1")
     if config.bank:
-        return {"test": need_routes((split_by_question(bank := read_bank(config.bank), "test") or bank)[:config.limit], config)}
+        bank = read_bank(config.bank)
+        held_out = split_by_question(bank, "test")
+        if not held_out:
+            print(f"{config.bank}: so small that no question is in its test part; all of them are asked", flush=True)
+        return {"test": need_routes((held_out or bank)[:config.limit], config)}
     splits = ("test", "ood") if config.task in BUILT_IN else ("test",)
     return {split: need_routes(load_problems(config.task, split, config.limit, config.data), config) for split in splits}
 
@@ -258,6 +266,8 @@ def main(argv=None):
             print(f"figure: {config.figure or 'compare.png'}")
     except (ValueError, OSError) as error:
         sys.exit(f"eval.py: {error}")
+    except torch.OutOfMemoryError:
+        sys.exit("eval.py: out of GPU memory: lower --batch, --samples or --max-new-tokens")
 
 
 if __name__ == "__main__":

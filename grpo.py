@@ -14,7 +14,6 @@ Why the prompt is computed once per group. A ReaLM prompt carries k routes and i
 Computing it for each of G completions costs G * (Tp + C) tokens, computing it once Tp + G * C: with Tp = 4C and G = 8,
 40C against 12C. Sampling (`sample`) and scoring (`completion_logps`) both do the latter, and give the same numbers.
 """
-import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +50,18 @@ def resolve_model(name):
     return name if "/" in name else f"{owner}/{name}"
 
 
+def check_device(device):
+    """Raises ValueError, in one line, for a device that is not here."""
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = None
+    if found is None or found.type not in ("cpu", "cuda"):
+        raise ValueError(f"--device {device}: use cpu or cuda")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"--device {device}: no such GPU here; use --device cpu")
+
+
 def load_policy(name, device="cpu", dtype=None):
     """(model, tokenizer), the model in eval mode. dtype: fp32 on the CPU and bf16 on a GPU unless given.
 
@@ -81,16 +92,20 @@ def load_policy(name, device="cpu", dtype=None):
     return model.to(device).eval(), tokenizer
 
 
+def turn_end(tokenizer):
+    """The token id with which the chat template ends a turn, or None where there is no template, or no such token."""
+    if not tokenizer.chat_template:
+        return None
+    turn = tokenizer.apply_chat_template([{"role": "user", "content": "q"}, {"role": "assistant", "content": "REPLY"}], tokenize=False)
+    after = tokenizer(turn.rpartition("REPLY")[2], add_special_tokens=False)["input_ids"]
+    return after[0] if after and after[0] in tokenizer.all_special_ids + list(tokenizer.added_tokens_decoder) else None
+
+
 def end_ids(model, tokenizer):
     """Every token id that ends a completion: the model's (its generation config may list several), the tokenizer's, and
     the one with which the chat template ends a turn (a *base* model's configs name only <|endoftext|>)."""
     named = model.generation_config.eos_token_id if model.generation_config else None
-    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
-    if tokenizer.chat_template:
-        turn = tokenizer.apply_chat_template([{"role": "user", "content": "q"}, {"role": "assistant", "content": "REPLY"}],
-                                             tokenize=False)
-        after = tokenizer(turn.rpartition("REPLY")[2], add_special_tokens=False)["input_ids"]
-        ids.add(after[0] if after and after[0] in tokenizer.all_special_ids + list(tokenizer.added_tokens_decoder) else None)
+    ids = {tokenizer.eos_token_id, turn_end(tokenizer), *(named if isinstance(named, list) else [named])}
     return sorted(ids - {None})
 
 
@@ -148,6 +163,19 @@ def prompt_pass(model, prompt_ids, prompt_lengths):
     return [last, *(t for layer in out.past_key_values.layers for t in (layer.keys, layer.values))]
 
 
+def scores(query, keys, scaling, bias):
+    """Attention scores in fp32: query [N, M, D] and keys [N, T, D] -> [N, M, T]; bias [N or 1, 1, T or 1].
+
+    Products of bf16 numbers must be added up, and kept, in fp32: Qwen2's key biases make scores of a hundred and more, of
+    which bf16 knows only every half. The scorer's attention does so too; else the two would not be the same policy.
+    """
+    keys = keys.transpose(1, 2)
+    if query.dtype == torch.float32:
+        return torch.baddbmm(bias, query, keys, alpha=scaling)
+    product = torch.bmm(query, keys, out_dtype=torch.float32) if query.is_cuda else query.float() @ keys.float()
+    return product.mul_(scaling).add_(bias)
+
+
 class Decoder:
     """One token of every row through the model's layers, for sampling. Keeps keys and values: one copy of each prompt's, shared by
     its group, and a growing one for each row.
@@ -163,7 +191,7 @@ class Decoder:
         self.prompt = list(zip(flat[::2], flat[1::2]))  # keys and values [Hkv*P, Tp, D]
         self.own = [[t.new_empty(len(t) * group_size, capacity, t.shape[2]) for t in layer] for layer in self.prompt]  # [Hkv*B, capacity, D]
         padding = (torch.arange(Tp, device=prompt_lengths.device) >= prompt_lengths[:, None]).repeat(self.kv_heads, 1)
-        self.bias = stored[0].new_zeros(padding.shape).masked_fill(padding, float("-inf"))[:, None]  # [Hkv*P, 1, Tp]
+        self.bias = torch.zeros(padding.shape, device=padding.device).masked_fill(padding, float("-inf"))[:, None]  # [Hkv*P, 1, Tp]
         self.length = 0  # completion tokens stored so far
         self.qkv = []  # each layer's three projections as one (weight, bias)
         for layer in self.body.layers:
@@ -176,27 +204,26 @@ class Decoder:
         def norm(module, x):
             return F.rms_norm(x, module.weight.shape, module.weight, module.variance_epsilon)
 
-        def rotate(x):  # rotary position embedding of both halves of a head: (a, b) -> (a cos - b sin, b cos + a sin)
-            return torch.addcmul(x * cos, x.roll(half, -1), sin)
         x, Hkv, half = self.body.embed_tokens(tokens), self.kv_heads, self.head_dim // 2  # x [B, E]
         cos, sin = (t[0, :, None] for t in self.body.rotary_emb(x, positions[None]))  # [B, 1, D]
-        sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
+        sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)  # of the halves of a head: (a, b) -> (a cos - b sin, b cos + a sin)
         for i, layer in enumerate(self.body.layers):
             attention, mlp = layer.self_attn, layer.mlp
             qkv = F.linear(norm(layer.input_layernorm, x), *self.qkv[i]).view(len(x), -1, self.head_dim)  # [B, H + 2 Hkv, D]
-            query, key, value = qkv[:, :-2 * Hkv], qkv[:, -2 * Hkv:-Hkv], qkv[:, -Hkv:]
+            heads, value = qkv[:, :-Hkv], qkv[:, -Hkv:]  # queries, then keys: [B, H + Hkv, D]
             if hasattr(attention, "q_norm"):  # Qwen3
-                query, key = norm(attention.q_norm, query), norm(attention.k_norm, key)
-            x = x + attention.o_proj(self.attend(i, rotate(query) * attention.scaling, rotate(key), value))
+                heads = torch.cat([norm(attention.q_norm, heads[:, :-Hkv]), norm(attention.k_norm, heads[:, -Hkv:])], dim=1)
+            heads = heads * cos + heads.roll(half, -1) * sin  # rotary position embedding
+            x = x + attention.o_proj(self.attend(i, heads[:, :-Hkv], heads[:, -Hkv:], value, attention.scaling))
             h = norm(layer.post_attention_layernorm, x)
             x = x + mlp.down_proj(mlp.act_fn(mlp.gate_proj(h)) * mlp.up_proj(h))
         self.length += 1
         return norm(self.body.norm, x)
 
-    def attend(self, layer, query, key, value):
+    def attend(self, layer, query, key, value, scaling):
         """Attention of one new token per row to its group's prompt, of which there is one copy, and to its own completion.
 
-        query [B, H, D], scaled; key, value [B, Hkv, D] are stored -> [B, H * D]. The G rows of a group and the R = H/Hkv query
+        query [B, H, D]; key, value [B, Hkv, D] are stored -> [B, H * D]. The G rows of a group and the R = H/Hkv query
         heads of a key head become rows of one matrix product with the prompt's keys; one softmax goes over both parts.
         """
         (prompt_keys, prompt_values), (B, H, D), Hkv, t = self.prompt[layer], query.shape, self.kv_heads, self.length + 1
@@ -204,10 +231,10 @@ class Decoder:
             store[:, t - 1] = new.transpose(0, 1).reshape(Hkv * B, D)
         keys, values = (store[:, :t] for store in self.own[layer])
         query = query.view(B, Hkv, -1, D).transpose(0, 1).reshape(Hkv * B, -1, D)  # [Hkv*B, R, D]
-        groups, Tp = query.view(len(prompt_keys), -1, D), prompt_keys.shape[1]  # [Hkv*P, G*R, D]
-        to_prompt = torch.baddbmm(self.bias, groups, prompt_keys.transpose(1, 2))  # [Hkv*P, G*R, Tp]
-        scores = torch.cat([to_prompt.view(Hkv * B, -1, Tp), query @ keys.transpose(1, 2)], dim=-1)  # [Hkv*B, R, Tp + t]
-        weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+        groups, Tp = query.reshape(len(prompt_keys), -1, D), prompt_keys.shape[1]  # [Hkv*P, G*R, D]
+        to_prompt = scores(groups, prompt_keys, scaling, self.bias)  # [Hkv*P, G*R, Tp]
+        to_all = torch.cat([to_prompt.view(Hkv * B, -1, Tp), scores(query, keys, scaling, self.bias.new_zeros(1, 1, 1))], dim=-1)
+        weights = to_all.softmax(dim=-1).to(query.dtype)  # [Hkv*B, R, Tp + t]
         from_prompt = weights[..., :Tp].reshape(to_prompt.shape) @ prompt_values  # [Hkv*P, G*R, D]
         out = torch.baddbmm(from_prompt.view(query.shape), weights[..., Tp:], values)  # [Hkv*B, R, D]
         return out.view(Hkv, B, -1).transpose(0, 1).reshape(B, H * D)
@@ -377,8 +404,9 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     return found.new_zeros(mask.shape).masked_scatter(mask, found)
 
 
-def backward_by_parts(model, rollouts, prompts, rows, loss_of):
+def backward_by_parts(model, optimizer, rollouts, prompts, rows, loss_of):
     """Backpropagate loss_of(row indices, part, prompt) over some prompts' rollouts, at most `rows` completions at a time.
+    The gradients are gathered by the optimizer.
 
     Each prompt is computed once even if its group is cut: its parts stop at a detached copy of the prompt's tensors (leaves),
     whose gradients add up and then go through the prompt pass in one backward call. Only prompts of like length go together:
@@ -396,8 +424,10 @@ def backward_by_parts(model, rollouts, prompts, rows, loss_of):
         leaves = [t.detach().requires_grad_() for t in computed]
         for start in range(0, G, rows):
             loss_of(*rollouts.select(some, start, start + rows), leaves).backward()
+            optimizer.gather()
         pairs = [(t, leaf.grad) for t, leaf in zip(computed, leaves) if leaf.grad is not None]
         torch.autograd.backward(*zip(*pairs))
+        optimizer.gather()
 
 
 def token_logps(head, hidden, ids, temperature=1.0, chunk_elements=2 ** 25):
@@ -416,10 +446,8 @@ def token_logps(head, hidden, ids, temperature=1.0, chunk_elements=2 ** 25):
 
 def demonstrations(model, tokenizer, prompts, completions):
     """Prompts and the completions to imitate (lists of str) as Rollouts of one completion each, for SFT."""
-    ends = end_ids(model, tokenizer)
-    template_end = [i for i in ends if i != tokenizer.eos_token_id] if tokenizer.chat_template else []
-    end = template_end[-1:] or [tokenizer.eos_token_id]
-    device = model.device
+    device, end = model.device, turn_end(tokenizer)
+    end = [tokenizer.eos_token_id if end is None else end]
     prompt_ids, prompt_lengths = pad(encode_prompts(tokenizer, prompts), tokenizer.pad_token_id, device)
     encoded = tokenizer(completions, add_special_tokens=False)["input_ids"]
     ids, lengths = pad([row + end for row in encoded], tokenizer.pad_token_id, device)
@@ -498,7 +526,8 @@ class Optimizer:
     """AdamW on fp32 master weights, with gradient clipping and a linear warm-up of the learning rate.
 
     In bf16 a weight of size 1 cannot change by less than 0.004: at lr 1e-6 nearly every update would be rounded away. A bf16
-    model is therefore only a copy of fp32 masters, made anew after each step. An fp32 model is its own master.
+    model is therefore only a copy of fp32 masters, made anew after each step, and the gradients of its micro-batches are added
+    up in fp32. An fp32 model is its own master.
     """
 
     def __init__(self, model, lr, warmup_steps=0, max_grad_norm=1.0, weight_decay=0.0):
@@ -507,11 +536,16 @@ class Optimizer:
         self.adam = torch.optim.AdamW(self.masters, lr=lr, betas=(0.9, 0.999), weight_decay=weight_decay, fused=True)  # no copies of all weights
         self.lr, self.warmup_steps, self.max_grad_norm, self.steps = lr, warmup_steps, max_grad_norm, 0
 
-    def step(self):
-        """Apply and clear the gradients gathered in the model; return their norm before clipping."""
+    def gather(self):
+        """Add what a backward call left in the model to the masters' gradients."""
         for param, master in zip(self.params, self.masters):
-            if master is not param:
-                master.grad, param.grad = None if param.grad is None else param.grad.float(), None
+            if master is not param and param.grad is not None:
+                master.grad = param.grad.float() if master.grad is None else master.grad.add_(param.grad)
+                param.grad = None
+
+    def step(self):
+        """Apply and clear the gradients; return their norm before clipping."""
+        self.gather()
         norm = torch.nn.utils.clip_grad_norm_(self.masters, self.max_grad_norm).item()
         if not math.isfinite(norm):
             return self.skip()
@@ -550,17 +584,12 @@ class Optimizer:
                 master.copy_(state[f"master.{i}"]), param.copy_(master)
 
 
-def frozen(model):
-    """A frozen copy of the policy: the reference of the KL term."""
-    return copy.deepcopy(model).eval().requires_grad_(False)
-
-
 def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epochs=1, micro_batch=64, temperature=1.0,
                 beta=0.0, loss_type="grpo", clip_low=0.2, clip_high=0.2, max_len=None):
     """One GRPO step: `epochs` passes over the same rollouts, each ending in one optimizer step -> metrics (dict of float).
 
     advantages [P, G]. A group whose advantages are all zero has no gradient (beta = 0) and is not computed at all, but it
-    still counts in the batch's means. All metrics are those of the last epoch; no live group: zeros, and no step.
+    still counts in the batch's means. Metrics are of the last epoch, but drift (of the first) and skipped (a sum); no live group: zeros, and no step.
     """
     rows_live = (advantages != 0).any(dim=1) if beta == 0.0 else torch.ones(len(advantages), dtype=torch.bool)
     prompts = rows_live.nonzero()[:, 0].tolist()
@@ -584,7 +613,7 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
             if epoch == 0:  # before any step, sampler and scorer are the same policy: what differs is rounding
                 metrics["drift"] = max(metrics["drift"], (logps.detach() - part.logps).abs().max().item())
             return loss
-        backward_by_parts(model, rollouts, prompts, micro_batch, loss_of)
+        backward_by_parts(model, optimizer, rollouts, prompts, micro_batch, loss_of)
         metrics["grad_norm"] = optimizer.step() if math.isfinite(metrics["loss"]) else optimizer.skip()
         metrics["skipped"] += not math.isfinite(metrics["grad_norm"])
     return metrics
@@ -599,5 +628,5 @@ def sft_update(model, optimizer, rollouts, micro_batch):
         loss = -completion_logps(model, part, prompt=prompt).sum() / total
         losses.append(loss.item())
         return loss
-    backward_by_parts(model, rollouts, range(len(rollouts.lengths)), micro_batch, loss_of)
+    backward_by_parts(model, optimizer, rollouts, range(len(rollouts.lengths)), micro_batch, loss_of)
     return sum(losses), optimizer.step() if math.isfinite(sum(losses)) else optimizer.skip()

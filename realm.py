@@ -3,9 +3,9 @@
 The prompt is the question and k of the teacher's N routes, drawn at random, right and wrong ones mixed and none of them
 labelled. The student writes its own reasoning, its answer, and a utility score for every route:
 
-    Problem: 2 tea, 3 jam                           <think> tea 40 x 2 = 80 sum 80; ... </think>
-    Route 1: tea 40 x 2 = 80 sum 80; ...      ->    <answer> 130</answer>
-    Route 2: tea 55 x 2 = 110 sum 110; ...          <scores> 1, 0</scores>
+    Problem: 2 tea, 3 jam                           <think> tea @40 x 2 = 80 sum 80; ... </think>
+    Route 1: tea @40 x 2 = 80 sum 80; ...     ->    <answer> 120</answer>
+    Route 2: tea @55 x 2 = 110 sum 110; ...         <scores> 1, 0</scores>
 
 A route is *positive* if its final answer equals the gold answer, else *negative*. With no routes the prompt is the plain
 prompt, the one of inference. Expert rules go into the teacher's prompt (guided CoT distillation), never into the student's.
@@ -87,6 +87,18 @@ def teacher_prompt(question, rules=()):
     """The teacher's prompt. `rules` (expert comments) are what guided CoT distillation puts in."""
     guide = "Rules of this domain, written by experts:\n" + "".join(f"- {rule}\n" for rule in rules) + "\n" if rules else ""
     return TEACHER_INSTRUCTION + harmless(guide) + f"Problem: {harmless(question).strip()}\nSolution:\n"
+
+
+def reasoning_only(route):
+    """A route without the line that closes it with its answer (a teacher's prompt asks for one, GSM8K's solutions have one):
+    in what the student is to imitate, the answer has a place of its own.
+
+    >>> reasoning_only("2 + 2 = 4\\n#### 4"), reasoning_only("It is 4. <answer>4</answer>"), reasoning_only("2 + 2 = 4.")
+    ('2 + 2 = 4', 'It is 4.', '2 + 2 = 4.')
+    """
+    before, newline, last = route.rstrip().rpartition("\n")
+    last = last.partition("####")[0] if "####" in last else last.rpartition("<answer>")[0] if last.endswith("</answer>") else last
+    return (before + newline + last).strip() or route
 
 
 def demonstration(reasoning, answer, scores=None):

@@ -128,7 +128,7 @@ def utility_score(scores, labels):
     >>> utility_score([1, 0, 0], [True, False, False]), utility_score([0, 0, 0], [True, False, False])
     (1.0, 0.5)
     """
-    if not scores or len(scores) != len(labels) or not all(math.isfinite(s) and 0.0 <= s <= 1.0 for s in scores):
+    if not scores or len(scores) != len(labels) or not all(s is not None and math.isfinite(s) and 0.0 <= s <= 1.0 for s in scores):
         return 0.0
     kinds = []
     for kind in (True, False):

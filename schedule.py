@@ -21,7 +21,7 @@ def eaai_probability(step, total_steps, shape="cosine", start=1.0, end=0.0, fade
     step: 0-based training step t; total_steps: T >= 1; start, end: probabilities in [0, 1];
     fade: share of training in [0, 1] over which p falls from exactly `start` to exactly `end`.
     shape: "cosine" (the paper's), "linear", "step" (falls at once in the middle of the fade, so that all three show
-    routes equally often: our choice) or "constant" (always `start`: routes never fade).
+    routes equally often: our choice) or "constant" (always `start`: routes never fade). train.py's default for `fade` is 0.95.
     Raises ValueError for an unknown shape or a number out of range.
 
     >>> [round(eaai_probability(t, 100), 3) for t in (0, 20, 40, 60, 80, 99)]

@@ -26,9 +26,9 @@ from tqdm import tqdm
 
 import eval as evaluation
 from data import flag, given_flags, load_problems, need_routes, read_bank, split_by_question
-from grpo import (Optimizer, demonstrations, frozen, group_advantages, grpo_update, load_policy, resolve_model, sample,
+from grpo import (Optimizer, check_device, demonstrations, group_advantages, grpo_update, load_policy, resolve_model, sample,
                   sft_update)
-from realm import choose_routes, demonstration, mrpv_prompt, parse_response
+from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
 from rewards import realm_reward
 from schedule import SHAPES, eaai_probability
 
@@ -79,7 +79,7 @@ class Config:
     eval_limit: int = flag(200, "test problems for the closing table (validation: at most 64)")
     save_every: int = flag(50, "steps between checkpoints")
     seed: int = flag(0, "seed of everything")
-    device: str = flag("cuda" if torch.cuda.is_available() else "cpu", "cpu or cuda")
+    device: str | None = flag(None, "cpu or cuda (tiny: cpu; else a GPU where there is one)")
     threads: int | None = flag(None, "CPU threads, part of the result: sums round differently in another number (tiny 1, else all)")
     out: str | None = flag(None, "run folder (default: runs/METHOD-SEED)")
     resume: str | None = flag(None, "continue the run in this folder, with the flags of its config.json; a flag that would make it "
@@ -89,7 +89,7 @@ class Config:
 SIZES = {  # what depends on the student's size: (tiny, any larger model)
     "task": ("shop", "gsm8k"), "steps": (300, 500), "sft_steps": (150, 200), "prompts_per_step": (32, 8),
     "max_new_tokens": (96, 512), "lr": (5e-4, 1e-6), "sft_lr": (5e-4, 1e-5), "micro_batch": (64, 8),
-    "threads": (1, torch.get_num_threads())}
+    "threads": (1, torch.get_num_threads()), "device": ("cpu", "cuda" if torch.cuda.is_available() else "cpu")}
 
 
 def settle(config):
@@ -116,8 +116,9 @@ def settle(config):
         raise ValueError("--group-size 1: GRPO compares the completions of a group, it takes at least 2")
     if config.routes == 0 and config.method not in ("grpo", "rft"):
         raise ValueError(f"--routes 0: --method {config.method} shows routes; use --method grpo to train without any")
-    if config.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no GPU here; use --device cpu")
+    if config.temperature <= 0 or config.beta < 0:
+        raise ValueError("--temperature must be above 0 (at 0 all completions of a group are the same), and --beta not below 0")
+    check_device(config.device)
     if not config.resume and Path(config.out).exists() and any(p.name != "new" for p in Path(config.out).iterdir()):
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or continue it with --resume {config.out}")
     return config
@@ -228,7 +229,7 @@ def sft_step(model, tokenizer, optimizer, problems, config, step):
         carry = config.method != "rft" and rng.random() < 0.5
         routes = choose_routes(problem.routes, config.routes, rng, config.error_ratio, config.selection) if carry else []
         prompts.append(mrpv_prompt(problem.question, routes))
-        completions.append(demonstration(target.text, problem.answer, [float(r.correct) for r in routes] if carry else None))
+        completions.append(demonstration(reasoning_only(target.text), problem.answer, [float(r.correct) for r in routes] if routes else None))
     batch = demonstrations(model, tokenizer, prompts, completions)
     loss, norm = fitting(config, optimizer, lambda micro_batch: sft_update(model, optimizer, batch, micro_batch))
     return {"phase": "sft", "step": step, "loss": loss, "grad_norm": norm, "skipped": float(not math.isfinite(norm))}
@@ -453,7 +454,7 @@ def train(config, record=None):
 
     def evaluate(problems):
         return evaluation.evaluate(model, tokenizer, problems, config.routes, max_new_tokens=config.max_new_tokens,
-                                   batch=max(16, config.micro_batch))
+                                   batch=max(16, config.micro_batch, config.prompts_per_step * config.group_size * (config.device != "cpu")))
 
     run.mkdir(parents=True, exist_ok=True)
     record = record or {"format": FORMAT, "problems": problems, "changes": []}
@@ -482,10 +483,11 @@ def train(config, record=None):
                 optimizer = Optimizer(model, config.lr if phase == "rl" else config.sft_lr, config.warmup)
                 if state and step > 0:
                     optimizer.load_state_dict(state)
+                state = None  # of a large model, gigabytes
             if phase == "rl" and config.beta > 0 and reference is None:
                 if step == 0:
                     model.save_pretrained(run / "reference"), tokenizer.save_pretrained(run / "reference")
-                reference = frozen(load_policy(str(run / "reference"), config.device)[0])
+                reference = load_policy(str(run / "reference"), config.device)[0].requires_grad_(False)
             began = time.perf_counter()
             if phase == "sft":
                 metrics, timing, show = sft_step(model, tokenizer, optimizer, demonstrable, config, step), {}, None
@@ -533,7 +535,7 @@ def main(argv=None):
     except ValueError as error:
         sys.exit(f"train.py: {error}")
     except torch.OutOfMemoryError:
-        sys.exit("train.py: out of GPU memory even with --micro-batch 1, or while sampling: lower --max-new-tokens, --prompts-per-step or --group-size")
+        sys.exit("train.py: out of GPU memory where smaller micro-batches do not help (sampling, say): lower --max-new-tokens, --prompts-per-step or --group-size")
     except (OSError, SafetensorError, KeyboardInterrupt) as error:
         begun = config.out and Path(config.out, "config.json").is_file()
         sys.exit(f"train.py: {str(error) or 'stopped'}" + (f"; go on with: python train.py --resume {config.out}" if begun else ""))

@@ -3,10 +3,10 @@
 A sweep is a list of train.py arguments (SWEEPS). Each arm is trained on each seed and measured by eval.py on test questions that
 no run has seen. results/NAME.json records figures, commands, seeds, commit and machine; table and figure are drawn from it alone
 and put into results/README.md (--redraw does only that). A run that is already in runs/sweeps is not run again, so a sweep that was cut goes on, and arms that
-two claims share are trained once. On a GPU, with a larger student (no table here is of one):
+two claims share are trained once. On a GPU, with a larger student (no table here is of one; C9 has another task and student, and is left out):
 
     python -m assets.make_tiny --width 512 --layers 8 --lr 1e-3 --device cuda --out runs/base-larger
-    python -m results.sweep all --jobs 8 --more "--model runs/base-larger --task shop --steps 300 --prompts-per-step 32
+    python -m results.sweep all --jobs 8 --out runs/larger --more "--model runs/base-larger --task shop --steps 300 --prompts-per-step 32
         --max-new-tokens 96 --micro-batch 64 --lr 1e-4 --sft-lr 1e-4 --device cuda"
 """
 import argparse
@@ -71,12 +71,13 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
             | {"systematic": f"{ZERO} --systematic 1", "random": f"{ZERO} --systematic 0"},
             [(f"{kind}: with routes - vote", (kind, "with routes"), (kind, "vote")) for kind in ("systematic", "random")]),
     "rates": ("the learning rate of each method, on validation questions",
-              {f"{name}, {lr}": f"{m} --lr {lr}" for name, m in (("ReaLM-Zero", ZERO), ("GRPO", GRPO), ("MRPV", MRPV)) for lr in ("2e-4", "5e-4", "1e-3")}, []),
+              {f"{name}, {lr}": m + (f" --lr {lr}" if lr != "5e-4" else "") for name, m in (("ReaLM-Zero", ZERO), ("GRPO", GRPO), ("MRPV", MRPV))
+               for lr in ("2e-4", "5e-4", "1e-3")}, []),  # 5e-4 is the default
     "C11": ("the teacher-student gap", {f"price known {1 - e:.0%}": ZERO + (f" --teacher-error {e}" if e != 0.65 else "") for e in (0.8, 0.65, 0.5, 0.3, 0.1)}, []),
 }
 FIGURES = {"alone": ("test", "alone", "accuracy"), "alone, ood": ("ood", "alone", "accuracy"), "with routes": ("test", "routes", "accuracy"),
            "with routes, ood": ("ood", "routes", "accuracy"), "vote": ("test", "vote"), "teacher": ("test", "teacher"),
-           "AUC": ("test", "routes", "score_auc"), "SAME Err": ("test", "routes", "same_err"), "SAME Err before": ("before", "routes", "same_err"),
+           "AUC": ("test", "routes", "score_auc"), "SAME Err": ("after", "routes", "same_err"), "SAME Err before": ("before", "routes", "same_err"),
            "F1 alone": ("test", "alone", "f1"), "F1 alone, ood": ("ood", "alone", "f1"),
            "validation": ("eval_alone",), "validation, with routes": ("eval_routes",)}
 CHOOSING = ("rates",)  # sweeps to choose by: on validation questions; the test questions are not even asked
@@ -85,12 +86,18 @@ T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9:
 
 
 def commit():
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    said = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude", "*"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    return said.replace("-dirty", " with changes")
+
+
+def gpu():
+    import torch
+    return torch.cuda.get_device_name()
 
 
 def measure(arguments, seed, more="", until=None, test=True):
     """Train one arm on one seed and evaluate it, unless that is done -> its figures, and the commit it was trained at."""
-    arguments = f"{arguments} {more}".strip()
+    arguments = f"{more} {arguments}".strip()  # what makes the arm comes last, and wins
     folder = ROOT / "runs" / "sweeps" / f"{re.sub(r'[^a-z0-9.]+', '-', arguments.lower()).strip('-')}-seed-{seed}"
     one_core = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}  # many runs side by side: a core each
 
@@ -102,13 +109,14 @@ def measure(arguments, seed, more="", until=None, test=True):
         if until and time.strftime("%H:%M") >= until:
             return None
         shutil.rmtree(folder, ignore_errors=True)
+        code = commit()  # that a commit comes in the meantime is common
         call("train.py", *arguments.split(), "--seed", str(seed), "--out", str(folder), "--eval-every", "10000", "--save-every", "1000000")
-        (folder / "commit").write_text(commit())
+        (folder / "commit").write_text(code)
     if test and not (folder / "eval.json").exists():
         call("eval.py", str(folder), "--limit", "300", "--samples", "0", "--json", str(folder / "eval.json"))
     if test:
         found = next(iter(json.loads((folder / "eval.json").read_text())["results"].values()))
-        found["before"] = json.loads((folder / "before.json").read_text())
+        found |= json.loads((folder / "result.json").read_text())  # before and after, on the same questions and routes
     else:
         found = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])  # of the last evaluation, on validation questions
     figures = {"commit": (folder / "commit").read_text() if (folder / "commit").exists() else None}
@@ -165,17 +173,17 @@ def draw(saved, path):
     plt.close(figure)
 
 
-def write(name, seeds, results, more):
-    """Save NAME.json; results[(arguments, seed, on test questions?)] are figures; a run that is not there counts as not measured."""
+def write(name, seeds, results, more, out):
+    """Save OUT/NAME.json; results[(arguments, seed, on test questions?)] are figures; a run that is not there counts as not measured."""
     claim, arms, contrasts = SWEEPS[name]
-    saved = {"claim": claim, "commands": {arm: f"python train.py {arguments} {more}".strip() + " --seed S" for arm, arguments in arms.items()},
+    saved = {"claim": claim, "commands": {arm: " ".join(f"python train.py {more} {arguments} --seed S".split()) for arm, arguments in arms.items()},
              "evaluation": "the run's last, on validation questions" if name in CHOOSING else "python eval.py RUN --limit 300 --samples 0, with the teacher of the run",
              "seeds": seeds,
              "commit": sorted({r["commit"] for (arguments, *_), r in results.items() if arguments in arms.values() and r["commit"]}),
-             "machine": f"{os.cpu_count()} cores, {platform.machine()}, one core a run",
+             "machine": f"{os.cpu_count()} cores, {platform.machine()}, " + (gpu() if "cuda" in more else "one core a run"),
              "arms": {arm: {f: [results.get((arguments, s, name not in CHOOSING), {}).get(f) for s in seeds] for f in FIGURES} for arm, arguments in arms.items()},
              "contrasts": contrasts}
-    (ROOT / "results" / f"{name}.json").write_text(json.dumps(saved, indent=1) + "\n")
+    (out / f"{name}.json").write_text(json.dumps(saved, indent=1) + "\n")
 
 
 def main():
@@ -185,9 +193,15 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--more", default="", help="further train.py arguments for every arm")
     parser.add_argument("--until", help="begin no run after this time of day (HH:MM); what is missing then is told as missing")
+    parser.add_argument("--out", type=Path, default=ROOT / "results", help="folder of the JSON files and figures")
     parser.add_argument("--redraw", action="store_true", help="train nothing; print tables and draw figures from the JSON files")
     args = parser.parse_args()
     names = list(SWEEPS) if "all" in args.names else args.names
+    if args.more and args.out == ROOT / "results":
+        parser.error("--more makes other runs than those on the page: give them an --out of their own")
+    if "--model" in args.more and "C9" in names:
+        names.remove("C9")
+    args.out.mkdir(parents=True, exist_ok=True)
     if not names:
         return print("\n".join(f"{name}: {claim} ({', '.join(arms)})" for name, (claim, arms, _) in SWEEPS.items()))
     if not args.redraw:
@@ -196,14 +210,15 @@ def main():
             results = dict(zip(jobs, pool.map(lambda job: measure(*job[:2], args.more, args.until, job[2]), jobs)))
         results = {job: figures for job, figures in results.items() if figures}
         for name in names:
-            write(name, args.seeds, results, args.more)
-    page = ROOT / "results" / "README.md"
+            write(name, args.seeds, results, args.more, args.out)
+    page = args.out / "README.md"
     for name in names:
-        saved = json.loads((ROOT / "results" / f"{name}.json").read_text())
-        draw(saved, ROOT / "results" / f"{name}.png")
+        saved = json.loads((args.out / f"{name}.json").read_text())
+        draw(saved, args.out / f"{name}.png")
         print(f"\n{name}: {saved['claim']}\n{table(saved)}")
         filled = f"<!-- {name} -->\n{table(saved)}\n\nSeeds {saved['seeds']}, commit {', '.join(saved['commit'])}.\n\n![{saved['claim']}]({name}.png)\n<!-- end -->"
-        page.write_text(re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _: filled, page.read_text(), flags=re.DOTALL))
+        if page.exists():
+            page.write_text(re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _: filled, page.read_text(), flags=re.DOTALL))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may download
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # same bytes are promised on a CPU only
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
 import pytest  # noqa: E402

@@ -104,6 +104,25 @@ def test_an_unknown_model_is_refused_before_any_evaluation(monkeypatch):
         evaluation.main(["tiny", "no/such/model/here"])
 
 
+def test_a_student_of_an_own_bank_is_evaluated_on_that_bank_unless_told_otherwise(tmp_path, capsys):
+    bank, run = tmp_path / "bank.jsonl", tmp_path / "run"
+    bank.write_text("".join(json.dumps({"question": f"{i}?", "answer": i, "routes": [{"text": str(i)}]}) + "\n" for i in range(40)))
+    (run / "model").mkdir(parents=True), (run / "model" / "config.json").write_text("{}")
+    (run / "config.json").write_text(json.dumps({"task": "gsm8k", "bank": str(bank), "routes": 1}))
+    asked = evaluation.settle(evaluation.Config(models=[str(run)]))["test"]
+    assert 0 < len(asked) < 40 and all(p.question.endswith("?") for p in asked) and not capsys.readouterr().out
+    assert "ood" in evaluation.settle(evaluation.Config(models=[str(run)], task="shop", limit=5))
+    bank.write_text(bank.read_text().splitlines(keepends=True)[0])
+    evaluation.settle(evaluation.Config(models=[str(run)]))
+    assert "no question is in its test part" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:3", "mps"])
+def test_a_device_that_is_not_here_is_refused_in_one_line(device):
+    with pytest.raises(SystemExit, match=f"eval.py: --device {device}: [^\n]*$"):
+        evaluation.main(["tiny", "--device", device])
+
+
 def test_a_run_is_evaluated_with_the_teacher_and_the_number_of_routes_it_was_trained_with(tmp_path):
     (tmp_path / "model").mkdir(), (tmp_path / "model" / "config.json").write_text("{}")
     (tmp_path / "config.json").write_text(json.dumps({"task": "shop", "teacher_error": 0.0, "systematic": 1.0, "routes": 2}))

@@ -75,6 +75,7 @@ def test_right_and_wrong_routes_weigh_the_same_so_that_every_constant_earns_one_
             assert utility_score([constant] * len(labels), labels) == pytest.approx(0.5)
     assert utility_score([1, 0, 0, 1], [True, False, False, False]) == pytest.approx((1 + 2 / 3) / 2)
     assert utility_score([0.25, 0.5], [True, True]) == pytest.approx(0.375)  # one kind only: the mean over it
+    assert utility_score([None, 1.0], [True, True]) == utility_score([math.nan, 1.0], [True, True]) == 0.0
 
 
 @pytest.mark.parametrize("scores", [None, [], [1.0], [1.0, 0.0, 0.0], [1.0, -0.1], [1.0, 1.1], [1.0, math.nan], [1.0, math.inf]])

@@ -35,6 +35,19 @@ def test_the_page_shows_what_the_files_hold(path):
     assert found["commit"] and len(found["seeds"]) >= 1 and all("train.py" in command for command in found["commands"].values())
 
 
+def test_what_makes_an_arm_wins_over_what_all_arms_are_given(monkeypatch, tmp_path):
+    called = []
+
+    def stopped(command, **_):
+        called.append(command)
+        raise KeyboardInterrupt
+    monkeypatch.setattr(sweep.subprocess, "run", stopped)
+    monkeypatch.setattr(sweep, "ROOT", tmp_path), monkeypatch.setattr(sweep, "commit", lambda: "x")
+    with pytest.raises(KeyboardInterrupt):
+        sweep.measure("--lr 1e-3", 0, more="--lr 1e-4 --steps 7")
+    assert [value for name, value in zip(called[0], called[0][1:]) if name == "--lr"][-1] == "1e-3" and "7" in called[0]
+
+
 def test_every_arm_is_a_command_line_that_train_py_accepts():
     import train
     for claim, arms, contrasts in sweep.SWEEPS.values():

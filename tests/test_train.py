@@ -56,6 +56,17 @@ def test_a_run_leaves_everything_it_promises(tmp_path, capsys):
     assert all(word in table for word in ("before", "after", "without routes", "with 3 routes", "teacher", "majority vote"))
 
 
+def test_what_sft_imitates_is_the_teachers_reasoning_with_the_answer_in_its_own_place(monkeypatch):
+    problem, seen = Problem("2 + 2?", "4", [Route("2 + 2 is four.\n<answer>4</answer>", "4", True)]), []
+    monkeypatch.setattr(train, "demonstrations", lambda model, tokenizer, prompts, completions: seen.extend(zip(prompts, completions)))
+    monkeypatch.setattr(train, "sft_update", lambda *rest: (0.0, 0.0))
+    train.sft_step(None, None, SimpleNamespace(steps=0), [problem], config(method="realm-r1", routes=1), 0)
+    train.sft_step(None, None, SimpleNamespace(steps=0), [problem], config(method="grpo", routes=0, sft_steps=1), 0)
+    plain = "<think> 2 + 2 is four.</think>\n<answer> 4</answer>"
+    assert {c for p, c in seen[:64] if "Route 1" in p} == {plain + "\n<scores> 1</scores>"}
+    assert {c for p, c in seen if "Route 1" not in p} == {plain} and len(seen) == 128
+
+
 def test_the_closing_table_sets_runs_of_the_same_problems_side_by_side_and_no_others(tmp_path, capsys):
     run(tmp_path / "first", "--steps", "1", "--method", "grpo")
     run(tmp_path / "other", "--steps", "1", "--limit", "29")
@@ -224,7 +235,7 @@ def test_training_never_sees_a_question_of_validation_or_test(tmp_path):
     (["--steps", "-1"], "--steps"),
     (["--fade", "1.5"], "--fade"),
     (["--routes", "0"], "--routes"),
-    (["--device", "cuda:7"], "cuda"),
+    (["--device", "cuda:7"], "cuda"), (["--device", "gpu"], "use cpu or cuda"), (["--temperature", "0"], "--temperature"), (["--beta", "-1"], "--beta"),
     (["--resume", "/no/run"], "/no/run"),
 ], ids=lambda x: " ".join(x) if isinstance(x, list) else "")
 def test_bad_input_stops_at_once_with_one_clear_line_and_writes_nothing(tmp_path, capsys, flags, words):
