@@ -80,7 +80,7 @@ FIGURES = {"alone": ("test", "alone", "accuracy"), "alone, ood": ("ood", "alone"
            "AUC": ("test", "routes", "score_auc"), "SAME Err": ("after", "routes", "same_err"), "SAME Err before": ("before", "routes", "same_err"),
            "F1 alone": ("test", "alone", "f1"), "F1 alone, ood": ("ood", "alone", "f1"),
            "validation": ("eval_alone",), "validation, with routes": ("eval_routes",)}
-CHOOSING = ("rates",)  # sweeps to choose by: on validation questions; the test questions are not even asked
+CHOOSING = ("rates",)  # sweeps to choose by: on validation questions; what a run says of test questions is not looked at
 DRAWN = ("alone", "alone, ood", "with routes", "vote", "teacher", "AUC", "validation", "validation, with routes")
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # Student's t, by number of seeds
 
