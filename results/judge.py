@@ -1,10 +1,12 @@
 """What does a student judge routes by? python -m results.judge RUN...
 
-A score can be right in two ways: the student compares a route's answer with its own, or it knows by itself that the route is wrong.
-Here its reasoning and answer are *written for it*: worked out under the true prices, under last year's, under random ones. If it
-compares, it then scores the true routes low, because its own answer is another; if it knows, nothing changes.
+A score can be right in two ways: the student compares a route's answer with its own, or it sees by itself that the route is wrong.
+Two things tell them apart. Its reasoning and answer are *written for it*: worked out under the true prices, under last year's, under
+random ones; if it compares, it then scores the right routes low, because its own answer is another. And some routes come to
+the right answer by wrong prices that cancel out: their label is "right", and a student that compares agrees.
 """
 import random
+import re
 import sys
 
 import torch
@@ -18,10 +20,10 @@ from realm import choose_routes, demonstration, mrpv_prompt
 
 @torch.no_grad()
 def judged(model, tokenizer, problems, prices, k=3):
-    """The student's logits of "1" over "0" for k routes of each problem, half of them right, and the labels: two lists. Its own
-    solution is the one that follows from `prices`; each score is read behind true labels of the routes before it."""
+    """[(logit of "1" over "0", label, are all prices of the route right?)] of k routes of each problem, half of them labelled right.
+    The student's own solution is the one that follows from `prices`; a score is read behind the true labels of the routes before it."""
     one, zero, begin = (tokenizer.convert_tokens_to_ids(t) for t in (" 1", " 0", "\n<scores>"))
-    found, labels = [], []
+    true, found = shop.price_lists()[0], []
     for problem in problems:
         routes = choose_routes(problem.routes, k, random.Random(problem.question), selection="balanced")
         reasoning, answer = shop.work_out(shop.read_order(problem.question), prices)
@@ -29,9 +31,10 @@ def judged(model, tokenizer, problems, prices, k=3):
         ids = tokenizer(mrpv_prompt(problem.question, routes) + completion)["input_ids"]
         logits = model(torch.tensor([ids])).logits[0]
         places = [i for i in range(ids.index(begin), len(ids)) if ids[i] in (one, zero)]
-        found += [(logits[i - 1, one] - logits[i - 1, zero]).item() for i in places]
-        labels += [r.correct for r in routes]
-    return found, labels
+        for i, route in zip(places, routes, strict=True):
+            sound = all(true[item] == int(price) for item, price in re.findall(r"([a-z]+) @(\d+)", route.text))
+            found.append(((logits[i - 1, one] - logits[i - 1, zero]).item(), route.correct, sound))
+    return found
 
 
 def main(runs):
@@ -40,13 +43,15 @@ def main(runs):
     problems = [p for p in problems if any(r.correct for r in p.routes)]
     rng = random.Random(0)
     own = {"true prices": prices, "last year's": old, "random ones": {item: rng.randint(11, 99) for item in prices}}
-    print(f"{len(problems)} test questions\n{'own solution by':<18}{'AUC':>8}{'right routes scored 1':>24}{'wrong routes scored 1':>24}")
+    print(f"{len(problems)} test questions; routes scored 1: right ones, those right by luck (prices that cancel out), wrong ones")
+    print(f"{'own solution by':<18}{'AUC, labels':>14}{'AUC, prices':>14}{'right':>10}{'lucky':>10}{'wrong':>10}")
     for run in runs:
         print(run)
         for name, known in own.items():
-            found, labels = judged(*load_policy(run), problems, known)
-            share = [sum(s > 0 for s, l in zip(found, labels) if l == kind) / labels.count(kind) for kind in (True, False)]
-            print(f"{name:<18}{auc(found, labels):>8.3f}{share[0]:>24.2f}{share[1]:>24.2f}")
+            scores, labels, sound = zip(*judged(*load_policy(run), problems, known))
+            kinds = [(True, True), (True, False), (False, False)]
+            shares = [[s > 0 for s, *kind in zip(scores, labels, sound) if tuple(kind) == wanted] for wanted in kinds]
+            print(f"{name:<18}{auc(scores, labels):>14.3f}{auc(scores, sound):>14.3f}" + "".join(f"{sum(x) / len(x):>10.2f}" for x in shares))
 
 
 if __name__ == "__main__":
