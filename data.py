@@ -185,9 +185,8 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
     """Any Hub id or local folder as the teacher, sampled with the project's own sampler; loaded when it is first asked. What
     it draws depends on the seed and on the prompts asked together, so that a bank continued later repeats no draw."""
     import torch
-    from grpo import check_device, load_policy, sample
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    check_device(device)
+    from grpo import load_policy, sample, settle_device
+    device = settle_device(device)
 
     @functools.cache
     def policy():

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from data import BUILT_IN, flag, load_problems, need_routes, parse_flags, read_bank, split_by_question
-from grpo import check_device, load_policy, resolve_model, sample
+from grpo import load_policy, resolve_model, sample, settle_device
 from realm import choose_routes, mrpv_prompt, parse_response
 from rewards import answers_match, canonical
 
@@ -169,8 +169,7 @@ def settle(config):
     known = Path(config.models[0]) / "config.json"
     run = json.loads(known.read_text()) if (Path(config.models[0]) / "model" / "config.json").is_file() and known.is_file() else {}
     tiny = (run.get("model") or config.models[0]).startswith("tiny")
-    config.device = config.device or ("cuda" if torch.cuda.is_available() and not tiny else "cpu")
-    check_device(config.device)
+    config.device = settle_device(config.device, tiny)
     if config.bank is None and config.task is None:
         config.bank = run.get("bank")
     config.task = config.task or run.get("task") or ("shop" if tiny else "gsm8k")

@@ -50,8 +50,11 @@ def resolve_model(name):
     return name if "/" in name else f"{owner}/{name}"
 
 
-def check_device(device):
-    """Raises ValueError, in one line, for a device that is not here."""
+def settle_device(device=None, tiny=False):
+    """The device asked for; without one, a GPU where there is one, but the CPU for a tiny student, which gains nothing there.
+    Raises ValueError, in one line, for a device that is not here."""
+    if device is None:
+        return "cuda" if torch.cuda.is_available() and not tiny else "cpu"
     try:
         found = torch.device(device)
     except RuntimeError:
@@ -60,6 +63,7 @@ def check_device(device):
         raise ValueError(f"--device {device}: use cpu or cuda")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"--device {device}: no such GPU here; use --device cpu")
+    return device
 
 
 def load_policy(name, device="cpu", dtype=None):
@@ -163,7 +167,7 @@ def prompt_pass(model, prompt_ids, prompt_lengths):
     return [last, *(t for layer in out.past_key_values.layers for t in (layer.keys, layer.values))]
 
 
-def scores(query, keys, scaling, bias):
+def attention_scores(query, keys, scaling, bias):
     """Attention scores in fp32: query [N, M, D] and keys [N, T, D] -> [N, M, T]; bias [N or 1, 1, T or 1].
 
     Products of bf16 numbers must be added up, and kept, in fp32: Qwen2's key biases make scores of a hundred and more, of
@@ -232,8 +236,8 @@ class Decoder:
         keys, values = (store[:, :t] for store in self.own[layer])
         query = query.view(B, Hkv, -1, D).transpose(0, 1).reshape(Hkv * B, -1, D)  # [Hkv*B, R, D]
         groups, Tp = query.reshape(len(prompt_keys), -1, D), prompt_keys.shape[1]  # [Hkv*P, G*R, D]
-        to_prompt = scores(groups, prompt_keys, scaling, self.bias)  # [Hkv*P, G*R, Tp]
-        to_all = torch.cat([to_prompt.view(Hkv * B, -1, Tp), scores(query, keys, scaling, self.bias.new_zeros(1, 1, 1))], dim=-1)
+        to_prompt = attention_scores(groups, prompt_keys, scaling, self.bias)  # [Hkv*P, G*R, Tp]
+        to_all = torch.cat([to_prompt.view(Hkv * B, -1, Tp), attention_scores(query, keys, scaling, self.bias.new_zeros(1, 1, 1))], dim=-1)
         weights = to_all.softmax(dim=-1).to(query.dtype)  # [Hkv*B, R, Tp + t]
         from_prompt = weights[..., :Tp].reshape(to_prompt.shape) @ prompt_values  # [Hkv*P, G*R, D]
         out = torch.baddbmm(from_prompt.view(query.shape), weights[..., Tp:], values)  # [Hkv*B, R, D]

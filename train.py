@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 import eval as evaluation
 from data import flag, given_flags, load_problems, need_routes, read_bank, split_by_question
-from grpo import (Optimizer, check_device, demonstrations, group_advantages, grpo_update, load_policy, resolve_model, sample,
+from grpo import (Optimizer, demonstrations, group_advantages, grpo_update, load_policy, resolve_model, sample, settle_device,
                   sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
 from rewards import realm_reward
@@ -89,7 +89,7 @@ class Config:
 SIZES = {  # what depends on the student's size: (tiny, any larger model)
     "task": ("shop", "gsm8k"), "steps": (300, 500), "sft_steps": (150, 200), "prompts_per_step": (32, 8),
     "max_new_tokens": (96, 512), "lr": (5e-4, 1e-6), "sft_lr": (5e-4, 1e-5), "micro_batch": (64, 8),
-    "threads": (1, torch.get_num_threads()), "device": ("cpu", "cuda" if torch.cuda.is_available() else "cpu")}
+    "threads": (1, torch.get_num_threads())}
 
 
 def settle(config):
@@ -118,7 +118,7 @@ def settle(config):
         raise ValueError(f"--routes 0: --method {config.method} shows routes; use --method grpo to train without any")
     if config.temperature <= 0 or config.beta < 0:
         raise ValueError("--temperature must be above 0 (at 0 all completions of a group are the same), and --beta not below 0")
-    check_device(config.device)
+    config.device = settle_device(config.device, tiny)
     if not config.resume and Path(config.out).exists() and any(p.name != "new" for p in Path(config.out).iterdir()):
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or continue it with --resume {config.out}")
     return config
@@ -453,8 +453,9 @@ def train(config, record=None):
                          "only the words of their own tasks)")
 
     def evaluate(problems):
+        rows = 0 if config.device == "cpu" else config.prompts_per_step * config.group_size  # what a GPU holds when it samples
         return evaluation.evaluate(model, tokenizer, problems, config.routes, max_new_tokens=config.max_new_tokens,
-                                   batch=max(16, config.micro_batch, config.prompts_per_step * config.group_size * (config.device != "cpu")))
+                                   batch=max(16, config.micro_batch, rows))
 
     run.mkdir(parents=True, exist_ok=True)
     record = record or {"format": FORMAT, "problems": problems, "changes": []}

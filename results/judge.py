@@ -51,6 +51,8 @@ def main(runs):
             scores, labels, sound = zip(*judged(*load_policy(run), problems, known))
             kinds = [(True, True), (True, False), (False, False)]
             shares = [[s > 0 for s, *kind in zip(scores, labels, sound) if tuple(kind) == wanted] for wanted in kinds]
+            if name == "true prices":
+                print("routes of each kind: " + ", ".join(str(len(x)) for x in shares))
             print(f"{name:<18}{auc(scores, labels):>14.3f}{auc(scores, sound):>14.3f}" + "".join(f"{sum(x) / len(x):>10.2f}" for x in shares))
 
 

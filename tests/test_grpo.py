@@ -548,3 +548,4 @@ def test_a_kl_term_moves_the_policy_and_not_the_reference(model):
     reference = small_model().requires_grad_(False)
     grpo_update(model, Optimizer(model, lr=1e-2), by_hand(model), ADVANTAGES, reference=reference, beta=0.1)
     assert all(torch.equal(a, b) for a, b in zip(reference.parameters(), small_model().parameters()))
+    assert not any(torch.equal(a, b) for a, b in zip(model.parameters(), reference.parameters()))
