@@ -112,9 +112,9 @@ def measure(arguments, seed, more="", until=None, test=True):
         code = commit()  # that a commit comes in the meantime is common
         call("train.py", *arguments.split(), "--seed", str(seed), "--out", str(folder), "--eval-every", "10000", "--save-every", "1000000")
         (folder / "commit").write_text(code)
-    if test and not (folder / "eval.json").exists():
-        call("eval.py", str(folder), "--limit", "300", "--samples", "0", "--json", str(folder / "eval.json"))
     if test:
+        if not (folder / "eval.json").exists():
+            call("eval.py", str(folder), "--limit", "300", "--samples", "0", "--json", str(folder / "eval.json"))
         found = next(iter(json.loads((folder / "eval.json").read_text())["results"].values()))
         found |= json.loads((folder / "result.json").read_text())  # before and after, on the same questions and routes
     else:
