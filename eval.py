@@ -145,6 +145,7 @@ class Config:
     task: str | None = flag(None, "shop, ads, gsm8k, or a JSONL file or folder (default: the first run's, else shop for tiny, else gsm8k)")
     data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
     bank: str | None = flag(None, "JSONL bank: evaluate on its questions (those of its test part) and show its routes (default: the first run's)")
+    split: str = flag("test", "test (built-in tasks: and ood), or validation: for whatever is chosen by what it gives", choices=("test", "validation"))
     routes: int | None = flag(None, "k, the routes shown (default: the first run's, else 3)")
     samples: int = flag(8, "n, completions sampled for each question beside the greedy one; 0: greedy only")
     limit: int = flag(200, "questions of each split")
@@ -183,17 +184,17 @@ def settle(config):
         raise ValueError("--routes and --samples must be at least 0, --limit and --batch at least 1")
     if config.bank:
         bank = read_bank(config.bank)
-        held_out = split_by_question(bank, "test")
+        held_out = split_by_question(bank, config.split)
         if not held_out:
-            print(f"{config.bank}: so small that no question is in its test part; all of them are asked", flush=True)
-        return {"test": need_routes((held_out or bank)[:config.limit], config)}
-    splits = ("test", "ood") if config.task in BUILT_IN else ("test",)
+            print(f"{config.bank}: so small that no question is in its {config.split} part; all of them are asked", flush=True)
+        return {config.split: need_routes((held_out or bank)[:config.limit], config)}
+    splits = ("test", "ood") if config.task in BUILT_IN and config.split == "test" else (config.split,)
     return {split: need_routes(load_problems(config.task, split, config.limit, config.data), config) for split in splits}
 
 
 def table(results):
     """One row per model, split and way of asking."""
-    lines = [f"{'model':<24}{'split':<6}{'routes':<8}{'accuracy':<21}{'mean@n':<21}{'pass@n':<8}{'maj@n':<8}{'AUC':<7}{'scores ok':<11}"
+    lines = [f"{'model':<24}{'split':<12}{'routes':<8}{'accuracy':<21}{'mean@n':<21}{'pass@n':<8}{'maj@n':<8}{'AUC':<7}{'scores ok':<11}"
              f"{'SAME Err':<10}{'tokens':<8}" + ("P     R     F1" if any("f1" in s["alone"] for r in results.values() for s in r.values()) else "")]
     def share(x, width):
         return f"{'-' if x is None else format(x, '.3f'):<{width}}"
@@ -204,14 +205,14 @@ def table(results):
             for how in ("alone", "routes"):
                 if how in result:
                     r = result[how]
-                    lines.append(f"{name[-23:]:<24}{split:<6}{result['k'] if how == 'routes' else 0:<8}{cell(r['accuracy'], r['interval'])}"
+                    lines.append(f"{name[-23:]:<24}{split:<12}{result['k'] if how == 'routes' else 0:<8}{cell(r['accuracy'], r['interval'])}"
                                  f"{cell(r.get('mean_at_n'), r.get('mean_interval'))}{share(r.get('pass_at_n'), 8)}{share(r.get('majority_at_n'), 8)}"
                                  f"{share(r.get('score_auc'), 7)}{share(r.get('score_accuracy'), 11)}{share(r.get('same_err'), 10)}{r['tokens']:<8.1f}"
                                  + (f"{r['precision']:.3f} {r['recall']:.3f} {r['f1']:.3f}" if "f1" in r else ""))
     for split, result in next(iter(results.values())).items():  # the same routes for every model
         if "vote" in result:
-            lines.append(f"{'teacher, one route':<24}{split:<6}{1:<8}{cell(result['teacher'], result['teacher_interval'])}")
-            lines.append(f"{'majority vote':<24}{split:<6}{result['k']:<8}{cell(result['vote'], result['vote_interval'])}")
+            lines.append(f"{'teacher, one route':<24}{split:<12}{1:<8}{cell(result['teacher'], result['teacher_interval'])}")
+            lines.append(f"{'majority vote':<24}{split:<12}{result['k']:<8}{cell(result['vote'], result['vote_interval'])}")
     return "\n".join(lines)
 
 

@@ -500,6 +500,7 @@ def train(config, record=None):
                 result = evaluate(validation)
                 metrics["eval_alone"] = result["alone"]["accuracy"]
                 metrics["eval_routes"] = result["routes"]["accuracy"] if "routes" in result else None
+                metrics["eval_auc"] = result["routes"]["score_auc"] if "routes" in result else None
                 bar.set_postfix(reward=f"{metrics['reward']:.2f}", alone=f"{metrics['eval_alone']:.2f}",
                                 routes=f"{metrics['eval_routes'] or 0:.2f}", p=f"{metrics['p']:.2f}")
                 if step % (2 * config.eval_every) == 0:

@@ -78,10 +78,9 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
 FIGURES = {"alone": ("test", "alone", "accuracy"), "alone, ood": ("ood", "alone", "accuracy"), "with routes": ("test", "routes", "accuracy"),
            "with routes, ood": ("ood", "routes", "accuracy"), "vote": ("test", "vote"), "teacher": ("test", "teacher"),
            "AUC": ("test", "routes", "score_auc"), "SAME Err": ("after", "routes", "same_err"), "SAME Err before": ("before", "routes", "same_err"),
-           "F1 alone": ("test", "alone", "f1"), "F1 alone, ood": ("ood", "alone", "f1"),
-           "validation": ("eval_alone",), "validation, with routes": ("eval_routes",)}
+           "F1 alone": ("test", "alone", "f1"), "F1 alone, ood": ("ood", "alone", "f1")}
 CHOOSING = ("rates",)  # sweeps to choose by: on validation questions; what a run says of test questions is not looked at
-DRAWN = ("alone", "alone, ood", "with routes", "vote", "teacher", "AUC", "validation", "validation, with routes")
+DRAWN = ("alone", "alone, ood", "with routes", "vote", "teacher", "AUC")
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # Student's t, by number of seeds
 
 
@@ -95,8 +94,9 @@ def gpu():
     return torch.cuda.get_device_name()
 
 
-def measure(arguments, seed, more="", until=None, test=True):
-    """Train one arm on one seed and evaluate it, unless that is done -> its figures, and the commit it was trained at."""
+def measure(arguments, seed, more="", until=None, split="test"):
+    """Train one arm on one seed and evaluate it, unless that is done -> its figures, and the commit it was trained at.
+    split "validation": the same figures of validation questions."""
     arguments = f"{more} {arguments}".strip()  # what makes the arm comes last, and wins
     folder = ROOT / "runs" / "sweeps" / f"{re.sub(r'[^a-z0-9.]+', '-', arguments.lower()).strip('-')}-seed-{seed}"
     one_core = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}  # many runs side by side: a core each
@@ -112,13 +112,13 @@ def measure(arguments, seed, more="", until=None, test=True):
         code = commit()  # that a commit comes in the meantime is common
         call("train.py", *arguments.split(), "--seed", str(seed), "--out", str(folder), "--eval-every", "10000", "--save-every", "1000000")
         (folder / "commit").write_text(code)
-    if test:
-        if not (folder / "eval.json").exists():
-            call("eval.py", str(folder), "--limit", "300", "--samples", "0", "--json", str(folder / "eval.json"))
-        found = next(iter(json.loads((folder / "eval.json").read_text())["results"].values()))
+    answers = folder / ("eval.json" if split == "test" else "validation.json")
+    if not answers.exists():
+        call("eval.py", str(folder), "--split", split, "--limit", "300", "--samples", "0", "--json", str(answers))
+    found = next(iter(json.loads(answers.read_text())["results"].values()))
+    if split == "test":
         found |= json.loads((folder / "result.json").read_text())  # before and after, on the same questions and routes
-    else:
-        found = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])  # of the last evaluation, on validation questions
+    found["test"] = found[split]
     figures = {"commit": (folder / "commit").read_text() if (folder / "commit").exists() else None}
     for name, path in FIGURES.items():
         value = found
@@ -174,14 +174,15 @@ def draw(saved, path):
 
 
 def write(name, seeds, results, more, out):
-    """Save OUT/NAME.json; results[(arguments, seed, on test questions?)] are figures; a run that is not there counts as not measured."""
+    """Save OUT/NAME.json; results[(arguments, seed, split)] are figures; a run that is not there counts as not measured."""
     claim, arms, contrasts = SWEEPS[name]
+    split = "validation" if name in CHOOSING else "test"
     saved = {"claim": claim, "commands": {arm: " ".join(f"python train.py {more} {arguments} --seed S".split()) for arm, arguments in arms.items()},
-             "evaluation": "the run's last, on validation questions" if name in CHOOSING else "python eval.py RUN --limit 300 --samples 0, with the teacher of the run",
+             "evaluation": f"python eval.py RUN --split {split} --limit 300 --samples 0, with the teacher of the run",
              "seeds": seeds,
              "commit": sorted({r["commit"] for (arguments, *_), r in results.items() if arguments in arms.values() and r["commit"]}),
              "machine": f"{os.cpu_count()} cores, {platform.machine()}, " + (gpu() if "cuda" in more else "one core a run"),
-             "arms": {arm: {f: [results.get((arguments, s, name not in CHOOSING), {}).get(f) for s in seeds] for f in FIGURES} for arm, arguments in arms.items()},
+             "arms": {arm: {f: [results.get((arguments, s, split), {}).get(f) for s in seeds] for f in FIGURES} for arm, arguments in arms.items()},
              "contrasts": contrasts}
     (out / f"{name}.json").write_text(json.dumps(saved, indent=1) + "\n")
 
@@ -205,7 +206,7 @@ def main():
     if not names:
         return print("\n".join(f"{name}: {claim} ({', '.join(arms)})" for name, (claim, arms, _) in SWEEPS.items()))
     if not args.redraw:
-        jobs = list(dict.fromkeys((arguments, seed, name not in CHOOSING) for name in names for seed in args.seeds for arguments in SWEEPS[name][1].values()))
+        jobs = list(dict.fromkeys((arguments, seed, "validation" if name in CHOOSING else "test") for name in names for seed in args.seeds for arguments in SWEEPS[name][1].values()))
         with ThreadPoolExecutor(args.jobs) as pool:
             results = dict(zip(jobs, pool.map(lambda job: measure(*job[:2], args.more, args.until, job[2]), jobs)))
         results = {job: figures for job, figures in results.items() if figures}
