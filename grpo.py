@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 transformers_logging.disable_progress_bar()
@@ -86,7 +86,7 @@ def load_policy(name, device="cpu", dtype=None):
         if tokenizer.eos_token_id is None or not ids or max(ids + ends) >= model.get_input_embeddings().num_embeddings:
             raise ValueError("its tokenizer has no end token, is empty, or belongs to another model")
         if not decodable(model):
-            raise ValueError("its layers are not built like those of Qwen, Llama, Mistral and SmolLM, which grpo.Decoder computes")
+            raise ValueError("its layers are not built like those of Qwen, Llama, Mistral and SmolLM, which grpo.Layers computes")
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0][:300]
         kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
@@ -159,12 +159,66 @@ class Rollouts:
                               last - first)
 
 
+class Layers:
+    """The student's layers, written out once for all three passes: a prompt's, one token of every row when sampling, and a
+    completion's when scoring. Sampler and scorer are one policy because they are one computation.
+
+    Every token goes its own way through a layer, x + attention(norm x), then x + mlp(norm x); only attention looks at others, and
+    there the three passes differ: `attend`. This is the block that Qwen2, Qwen3, Llama, Mistral and SmolLM share. transformers
+    computes the same in up to three times as many operations, and with a small student these are the time.
+    """
+
+    def __init__(self, model):
+        self.body, self.qkv = model.base_model, []  # qkv: each layer's three projections as one (weight, bias)
+        for layer in self.body.layers:
+            parts = [layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj]
+            bias = None if parts[0].bias is None else torch.cat([p.bias for p in parts])
+            self.qkv.append((torch.cat([p.weight for p in parts]), bias))
+        self.head_dim = self.body.layers[0].self_attn.head_dim
+        self.heads, self.kv_heads = (p.out_features // self.head_dim for p in parts[:2])
+
+    def __call__(self, tokens, positions, attend, needed=None):
+        """tokens, positions [N] -> the hidden states that predict what follows each token [N, E], or only those at `needed` [M].
+
+        attend(layer number, query [N, H, D], key [N, Hkv, D], value [N, Hkv, D], scaling) -> [N, H * D]
+        """
+        def norm(module, x):
+            return F.rms_norm(x, module.weight.shape, module.weight, module.variance_epsilon)
+
+        x, H, Hkv, half = self.body.embed_tokens(tokens), self.heads, self.kv_heads, self.head_dim // 2  # x [N, E]
+        cos, sin = (t[0, :, None] for t in self.body.rotary_emb(x, positions[None]))  # [N, 1, D]
+        sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)  # of the halves of a head: (a, b) -> (a cos - b sin, b cos + a sin)
+        for i, layer in enumerate(self.body.layers):
+            attention, mlp = layer.self_attn, layer.mlp
+            qkv = F.linear(norm(layer.input_layernorm, x), *self.qkv[i]).view(len(x), -1, self.head_dim)  # [N, H + 2 Hkv, D]
+            heads, value = qkv.split([H + Hkv, Hkv], dim=1)  # queries and keys [N, H + Hkv, D]
+            if hasattr(attention, "q_norm"):  # Qwen3
+                heads = torch.cat([norm(attention.q_norm, heads[:, :H]), norm(attention.k_norm, heads[:, H:])], dim=1)
+            heads = heads * cos + heads.roll(half, -1) * sin  # rotary position embedding
+            query, key = heads.split([H, Hkv], dim=1)
+            if needed is not None and i + 1 == len(self.qkv):  # of the last layer, nobody reads the others' outputs
+                x, query = x[needed], query[needed]
+            x = x + attention.o_proj(attend(i, query, key, value, attention.scaling))
+            h = norm(layer.post_attention_layernorm, x)
+            x = x + mlp.down_proj(mlp.act_fn(mlp.gate_proj(h)) * mlp.up_proj(h))
+        return norm(self.body.norm, x)
+
+
 def prompt_pass(model, prompt_ids, prompt_lengths):
     """Compute each prompt once, for sampling and for scoring. prompt_ids [P, Tp], right-padded; prompt_lengths [P] -> a list of
     tensors: the hidden state that predicts the first token [P, E], then each layer's keys and values [P, Hkv, Tp, D]."""
-    out = model.base_model(input_ids=prompt_ids, past_key_values=DynamicCache(), use_cache=True)
-    last = out.last_hidden_state[torch.arange(len(prompt_ids), device=prompt_ids.device), prompt_lengths - 1]
-    return [last, *(t for layer in out.past_key_values.layers for t in (layer.keys, layer.values))]
+    (P, Tp), stored, device = prompt_ids.shape, [], prompt_ids.device
+    real = (torch.arange(Tp, device=device) < prompt_lengths[:, None])[:, None, None]  # [P, 1, 1, Tp]
+
+    def attend(_, query, key, value, scaling):
+        query, key, value = (t.view(P, -1, *t.shape[1:]).transpose(1, 2) for t in (query, key, value))  # [P, H or Hkv, Tp, D]
+        stored.extend((key, value))
+        alone = query.shape[2] == 1  # the prompt's last token in the last layer: it sees all of the prompt
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=real if alone else None, is_causal=not alone,
+                                             scale=scaling, enable_gqa=True)
+        return out.transpose(1, 2).reshape(out.shape[2] * P, -1)
+    ends = torch.arange(P, device=device) * Tp + prompt_lengths - 1
+    return [Layers(model)(prompt_ids.flatten(), torch.arange(Tp, device=device).repeat(P), attend, needed=ends), *stored]
 
 
 def attention_scores(query, keys, scaling, bias):
@@ -182,47 +236,23 @@ def attention_scores(query, keys, scaling, bias):
 
 class Decoder:
     """One token of every row through the model's layers, for sampling. Keeps keys and values: one copy of each prompt's, shared by
-    its group, and a growing one for each row.
-
-    transformers would compute the same in three times as many small operations, and with one token a row these are the time.
-    Written out for the block that Qwen2, Qwen3, Llama, Mistral and SmolLM share: x + attention(norm x), then x + mlp(norm x).
-    """
+    its group, and a growing one for each row."""
 
     def __init__(self, model, stored, prompt_lengths, group_size, capacity):
         """stored: keys and values of each layer from prompt_pass, each [P, Hkv, Tp, D]; capacity: new tokens at most."""
-        self.body, (P, self.kv_heads, Tp, self.head_dim) = model.base_model, stored[0].shape
+        self.layers, (P, self.kv_heads, Tp, _) = Layers(model), stored[0].shape
         flat = [t.transpose(0, 1).flatten(0, 1) for t in stored]  # heads first: then groups and rows are views of each other
         self.prompt = list(zip(flat[::2], flat[1::2]))  # keys and values [Hkv*P, Tp, D]
         self.own = [[t.new_empty(len(t) * group_size, capacity, t.shape[2]) for t in layer] for layer in self.prompt]  # [Hkv*B, capacity, D]
         padding = (torch.arange(Tp, device=prompt_lengths.device) >= prompt_lengths[:, None]).repeat(self.kv_heads, 1)
         self.bias = torch.zeros(padding.shape, device=padding.device).masked_fill(padding, float("-inf"))[:, None]  # [Hkv*P, 1, Tp]
         self.length = 0  # completion tokens stored so far
-        self.qkv = []  # each layer's three projections as one (weight, bias)
-        for layer in self.body.layers:
-            parts = [layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj]
-            bias = None if parts[0].bias is None else torch.cat([p.bias for p in parts])
-            self.qkv.append((torch.cat([p.weight for p in parts]), bias))
 
     def step(self, tokens, positions):
         """tokens, positions [B] -> the hidden states that predict the next tokens [B, E]."""
-        def norm(module, x):
-            return F.rms_norm(x, module.weight.shape, module.weight, module.variance_epsilon)
-
-        x, Hkv, half = self.body.embed_tokens(tokens), self.kv_heads, self.head_dim // 2  # x [B, E]
-        cos, sin = (t[0, :, None] for t in self.body.rotary_emb(x, positions[None]))  # [B, 1, D]
-        sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)  # of the halves of a head: (a, b) -> (a cos - b sin, b cos + a sin)
-        for i, layer in enumerate(self.body.layers):
-            attention, mlp = layer.self_attn, layer.mlp
-            qkv = F.linear(norm(layer.input_layernorm, x), *self.qkv[i]).view(len(x), -1, self.head_dim)  # [B, H + 2 Hkv, D]
-            heads, value = qkv[:, :-Hkv], qkv[:, -Hkv:]  # queries, then keys: [B, H + Hkv, D]
-            if hasattr(attention, "q_norm"):  # Qwen3
-                heads = torch.cat([norm(attention.q_norm, heads[:, :-Hkv]), norm(attention.k_norm, heads[:, -Hkv:])], dim=1)
-            heads = heads * cos + heads.roll(half, -1) * sin  # rotary position embedding
-            x = x + attention.o_proj(self.attend(i, heads[:, :-Hkv], heads[:, -Hkv:], value, attention.scaling))
-            h = norm(layer.post_attention_layernorm, x)
-            x = x + mlp.down_proj(mlp.act_fn(mlp.gate_proj(h)) * mlp.up_proj(h))
+        hidden = self.layers(tokens, positions, self.attend)
         self.length += 1
-        return norm(self.body.norm, x)
+        return hidden
 
     def attend(self, layer, query, key, value, scaling):
         """Attention of one new token per row to its group's prompt, of which there is one copy, and to its own completion.
@@ -254,7 +284,7 @@ class Decoder:
 
 @torch.no_grad()
 def decodable(model):
-    """Does Decoder compute what the model's own forward pass does? Other families of models have layers of another kind."""
+    """Do Layers compute what the model's own forward pass does? Other families of models have layers of another kind."""
     ids, length = torch.arange(6, device=model.device)[None] % model.config.vocab_size, torch.tensor([5], device=model.device)
     try:
         decoder = Decoder(model, prompt_pass(model, ids[:, :5], length)[1:], length, 1, 1)
@@ -348,12 +378,14 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
                     break
                 if t % look_every == 0:
                     going = ~finished[grid]
-                    if not going.any():
+                    live = int(going.sum())
+                    if live == 0:
                         break
-                    line, cells = repack(going, prompt_ids.shape[1], max_new_tokens, room)
-                    if len(cells) <= 0.75 * grid.numel():
-                        decoder.keep(line, cells)
-                        grid, token, positions = grid.flatten()[cells].view(len(line), -1), token[cells], positions[cells]
+                    if live <= 0.75 * grid.numel():
+                        line, cells = repack(going, prompt_ids.shape[1], max_new_tokens, room)
+                        if len(cells) <= 0.75 * grid.numel():
+                            decoder.keep(line, cells)
+                            grid, token, positions = grid.flatten()[cells].view(len(line), -1), token[cells], positions[cells]
                 logits = head(decoder.step(token, positions + t))
     finally:
         model.train(was_training)
@@ -366,23 +398,6 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
 
 
 # ---- scoring --------------------------------------------------------------------------------------------------------
-class SharedPrompt:
-    """Stands where transformers expects its cache: every layer's keys and values of the prompts [P, Hkv, Tp, D], one copy for
-    the G completions of a group (`stored`: what prompt_pass gives)."""
-
-    def __init__(self, stored, group_size):
-        self.stored, self.group_size = stored, group_size
-
-    def get_seq_length(self, layer_idx=0):
-        return self.stored[0].shape[2]
-
-    def update(self, keys, values, layer_idx, *_, **__):
-        """The completions' keys and values [B, Hkv, C, D] -> with their prompts' in front [B, Hkv, Tp + C, D]."""
-        G = self.group_size
-        return [torch.cat([prompt[:, None].expand(-1, G, -1, -1, -1), new.unflatten(0, (-1, G))], dim=3).flatten(0, 1)
-                for prompt, new in zip(self.stored[2 * layer_idx:], (keys, values))]
-
-
 def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     """Log-probabilities of the completion tokens [B, C], differentiable; 0 where rollouts.mask is 0.
 
@@ -391,19 +406,25 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     made for completion positions only.
     """
     last, *stored = prompt or prompt_pass(model, rollouts.prompt_ids, rollouts.prompt_lengths)
-    P, G, mask, device = len(last), rollouts.group_size, rollouts.mask.bool(), last.device
+    G, mask, device, (P, Hkv, Tp, D) = rollouts.group_size, rollouts.mask.bool(), last.device, stored[0].shape
     hidden = last.repeat_interleave(G, dim=0)[:, None]  # [B, 1, E] predicts token 0
     inputs = rollouts.completion_ids[:, :-1]  # the last token predicts nothing
     if inputs.shape[1]:
-        C, Tp = inputs.shape[1], rollouts.prompt_ids.shape[1]
-        starts = rollouts.prompt_lengths.repeat_interleave(G)[:, None]  # [B, 1]
-        sees_prompt = (torch.arange(Tp, device=device) < starts)[:, None, None].expand(-1, 1, C, -1)  # [B, 1, C, Tp]
-        sees_own = torch.ones(C, C, dtype=torch.bool, device=device).tril().expand(P * G, 1, C, C)
+        (B, C), starts = inputs.shape, rollouts.prompt_lengths.repeat_interleave(G)[:, None]  # [B, 1]
+        R = model.config.num_attention_heads // Hkv  # query heads of a key head: they stand below each other, R * C queries
+        sees_prompt = (torch.arange(Tp, device=device) < starts)[:, None, None].expand(-1, 1, R * C, -1)  # [B, 1, R*C, Tp]
+        sees_own = torch.ones(C, C, dtype=torch.bool, device=device).tril().repeat(R, 1).expand(B, 1, R * C, C)
         sees = torch.cat([sees_prompt, sees_own], dim=-1)
         bias = torch.zeros_like(sees, dtype=last.dtype).masked_fill(~sees, float("-inf"))  # once, not in every layer
-        out = model.base_model(input_ids=inputs, position_ids=starts + torch.arange(C, device=device), attention_mask=bias,
-                               past_key_values=SharedPrompt(stored, G), use_cache=True)
-        hidden = torch.cat([hidden, out.last_hidden_state], dim=1)  # [B, C, E]: position t predicts completion token t
+
+        def attend(i, query, key, value, scaling):
+            query = query.view(B, C, Hkv, R, D).permute(0, 2, 3, 1, 4).reshape(B, Hkv, R * C, D)
+            keys, values = (torch.cat([prompt[:, None].expand(P, G, Hkv, Tp, D).flatten(0, 1), new.view(B, C, Hkv, D).transpose(1, 2)], dim=2)
+                            for prompt, new in zip(stored[2 * i:], (key, value)))  # [B, Hkv, Tp + C, D]
+            out = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=scaling)
+            return out.view(B, Hkv, R, C, D).permute(0, 3, 1, 2, 4).reshape(B * C, -1)
+        out = Layers(model)(inputs.flatten(), (starts + torch.arange(C, device=device)).flatten(), attend)
+        hidden = torch.cat([hidden, out.view(B, C, -1)], dim=1)  # [B, C + 1, E]: position t predicts completion token t
     found = token_logps(model.get_output_embeddings(), hidden[mask], rollouts.completion_ids[mask], temperature)  # [N]
     return found.new_zeros(mask.shape).masked_scatter(mask, found)
 
