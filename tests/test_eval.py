@@ -111,7 +111,10 @@ def test_a_student_of_an_own_bank_is_evaluated_on_that_bank_unless_told_otherwis
     (run / "config.json").write_text(json.dumps({"task": "gsm8k", "bank": str(bank), "routes": 1}))
     asked = evaluation.settle(evaluation.Config(models=[str(run)]))["test"]
     assert 0 < len(asked) < 40 and all(p.question.endswith("?") for p in asked) and not capsys.readouterr().out
-    assert "ood" in evaluation.settle(evaluation.Config(models=[str(run)], task="shop", limit=5))
+    to_choose_by = evaluation.settle(evaluation.Config(models=[str(run)], split="validation"))["validation"]
+    assert to_choose_by and not {p.question for p in to_choose_by} & {p.question for p in asked}
+    assert set(evaluation.settle(evaluation.Config(models=[str(run)], task="shop", limit=5))) == {"test", "ood"}
+    assert set(evaluation.settle(evaluation.Config(models=[str(run)], task="shop", limit=5, split="validation"))) == {"validation"}
     bank.write_text(bank.read_text().splitlines(keepends=True)[0])
     evaluation.settle(evaluation.Config(models=[str(run)]))
     assert "no question is in its test part" in capsys.readouterr().out

@@ -48,6 +48,19 @@ def test_what_makes_an_arm_wins_over_what_all_arms_are_given(monkeypatch, tmp_pa
     assert [value for name, value in zip(called[0], called[0][1:]) if name == "--lr"][-1] == "1e-3" and "7" in called[0]
 
 
+def test_what_is_chosen_by_is_of_validation_questions_and_before_and_after_ask_the_same_ones(monkeypatch, tmp_path):
+    folder = tmp_path / "runs" / "sweeps" / "steps-7-seed-0"
+    folder.mkdir(parents=True)
+    for name, result in (("eval.json", {"test": {"alone": {"accuracy": 0.1}, "routes": {"same_err": 0.2}}}),
+                         ("validation.json", {"validation": {"alone": {"accuracy": 0.3}, "routes": {"same_err": 0.4}}})):
+        (folder / name).write_text(json.dumps({"results": {"run": result}}))
+    (folder / "result.json").write_text(json.dumps({w: {"routes": {"same_err": e}} for w, e in (("before", 0.6), ("after", 0.5))}))
+    monkeypatch.setattr(sweep, "ROOT", tmp_path)
+    test, validation = sweep.measure("--steps 7", 0), sweep.measure("--steps 7", 0, split="validation")
+    assert (test["alone"], test["SAME Err"], test["SAME Err before"]) == (0.1, 0.5, 0.6)  # eval.py asks other questions: not its 0.2
+    assert (validation["alone"], validation["SAME Err"], validation["SAME Err before"]) == (0.3, None, None)
+
+
 def test_every_arm_is_a_command_line_that_train_py_accepts():
     import train
     for claim, arms, contrasts in sweep.SWEEPS.values():
