@@ -352,45 +352,47 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
                          f"lower --routes or --max-new-tokens")
     prompt_ids, prompt_lengths = pad(encoded, tokenizer.pad_token_id, device)  # [P, Tp], [P]
     P, B = len(prompts), len(prompts) * group_size
-    ids = torch.full((B, max_new_tokens), tokenizer.pad_token_id, device=device)
-    logps, entropy = torch.zeros(B, max_new_tokens, device=device), torch.zeros(B, max_new_tokens, device=device)
-    lengths, finished = torch.zeros(B, dtype=torch.long, device=device), torch.zeros(B, dtype=torch.bool, device=device)
     ends = torch.tensor(end_ids(model, tokenizer), device=device)
     look_every = 1 if device.type == "cpu" else 16  # looking at which rows have ended makes the CPU wait for the GPU
     head = model.get_output_embeddings()
+    passes = []  # of each: the rows that took part [n], their tokens, log-probabilities and entropies
     try:
         model.eval()
         last, *stored = prompt_pass(model, prompt_ids, prompt_lengths)
         logits = head(last).repeat_interleave(group_size, dim=0)  # [B, V]: a group shares its first token's distribution
         decoder = Decoder(model, stored, prompt_lengths, group_size, max_new_tokens)
-        grid = torch.arange(B, device=device).view(P, group_size)  # a line for each copy of a prompt; its cells hold row numbers
+        rows = torch.arange(B, device=device)  # row numbers in the cells of the grid, line by line: a line for each copy of a prompt
+        ended = torch.zeros(B, dtype=torch.bool, device=device)  # [n], of the rows in the grid
         room = P * (prompt_ids.shape[1] + group_size * max_new_tokens)  # keys of the full grid, [P, Tp] and [B, C]: never more
-        positions = prompt_lengths.repeat_interleave(group_size)
+        positions, lines = prompt_lengths.repeat_interleave(group_size), P
         with torch.inference_mode():  # less bookkeeping an operation than no_grad
             for t in range(max_new_tokens):
                 uniform = torch.rand(B, generator=generator, device=device)
-                rows = grid.flatten()
-                token, logps[rows, t], entropy[rows, t] = pick(logits, temperature, top_p, uniform[rows])
-                ids[rows, t] = token
-                lengths[rows] += ~finished[rows]  # a row that has ended and still stands in the grid: what it draws is masked below
-                finished[rows] |= (token[:, None] == ends).any(1)
+                token, *figures = pick(logits, temperature, top_p, uniform[rows])
+                passes.append((rows, token, *figures))
+                ended = ended | (token[:, None] == ends).any(1)
                 if t + 1 == max_new_tokens:
                     break
                 if t % look_every == 0:
-                    going = ~finished[grid]
-                    live = int(going.sum())
+                    live = len(rows) - int(ended.sum())
                     if live == 0:
                         break
-                    if live <= 0.75 * grid.numel():
-                        line, cells = repack(going, prompt_ids.shape[1], max_new_tokens, room)
-                        if len(cells) <= 0.75 * grid.numel():
+                    if live <= 0.75 * len(rows):
+                        line, cells = repack(~ended.view(lines, -1), prompt_ids.shape[1], max_new_tokens, room)
+                        if len(cells) <= 0.75 * len(rows):
                             decoder.keep(line, cells)
-                            grid, token, positions = grid.flatten()[cells].view(len(line), -1), token[cells], positions[cells]
+                            rows, ended, token, positions, lines = rows[cells], ended[cells], token[cells], positions[cells], len(line)
                 logits = head(decoder.step(token, positions + t))
     finally:
         model.train(was_training)
+    where = torch.cat([p[0] for p in passes]), torch.cat([torch.full_like(p[0], t) for t, p in enumerate(passes)])  # row, pass
+    ids, logps, entropy = (torch.full((B, len(passes)), value, device=device).index_put(where, torch.cat([p[i] for p in passes]))
+                           for i, value in enumerate((tokenizer.pad_token_id, 0.0, 0.0), start=1))
+    hits = (ids[..., None] == ends).any(-1)  # [B, passes]; what an ended row drew while it still stood in the grid is masked
+    finished = hits.any(1)
+    lengths = torch.where(finished, hits.int().argmax(1) + 1, len(passes))
     width = int(lengths.max())
-    beyond = torch.arange(max_new_tokens, device=device) >= lengths[:, None]
+    beyond = torch.arange(len(passes), device=device) >= lengths[:, None]
     ids.masked_fill_(beyond, tokenizer.pad_token_id), logps.masked_fill_(beyond, 0.0), entropy.masked_fill_(beyond, 0.0)
     texts = tokenizer.batch_decode([row[:n].tolist() for row, n in zip(ids.cpu(), lengths.tolist())], skip_special_tokens=True)
     return Rollouts(prompt_ids, prompt_lengths, ids[:, :width], lengths, logps[:, :width], entropy[:, :width], finished, texts,
