@@ -207,16 +207,28 @@ def arithmetic(repeat, P=32, G=8, prompt_tokens=180, few=8, many=64):
             f"{bound * 1e3:.1f} ms = {bound / step:.0%}")
 
 
-def scaling(repeat):
-    """Seconds of a step (sample and update) while one size grows and the others stay."""
+def scaling(repeat, figure=None):
+    """Seconds of a step (sample and update) while one size grows and the others stay; drawn into `figure`."""
     model, tokenizer = random_model("tiny")
-    base, lines = dict(P=4, G=8, new=32), []
-    for name, values in (("P", (4, 8, 16)), ("new", (16, 32, 64)), ("G", (4, 8, 16, 32))):
-        seconds = timed([lambda v=v: one_step(model, tokenizer, Optimizer(model, 0.0), prompt_tokens=200, micro_batch=32,
-                                              **{**base, name: v}) for v in values], repeat)
-        lines.append(f"P7  step against {({'P': 'prompts', 'new': 'completion tokens', 'G': 'group size'})[name]}: "
-                     + ", ".join(f"{v}: {s:.2f} s" for v, s in zip(values, seconds)))
-    return lines
+    base, curves = dict(P=4, G=8, new=32), {}
+    for name, values in (("P", (4, 8, 16, 32)), ("new", (16, 32, 64, 128)), ("G", (4, 8, 16, 32))):
+        curves[name] = values, timed([lambda v=v: one_step(model, tokenizer, Optimizer(model, 0.0), prompt_tokens=200, micro_batch=32,
+                                                           **{**base, name: v}) for v in values], repeat)
+    words = {"P": "prompts", "new": "completion tokens", "G": "group size"}
+    if figure:
+        import matplotlib
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+        drawing, axes = plt.subplots(1, 3, figsize=(11, 3.2), constrained_layout=True)
+        for ax, (name, (values, seconds)) in zip(axes, curves.items()):
+            ax.plot(values, seconds, "o-", label="measured")
+            ax.plot([0, values[-1]], [0, seconds[0] / values[0] * values[-1]], "k:", linewidth=1, label="in proportion to the first")
+            rest = ", ".join(f"{base[n]} {words[n]}" for n in base if n != name)
+            ax.set(xlabel=words[name], ylabel="seconds of a step", title=f"with {rest}", ylim=0, xlim=0)
+            ax.title.set_fontsize(9)
+        axes[0].legend(fontsize=8)
+        drawing.savefig(figure, dpi=110)
+    return [f"P7  step against {words[name]}: " + ", ".join(f"{v}: {s:.2f} s" for v, s in zip(*curve)) for name, curve in curves.items()]
 
 
 def main():
@@ -224,6 +236,7 @@ def main():
     parser.add_argument("--rows", default="P1,P2,P3,P4,P5,P6,P7")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--figure", help="draw P7 into this file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rows = args.rows.split(",")
@@ -257,7 +270,7 @@ def main():
         except ImportError as error:
             print(f"P6  skipped: {error}")
     if "P7" in rows:
-        print("\n".join(scaling(args.repeat)))
+        print("\n".join(scaling(args.repeat, args.figure)))
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ SHAPE = dict(vocab_size=16, hidden_size=32, intermediate_size=48, num_hidden_lay
     Qwen2Config(**SHAPE), Qwen3Config(**SHAPE, head_dim=16), LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True), LlamaConfig(**SHAPE),
     LlamaConfig(**SHAPE, rope_parameters={"rope_type": "linear", "rope_theta": 100.0, "factor": 4.0}),
     MistralConfig(**SHAPE, sliding_window=None)], ids=lambda config: config.model_type)
-def test_the_sampler_computes_what_the_model_does_in_every_family_it_accepts(config, tokenizer):
+def test_sampler_and_scorer_compute_what_the_model_does_in_every_family_they_accept(config, tokenizer):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
@@ -131,7 +131,14 @@ def test_the_sampler_computes_what_the_model_does_in_every_family_it_accepts(con
             p += 0.2 * torch.randn(p.shape)
     rollouts = draw(model, tokenizer)
     assert grpo.decodable(model) and rollouts.lengths.sum() > 50
-    torch.testing.assert_close(rollouts.logps, full_logps(model, rollouts).detach(), atol=5e-5, rtol=1e-4)
+    wanted, found, weight = full_logps(model, rollouts), completion_logps(model, rollouts), torch.randn(rollouts.mask.shape)
+    torch.testing.assert_close(rollouts.logps, wanted.detach(), atol=5e-5, rtol=1e-4)
+    torch.testing.assert_close(found, wanted, atol=5e-5, rtol=1e-4)
+    gradients = []
+    for logps in (wanted, found):
+        (logps * weight).sum().backward()
+        gradients.append(torch.cat([g.flatten() for g in take_gradients(model.parameters())]))
+    assert (gradients[1] - gradients[0]).norm() < 1e-5 * gradients[0].norm()
 
 
 def test_in_bf16_the_sampler_agrees_with_the_scorer_also_where_key_biases_make_scores_of_hundreds(tokenizer):
