@@ -17,6 +17,7 @@ import functools
 import http.client
 import itertools
 import json
+import math
 import os
 import random
 import sys
@@ -394,9 +395,18 @@ def bank_summary(problems):
 
 
 # ---- command lines --------------------------------------------------------------------------------------------------
-def flag(default, help, **more):
-    """A field of a config dataclass that is also a command-line flag: its default, one line of help, and choices."""
-    return dataclasses.field(default=default, metadata={"help": help, **more})
+def flag(default, help, choices=None, least=-math.inf, most=math.inf):
+    """A field of a config dataclass that is also a command-line flag: its default, one line of help, choices and bounds."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "least": least, "most": most})
+
+
+def check_bounds(config):
+    """Raises ValueError, in one line, for a number outside its flag's bounds (nan lies in none)."""
+    for field in dataclasses.fields(config):
+        value, least, most = getattr(config, field.name), field.metadata["least"], field.metadata["most"]
+        if isinstance(value, (int, float)) and not least <= value <= most:
+            allowed = f"be at least {least}" if most == math.inf else f"lie in [{least}, {most}]"
+            raise ValueError(f"--{field.name.replace('_', '-')} must {allowed}, not {value}")
 
 
 def given_flags(config_class, doc, argv=None):
@@ -406,15 +416,14 @@ def given_flags(config_class, doc, argv=None):
                                      argument_default=argparse.SUPPRESS)
     for field in dataclasses.fields(config_class):
         kind = (typing.get_args(field.type) or (field.type,))[0]  # str of `str`, of `str | None` and of `list[str]`
-        more, shown = dict(field.metadata), field.metadata["help"].replace("%", "%%")
-        name = "--" + field.name.replace("_", "-")
+        name, shown, choices = "--" + field.name.replace("_", "-"), field.metadata["help"].replace("%", "%%"), field.metadata["choices"]
         if typing.get_origin(field.type) is list:
             parser.add_argument(field.name, nargs="+", metavar=field.name.upper(), help=shown)
         elif kind is bool:
             parser.add_argument(name, action="store_true", help=shown)
         else:
-            more["help"] = shown if field.default is None else f"{shown} (default: {field.default})"
-            parser.add_argument(name, type=kind, metavar=None if "choices" in more else "X", **more)
+            shown += "" if field.default is None else f" (default: {field.default})"
+            parser.add_argument(name, type=kind, choices=choices, metavar=None if choices else "X", help=shown)
     given = vars(parser.parse_args(argv))
     if "://" in (address := given.get("teacher") or "") and may_hold_a_key(address):
         parser.error("--teacher: an address holds neither @ nor ?: a key belongs in OPENAI_API_KEY")
@@ -434,14 +443,14 @@ class Config:
     teacher: str | None = flag(None, "simulated, a model (Hub id, short name, folder), or the address of an OpenAI-compatible "
                                "server; by default simulated for shop, ads and gsm8k, else " + DEFAULT_TEACHER)
     teacher_model: str | None = flag(None, "the model's name at the server (its key: OPENAI_API_KEY in the environment)")
-    n: int = flag(8, "N, routes per question")
-    temperature: float = flag(0.8, "sampling temperature of the teacher")
-    max_new_tokens: int = flag(400, "longest route")
-    inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route")
-    teacher_error: float = flag(0.65, "simulated: probability that a fact (shop, ads) or a route (gsm8k) is wrong")
-    systematic: float = flag(0.5, "simulated: share of its mistakes that are one misconception (else random slips)")
-    limit: int | None = flag(None, "use only so many problems")
-    batch: int = flag(16, "questions the teacher is given at a time")
+    n: int = flag(8, "N, routes per question", least=1)
+    temperature: float = flag(0.8, "sampling temperature of the teacher", least=0, most=100)
+    max_new_tokens: int = flag(400, "longest route", least=1)
+    inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route", least=0, most=1)
+    teacher_error: float = flag(0.65, "simulated: probability that a fact (shop, ads) or a route (gsm8k) is wrong", least=0, most=1)
+    systematic: float = flag(0.5, "simulated: share of its mistakes that are one misconception (else random slips)", least=0, most=1)
+    limit: int | None = flag(None, "use only so many problems", least=1)
+    batch: int = flag(16, "questions the teacher is given at a time", least=1)
     seed: int = flag(0, "seed of the teacher")
     device: str | None = flag(None, "cpu or cuda (default: a GPU if there is one)")
     out: str = flag("bank.jsonl", "the bank; one that was cut short is continued")
@@ -449,12 +458,7 @@ class Config:
 
 def build_bank(config):
     """Write a bank, or the rest of one, line by line."""
-    for name in ("n", "max_new_tokens", "limit", "batch"):
-        if getattr(config, name) is not None and getattr(config, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(config, name)}")
-    for name, most in (("inject_rules", 1), ("teacher_error", 1), ("systematic", 1), ("temperature", 100)):
-        if not 0 <= getattr(config, name) <= most:
-            raise ValueError(f"--{name.replace('_', '-')} must lie in [0, {most}], not {getattr(config, name)}")
+    check_bounds(config)
     problems = load_problems(config.task, config.split, config.limit, config.data)
     problems = list({p.question: p for p in problems}.values())  # a question asked twice in a file is asked once
     teacher, what = teacher_for(config, problems, config.temperature, config.max_new_tokens)

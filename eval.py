@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from data import BUILT_IN, flag, load_problems, need_routes, parse_flags, read_bank, split_by_question
+from data import BUILT_IN, check_bounds, flag, load_problems, need_routes, parse_flags, read_bank, split_by_question
 from grpo import load_policy, resolve_model, sample, settle_device
 from realm import choose_routes, mrpv_prompt, parse_response
 from rewards import answers_match, canonical
@@ -146,18 +146,18 @@ class Config:
     data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
     bank: str | None = flag(None, "JSONL bank: evaluate on its questions (those of its test part) and show its routes (default: the first run's)")
     split: str = flag("test", "test (built-in tasks: and ood), or validation: for whatever is chosen by what it gives", choices=("test", "validation"))
-    routes: int | None = flag(None, "k, the routes shown (default: the first run's, else 3)")
-    samples: int = flag(8, "n, completions sampled for each question beside the greedy one; 0: greedy only")
-    limit: int = flag(200, "questions of each split")
-    max_new_tokens: int | None = flag(None, "longest completion (default: the first run's, else 96 for tiny, else 512)")
-    batch: int = flag(64, "questions at a time")
+    routes: int | None = flag(None, "k, the routes shown (default: the first run's, else 3)", least=0)
+    samples: int = flag(8, "n, completions sampled for each question beside the greedy one; 0: greedy only", least=0)
+    limit: int = flag(200, "questions of each split", least=1)
+    max_new_tokens: int | None = flag(None, "longest completion (default: the first run's, else 96 for tiny, else 512)", least=1)
+    batch: int = flag(64, "questions at a time", least=1)
     teacher_error: float | None = flag(None, "built-in tasks: probability that the simulated teacher has a fact wrong (default: the "
-                                       "first run's, else 0.65)")
-    systematic: float | None = flag(None, "built-in tasks: share of its mistakes that are one misconception (the first run's, else 0.5)")
+                                       "first run's, else 0.65)", least=0, most=1)
+    systematic: float | None = flag(None, "built-in tasks: share of its mistakes that are one misconception (the first run's, else 0.5)", least=0, most=1)
     teacher: str | None = flag(None, "who writes routes where there are none (default: the first run's): simulated, a model, or a server's address, as in data.py")
     teacher_model: str | None = flag(None, "the model's name at a server")
-    n: int = flag(8, "N, routes per question where a teacher writes them now")
-    inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route")
+    n: int = flag(8, "N, routes per question where a teacher writes them now", least=1)
+    inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route", least=0, most=1)
     positive: str | None = flag(None, "yes-or-no tasks: the answer that precision, recall and F1 count (ads: relevant)")
     seed: int = flag(0, "seed of the routes and the samples")
     device: str | None = flag(None, "cpu or cuda (tiny: cpu; else a GPU where there is one)")
@@ -180,8 +180,7 @@ def settle(config):
         if getattr(config, name) is None:
             setattr(config, name, run.get(name, default))
     config.positive = config.positive or ("relevant" if config.task == "ads" else None)
-    if config.routes < 0 or config.samples < 0 or config.limit < 1 or config.batch < 1:
-        raise ValueError("--routes and --samples must be at least 0, --limit and --batch at least 1")
+    check_bounds(config)
     if config.bank:
         bank = read_bank(config.bank)
         held_out = split_by_question(bank, config.split)

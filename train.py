@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 import eval as evaluation
-from data import flag, given_flags, load_problems, need_routes, read_bank, split_by_question
+from data import check_bounds, flag, given_flags, load_problems, need_routes, read_bank, split_by_question
 from grpo import (Optimizer, demonstrations, group_advantages, grpo_update, load_policy, resolve_model, sample, settle_device,
                   sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
@@ -45,42 +45,42 @@ class Config:
     bank: str | None = flag(None, "JSONL bank with the teacher's routes (made by data.py); by default a teacher writes them first")
     method: str = flag("realm-zero", "realm-zero: RL with fading routes; realm-r1: SFT first; mrpv: routes never fade; grpo: no "
                        "routes at all; rft: only SFT on the teacher's correct routes", choices=METHODS)
-    routes: int = flag(3, "k, the routes shown in a prompt that carries any")
-    error_ratio: float | None = flag(None, "fix the share of wrong routes among the k (default: as the bank has them)")
+    routes: int = flag(3, "k, the routes shown in a prompt that carries any", least=0)
+    error_ratio: float | None = flag(None, "fix the share of wrong routes among the k (default: as the bank has them)", least=0, most=1)
     selection: str = flag("random", "how the k are drawn from the N of the bank", choices=("random", "diverse", "balanced"))
     schedule: str = flag("cosine", "shape of p(t), the probability that a prompt carries routes", choices=SHAPES)
-    fade: float = flag(0.95, "share of the training over which p(t) falls")
-    p_end: float = flag(0.0, "p(t) after the fade")
-    steps: int | None = flag(None, "RL steps (tiny 300, else 500)")
-    sft_steps: int | None = flag(None, "SFT steps before RL (realm-r1 and rft: tiny 150, else 200; else 0)")
-    prompts_per_step: int | None = flag(None, "P, prompts a step (tiny 32, else 8)")
-    group_size: int = flag(8, "G, completions of each prompt")
-    max_new_tokens: int | None = flag(None, "longest completion (tiny 96, else 512)")
+    fade: float = flag(0.95, "share of the training over which p(t) falls", least=0, most=1)
+    p_end: float = flag(0.0, "p(t) after the fade", least=0, most=1)
+    steps: int | None = flag(None, "RL steps (tiny 300, else 500)", least=0)
+    sft_steps: int | None = flag(None, "SFT steps before RL (realm-r1 and rft: tiny 150, else 200; else 0)", least=0)
+    prompts_per_step: int | None = flag(None, "P, prompts a step (tiny 32, else 8)", least=1)
+    group_size: int = flag(8, "G, completions of each prompt", least=1)
+    max_new_tokens: int | None = flag(None, "longest completion (tiny 96, else 512)", least=1)
     temperature: float = flag(1.0, "sampling temperature")
-    lr: float | None = flag(None, "learning rate of RL (tiny 5e-4, else 1e-6)")
-    sft_lr: float | None = flag(None, "learning rate of SFT (tiny 5e-4, else 1e-5)")
-    warmup: int = flag(10, "steps over which the learning rate rises from 0")
-    beta: float = flag(0.0, "weight of the KL to the frozen reference; 0 keeps no reference in memory")
-    utility_weight: float = flag(0.5, "what perfect utility scores add to a right answer's reward of 1")
+    lr: float | None = flag(None, "learning rate of RL (tiny 5e-4, else 1e-6)", least=0)
+    sft_lr: float | None = flag(None, "learning rate of SFT (tiny 5e-4, else 1e-5)", least=0)
+    warmup: int = flag(10, "steps over which the learning rate rises from 0", least=0)
+    beta: float = flag(0.0, "weight of the KL to the frozen reference; 0 keeps no reference in memory", least=0)
+    utility_weight: float = flag(0.5, "what perfect utility scores add to a right answer's reward of 1", least=0)
     one_stage: bool = flag(False, "pay for scores after wrong answers too (an ablation)")
     loss_type: str = flag("grpo", "how token losses are averaged", choices=("grpo", "dapo", "dr_grpo"))
-    clip_low: float = flag(0.2, "lower clip bound: the ratio counts down to 1 - this")
-    clip_high: float = flag(0.2, "upper clip bound: the ratio counts up to 1 + this")
-    epochs: int = flag(1, "passes over the same rollouts (mu)")
-    micro_batch: int | None = flag(None, "completions per forward pass: memory and speed, not the gradient; halved when memory runs out (tiny 64, else 8)")
-    teacher_error: float = flag(0.65, "built-in tasks: probability that the simulated teacher has a fact wrong")
-    systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception (else random slips)")
+    clip_low: float = flag(0.2, "lower clip bound: the ratio counts down to 1 - this", least=0, most=1)
+    clip_high: float = flag(0.2, "upper clip bound: the ratio counts up to 1 + this", least=0)
+    epochs: int = flag(1, "passes over the same rollouts (mu)", least=1)
+    micro_batch: int | None = flag(None, "completions per forward pass: memory and speed, not the gradient; halved when memory runs out (tiny 64, else 8)", least=1)
+    teacher_error: float = flag(0.65, "built-in tasks: probability that the simulated teacher has a fact wrong", least=0, most=1)
+    systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception (else random slips)", least=0, most=1)
     teacher: str | None = flag(None, "who writes routes where there are none: simulated, a model, or a server's address, as in data.py")
     teacher_model: str | None = flag(None, "the model's name at a server")
-    n: int = flag(8, "N, routes per question where a teacher writes them now")
-    inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route")
-    limit: int | None = flag(None, "use only so many training problems")
-    eval_every: int = flag(40, "RL steps between evaluations on validation problems")
-    eval_limit: int = flag(200, "test problems for the closing table (validation: at most 64)")
-    save_every: int = flag(50, "steps between checkpoints")
+    n: int = flag(8, "N, routes per question where a teacher writes them now", least=1)
+    inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route", least=0, most=1)
+    limit: int | None = flag(None, "use only so many training problems", least=1)
+    eval_every: int = flag(40, "RL steps between evaluations on validation problems", least=0)
+    eval_limit: int = flag(200, "test problems for the closing table (validation: at most 64)", least=1)
+    save_every: int = flag(50, "steps between checkpoints", least=1)
     seed: int = flag(0, "seed of everything")
     device: str | None = flag(None, "cpu or cuda (tiny: cpu; else a GPU where there is one)")
-    threads: int | None = flag(None, "CPU threads, part of the result: sums round differently in another number (tiny 1, else all)")
+    threads: int | None = flag(None, "CPU threads, part of the result: sums round differently in another number (tiny 1, else all)", least=1)
     out: str | None = flag(None, "run folder (default: runs/METHOD-SEED)")
     resume: str | None = flag(None, "continue the run in this folder, with the flags of its config.json; a flag that would make it "
                              "another run is refused")
@@ -103,21 +103,14 @@ def settle(config):
         if getattr(config, name) is None:
             setattr(config, name, small if tiny else large)
     config.out = config.out or f"runs/{config.method}-{config.seed}"
-    for name in ("routes", "steps", "sft_steps", "prompts_per_step", "group_size", "max_new_tokens", "epochs", "micro_batch", "n",
-                 "eval_every", "eval_limit", "save_every", "threads"):
-        least = 0 if name in ("routes", "steps", "sft_steps", "eval_every") else 1
-        if getattr(config, name) < least:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(config, name)}")
-    for name in ("error_ratio", "fade", "p_end", "teacher_error", "systematic", "inject_rules"):
-        if getattr(config, name) is not None and not 0 <= getattr(config, name) <= 1:
-            raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(config, name)}")
+    check_bounds(config)
     resolve_model(config.model)
     if config.group_size < 2 and config.method != "rft":
         raise ValueError("--group-size 1: GRPO compares the completions of a group, it takes at least 2")
     if config.routes == 0 and config.method not in ("grpo", "rft"):
         raise ValueError(f"--routes 0: --method {config.method} shows routes; use --method grpo to train without any")
-    if config.temperature <= 0 or config.beta < 0:
-        raise ValueError("--temperature must be above 0 (at 0 all completions of a group are the same), and --beta not below 0")
+    if not config.temperature > 0:
+        raise ValueError("--temperature must be above 0: at 0 all completions of a group are the same")
     config.device = settle_device(config.device, tiny)
     if not config.resume and Path(config.out).exists() and any(p.name != "new" for p in Path(config.out).iterdir()):
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or continue it with --resume {config.out}")

@@ -29,7 +29,7 @@ FEW = "--limit 100 --n 3 --teacher-error 0.75"  # C7: few routes are right throu
 ZERO, GRPO, MRPV, R1, RFT = (f"--method {m}" for m in ("realm-zero", "grpo", "mrpv", "realm-r1", "rft"))
 MIXED = "--n 16 --teacher-error 0.3"  # enough right and wrong routes of every question to mix them at will
 JUDGE = (f"{R1} --limit 1000 --n 16 --selection balanced --teacher-error 0.5 --prompts-per-step 16 --sft-steps 1000 --sft-lr 1e-3 "
-         "--steps 100")  # a cold start that learns the scores
+         "--steps 100 --lr 2e-4")  # a cold start that learns the scores
 COLD = "--method grpo --sft-steps 150"  # GRPO from the cold start of realm-r1
 SHORT = f"{FEW} --sft-steps 20"  # a cold start that hardly teaches a price
 SHARES = (0, 0.25, 0.5, 0.75, 1)
