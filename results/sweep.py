@@ -35,8 +35,8 @@ SHORT = f"{FEW} --sft-steps 20"  # a cold start that hardly teaches a price
 SHARES = (0, 0.25, 0.5, 0.75, 1)
 SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (arm, figure), (arm, figure))])
     "C1": ("ReaLM, evaluated without routes, beats GRPO at an equal number of rollouts",
-           {"ReaLM-Zero": ZERO, "GRPO": GRPO},
-           [("Zero - GRPO", ("ReaLM-Zero", "alone"), ("GRPO", "alone")), ("the same, ood", ("ReaLM-Zero", "alone, ood"), ("GRPO", "alone, ood"))]),
+           {"ReaLM-Zero": ZERO, "GRPO": GRPO, "GRPO, its best rate": f"{GRPO} --lr 2e-4"},
+           [(f"Zero - {grpo}{out}", ("ReaLM-Zero", f"alone{out}"), (grpo, f"alone{out}")) for grpo in ("GRPO", "GRPO, its best rate") for out in ("", ", ood")]),
     "C1-R1": ("the same from one cold start: a short one, and a long one",
               {"ReaLM-R1, short": f"{R1} {SHORT}", "GRPO, short": f"{GRPO} {SHORT}", "ReaLM-R1, long": R1, "GRPO, long": COLD},
               [(f"R1 - GRPO from R1's start, {start}{out}", (f"ReaLM-R1, {start}", f"alone{out}"), (f"GRPO, {start}", f"alone{out}"))
