@@ -28,8 +28,10 @@ ADS = "--task ads --method realm-r1 --teacher-error 0.8 --systematic 0.9 --sft-s
 FEW = "--limit 100 --n 3 --teacher-error 0.75"  # C7: few routes are right throughout
 ZERO, GRPO, MRPV, R1, RFT = (f"--method {m}" for m in ("realm-zero", "grpo", "mrpv", "realm-r1", "rft"))
 MIXED = "--n 16 --teacher-error 0.3"  # enough right and wrong routes of every question to mix them at will
-JUDGE = (f"{R1} --limit 1000 --n 16 --selection balanced --teacher-error 0.5 --prompts-per-step 16 --sft-steps 1000 --sft-lr 1e-3 "
-         "--steps 100 --lr 2e-4")  # a cold start that learns the scores
+LEARN = "--prompts-per-step 16 --sft-steps 1000 --sft-lr 1e-3 --steps 100"  # a cold start that learns the scores,
+BALANCED = f"{R1} --limit 1000 --n 16 --selection balanced"  # from as many right as wrong routes,
+HALF = f"{BALANCED} --teacher-error 0.5 {LEARN}"  # of a teacher who knows half of the prices,
+JUDGE = f"{HALF} --lr 2e-4"  # and RL that keeps them
 COLD = "--method grpo --sft-steps 150"  # GRPO from the cold start of realm-r1
 SHORT = f"{FEW} --sft-steps 20"  # a cold start that hardly teaches a price
 SHARES = (0, 0.25, 0.5, 0.75, 1)
@@ -74,13 +76,15 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
     "rates": ("the learning rate of each method, on validation questions",
               {f"{name}, {lr}": m + (f" --lr {lr}" if lr != "5e-4" else "") for name, m in (("ReaLM-Zero", ZERO), ("GRPO", GRPO), ("MRPV", MRPV))
                for lr in ("2e-4", "5e-4", "1e-3")}, []),  # 5e-4 is the default
+    "scores": ("the cold start of C6, on validation questions",
+               {"price known 35%": f"{BALANCED} {LEARN}", "price known 50%": HALF, "50%, RL at 2e-4": JUDGE, "50%, RL at 1e-4": f"{HALF} --lr 1e-4"}, []),
     "C11": ("the teacher-student gap", {f"price known {1 - e:.0%}": ZERO + (f" --teacher-error {e}" if e != 0.65 else "") for e in (0.8, 0.65, 0.5, 0.3, 0.1)}, []),
 }
 FIGURES = {"alone": ("test", "alone", "accuracy"), "alone, ood": ("ood", "alone", "accuracy"), "with routes": ("test", "routes", "accuracy"),
            "with routes, ood": ("ood", "routes", "accuracy"), "vote": ("test", "vote"), "teacher": ("test", "teacher"),
            "AUC": ("test", "routes", "score_auc"), "SAME Err": ("after", "routes", "same_err"), "SAME Err before": ("before", "routes", "same_err"),
            "F1 alone": ("test", "alone", "f1"), "F1 alone, ood": ("ood", "alone", "f1")}
-CHOOSING = ("rates",)  # sweeps to choose by: on validation questions; what a run says of test questions is not looked at
+CHOOSING = ("rates", "scores")  # sweeps to choose by: on validation questions; what a run says of test questions is not looked at
 DRAWN = ("alone", "alone, ood", "with routes", "vote", "teacher", "AUC")
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # Student's t, by number of seeds
 

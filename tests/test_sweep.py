@@ -27,7 +27,7 @@ def test_contrasts_are_paired_by_seed_and_a_missing_run_pairs_with_nothing():
     assert "| A | 3 | 0.700 ± 0.497 |" in text and "| B | 4 |" in text
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("C*.json")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda p: p.stem)
 def test_the_page_shows_what_the_files_hold(path):
     found = json.loads(path.read_text())
     page = re.search(f"<!-- {path.stem} -->\n(.*?)<!-- end -->", (RESULTS / "README.md").read_text(), re.DOTALL)[1]
