@@ -411,22 +411,22 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     G, mask, device, (P, Hkv, Tp, D) = rollouts.group_size, rollouts.mask.bool(), last.device, stored[0].shape
     hidden = last.repeat_interleave(G, dim=0)[:, None]  # [B, 1, E] predicts token 0
     inputs = rollouts.completion_ids[:, :-1]  # the last token predicts nothing
-    if inputs.shape[1]:
-        (B, C), starts = inputs.shape, rollouts.prompt_lengths.repeat_interleave(G)[:, None]  # [B, 1]
+    if C := inputs.shape[1]:
         R = model.config.num_attention_heads // Hkv  # query heads of a key head: they stand below each other, R * C queries
-        sees_prompt = (torch.arange(Tp, device=device) < starts)[:, None, None].expand(-1, 1, R * C, -1)  # [B, 1, R*C, Tp]
-        sees_own = torch.ones(C, C, dtype=torch.bool, device=device).tril().repeat(R, 1).expand(B, 1, R * C, C)
-        sees = torch.cat([sees_prompt, sees_own], dim=-1)
+        sees_prompt = (torch.arange(Tp, device=device) < rollouts.prompt_lengths[:, None])[:, None, None].expand(-1, 1, R * C, -1)
+        sees_own = torch.ones(C, C, dtype=torch.bool, device=device).tril().repeat(R, 1).expand(P, 1, R * C, C)
+        sees = torch.cat([sees_prompt, sees_own], dim=-1)  # [P, 1, R*C, Tp + C], the same for all of a group
         bias = torch.zeros_like(sees, dtype=last.dtype).masked_fill(~sees, float("-inf"))  # once, not in every layer
 
         def attend(i, query, key, value, scaling):
-            query = query.view(B, C, Hkv, R, D).permute(0, 2, 3, 1, 4).reshape(B, Hkv, R * C, D)
-            keys, values = (torch.cat([prompt[:, None].expand(P, G, Hkv, Tp, D).flatten(0, 1), new.view(B, C, Hkv, D).transpose(1, 2)], dim=2)
-                            for prompt, new in zip(stored[2 * i:], (key, value)))  # [B, Hkv, Tp + C, D]
+            query = query.view(P, G, C, Hkv, R, D).permute(0, 1, 3, 4, 2, 5).reshape(P, G * Hkv, R * C, D)
+            keys, values = (torch.cat([prompt[:, None].expand(-1, G, -1, -1, -1), new.view(P, G, C, Hkv, D).transpose(2, 3)], dim=3).flatten(1, 2)
+                            for prompt, new in zip(stored[2 * i:], (key, value)))  # [P, G*Hkv, Tp + C, D]
             out = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=scaling)
-            return out.view(B, Hkv, R, C, D).permute(0, 3, 1, 2, 4).reshape(B * C, -1)
-        out = Layers(model)(inputs.flatten(), (starts + torch.arange(C, device=device)).flatten(), attend)
-        hidden = torch.cat([hidden, out.view(B, C, -1)], dim=1)  # [B, C + 1, E]: position t predicts completion token t
+            return out.view(P, G, Hkv, R, C, D).permute(0, 1, 4, 2, 3, 5).reshape(P * G * C, -1)
+        positions = rollouts.prompt_lengths.repeat_interleave(G)[:, None] + torch.arange(C, device=device)  # [B, C]
+        out = Layers(model)(inputs.flatten(), positions.flatten(), attend)
+        hidden = torch.cat([hidden, out.view(P * G, C, -1)], dim=1)  # [B, C + 1, E]: position t predicts completion token t
     found = token_logps(model.get_output_embeddings(), hidden[mask], rollouts.completion_ids[mask], temperature)  # [N]
     return found.new_zeros(mask.shape).masked_scatter(mask, found)
 
