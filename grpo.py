@@ -128,6 +128,11 @@ def pad(rows, value, device):
     return torch.tensor([list(row) + [value] * (width - len(row)) for row in rows], device=device), lengths
 
 
+def real(lengths, width):
+    """Which places of right-padded rows hold a token: lengths [N] -> bool [N, width]."""
+    return torch.arange(width, device=lengths.device) < lengths[:, None]
+
+
 # ---- rollouts and the sampler ---------------------------------------------------------------------------------------
 @dataclass
 class Rollouts:
@@ -145,7 +150,7 @@ class Rollouts:
     @property
     def mask(self):
         """[B, C], 1.0 at the completion's tokens."""
-        return (torch.arange(self.completion_ids.shape[1], device=self.lengths.device) < self.lengths[:, None]).float()
+        return real(self.lengths, self.completion_ids.shape[1]).float()
 
     def select(self, prompts, first=0, last=None):
         """The rollouts of some prompts (list of indices), completions first..last of each group, padding trimmed."""
@@ -164,8 +169,8 @@ class Layers:
     completion's when scoring. Sampler and scorer are one policy because they are one computation.
 
     Every token goes its own way through a layer, x + attention(norm x), then x + mlp(norm x); only attention looks at others, and
-    there the three passes differ: `attend`. This is the block that Qwen2, Qwen3, Llama, Mistral and SmolLM share. transformers
-    computes the same in up to three times as many operations, and with a small student these are the time.
+    there the three passes differ: `attend`. This is the block that Qwen2, Qwen3, Llama, Mistral and SmolLM share, written out because
+    transformers' attention would copy a prompt's keys and values for every completion, and under a mask for every query head too.
     """
 
     def __init__(self, model):
@@ -208,13 +213,13 @@ def prompt_pass(model, prompt_ids, prompt_lengths):
     """Compute each prompt once, for sampling and for scoring. prompt_ids [P, Tp], right-padded; prompt_lengths [P] -> a list of
     tensors: the hidden state that predicts the first token [P, E], then each layer's keys and values [P, Hkv, Tp, D]."""
     (P, Tp), stored, device = prompt_ids.shape, [], prompt_ids.device
-    real = (torch.arange(Tp, device=device) < prompt_lengths[:, None])[:, None, None]  # [P, 1, 1, Tp]
+    sees = real(prompt_lengths, Tp)[:, None, None]  # [P, 1, 1, Tp]
 
     def attend(_, query, key, value, scaling):
         query, key, value = (t.view(P, -1, *t.shape[1:]).transpose(1, 2) for t in (query, key, value))  # [P, H or Hkv, Tp, D]
         stored.extend((key, value))
         alone = query.shape[2] == 1  # the prompt's last token in the last layer: it sees all of the prompt
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=real if alone else None, is_causal=not alone,
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=sees if alone else None, is_causal=not alone,
                                              scale=scaling, enable_gqa=True)
         return out.transpose(1, 2).reshape(out.shape[2] * P, -1)
     ends = torch.arange(P, device=device) * Tp + prompt_lengths - 1
@@ -244,7 +249,7 @@ class Decoder:
         flat = [t.transpose(0, 1).flatten(0, 1) for t in stored]  # heads first: then groups and rows are views of each other
         self.prompt = list(zip(flat[::2], flat[1::2]))  # keys and values [Hkv*P, Tp, D]
         self.own = [[t.new_empty(len(t) * group_size, capacity, t.shape[2]) for t in layer] for layer in self.prompt]  # [Hkv*B, capacity, D]
-        padding = (torch.arange(Tp, device=prompt_lengths.device) >= prompt_lengths[:, None]).repeat(self.kv_heads, 1)
+        padding = ~real(prompt_lengths, Tp).repeat(self.kv_heads, 1)
         self.bias = torch.zeros(padding.shape, device=padding.device).masked_fill(padding, float("-inf"))[:, None]  # [Hkv*P, 1, Tp]
         self.length = 0  # completion tokens stored so far
 
@@ -392,7 +397,7 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
     finished = hits.any(1)
     lengths = torch.where(finished, hits.int().argmax(1) + 1, len(passes))
     width = int(lengths.max())
-    beyond = torch.arange(len(passes), device=device) >= lengths[:, None]
+    beyond = ~real(lengths, len(passes))
     ids.masked_fill_(beyond, tokenizer.pad_token_id), logps.masked_fill_(beyond, 0.0), entropy.masked_fill_(beyond, 0.0)
     texts = tokenizer.batch_decode([row[:n].tolist() for row, n in zip(ids.cpu(), lengths.tolist())], skip_special_tokens=True)
     return Rollouts(prompt_ids, prompt_lengths, ids[:, :width], lengths, logps[:, :width], entropy[:, :width], finished, texts,
@@ -410,23 +415,24 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     last, *stored = prompt or prompt_pass(model, rollouts.prompt_ids, rollouts.prompt_lengths)
     G, mask, device, (P, Hkv, Tp, D) = rollouts.group_size, rollouts.mask.bool(), last.device, stored[0].shape
     hidden = last.repeat_interleave(G, dim=0)[:, None]  # [B, 1, E] predicts token 0
-    inputs = rollouts.completion_ids[:, :-1]  # the last token predicts nothing
-    if C := inputs.shape[1]:
-        R = model.config.num_attention_heads // Hkv  # query heads of a key head: they stand below each other, R * C queries
-        sees_prompt = (torch.arange(Tp, device=device) < rollouts.prompt_lengths[:, None])[:, None, None].expand(-1, 1, R * C, -1)
-        sees_own = torch.ones(C, C, dtype=torch.bool, device=device).tril().repeat(R, 1).expand(P, 1, R * C, C)
-        sees = torch.cat([sees_prompt, sees_own], dim=-1)  # [P, 1, R*C, Tp + C], the same for all of a group
+    inputs = rollouts.completion_ids[:, :-1]  # [B, L], L = C - 1: the last token predicts nothing
+    if L := inputs.shape[1]:
+        layers = Layers(model)
+        R = layers.heads // Hkv  # query heads of a key head: they stand below each other, R * L queries
+        sees_prompt = real(rollouts.prompt_lengths, Tp)[:, None, None].expand(-1, 1, R * L, -1)
+        sees_own = torch.ones(L, L, dtype=torch.bool, device=device).tril().repeat(R, 1).expand(P, 1, R * L, L)
+        sees = torch.cat([sees_prompt, sees_own], dim=-1)  # [P, 1, R*L, Tp + L], the same for all of a group
         bias = torch.zeros_like(sees, dtype=last.dtype).masked_fill(~sees, float("-inf"))  # once, not in every layer
 
         def attend(i, query, key, value, scaling):
-            query = query.view(P, G, C, Hkv, R, D).permute(0, 1, 3, 4, 2, 5).reshape(P, G * Hkv, R * C, D)
-            keys, values = (torch.cat([prompt[:, None].expand(-1, G, -1, -1, -1), new.view(P, G, C, Hkv, D).transpose(2, 3)], dim=3).flatten(1, 2)
-                            for prompt, new in zip(stored[2 * i:], (key, value)))  # [P, G*Hkv, Tp + C, D]
+            query = query.view(P, G, L, Hkv, R, D).permute(0, 1, 3, 4, 2, 5).reshape(P, G * Hkv, R * L, D)
+            keys, values = (torch.cat([prompt[:, None].expand(-1, G, -1, -1, -1), new.view(P, G, L, Hkv, D).transpose(2, 3)], dim=3).flatten(1, 2)
+                            for prompt, new in zip(stored[2 * i:], (key, value)))  # [P, G*Hkv, Tp + L, D]
             out = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=scaling)
-            return out.view(P, G, Hkv, R, C, D).permute(0, 1, 4, 2, 3, 5).reshape(P * G * C, -1)
-        positions = rollouts.prompt_lengths.repeat_interleave(G)[:, None] + torch.arange(C, device=device)  # [B, C]
-        out = Layers(model)(inputs.flatten(), positions.flatten(), attend)
-        hidden = torch.cat([hidden, out.view(P * G, C, -1)], dim=1)  # [B, C + 1, E]: position t predicts completion token t
+            return out.view(P, G, Hkv, R, L, D).permute(0, 1, 4, 2, 3, 5).reshape(P * G * L, -1)
+        positions = rollouts.prompt_lengths.repeat_interleave(G)[:, None] + torch.arange(L, device=device)  # [B, L]
+        out = layers(inputs.flatten(), positions.flatten(), attend)  # [B*L, E]
+        hidden = torch.cat([hidden, out.view(P * G, L, -1)], dim=1)  # [B, C, E]: position t predicts completion token t
     found = token_logps(model.get_output_embeddings(), hidden[mask], rollouts.completion_ids[mask], temperature)  # [N]
     return found.new_zeros(mask.shape).masked_scatter(mask, found)
 

@@ -491,9 +491,8 @@ def train(config, record=None):
             last = done + 1 == total
             if phase == "rl" and config.eval_every and (step % config.eval_every == 0 or last):
                 result = evaluate(validation)
-                metrics["eval_alone"] = result["alone"]["accuracy"]
-                metrics["eval_routes"] = result["routes"]["accuracy"] if "routes" in result else None
-                metrics["eval_auc"] = result["routes"]["score_auc"] if "routes" in result else None
+                with_routes = result.get("routes", {})
+                metrics |= {"eval_alone": result["alone"]["accuracy"], "eval_routes": with_routes.get("accuracy"), "eval_auc": with_routes.get("score_auc")}
                 bar.set_postfix(reward=f"{metrics['reward']:.2f}", alone=f"{metrics['eval_alone']:.2f}",
                                 routes=f"{metrics['eval_routes'] or 0:.2f}", p=f"{metrics['p']:.2f}")
                 if step % (2 * config.eval_every) == 0:

@@ -89,6 +89,11 @@ DRAWN = ("alone", "alone, ood", "with routes", "vote", "teacher", "AUC")
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # Student's t, by number of seeds
 
 
+def split_of(name):
+    """The questions that a sweep is measured on."""
+    return "validation" if name in CHOOSING else "test"
+
+
 def commit():
     said = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude", "*"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     return said.replace("-dirty", " with changes")
@@ -123,7 +128,7 @@ def measure(arguments, seed, more="", until=None, split="test"):
     found = next(iter(json.loads(answers.read_text())["results"].values()))
     if split == "test":
         found |= json.loads((folder / "result.json").read_text())  # before and after, on the same questions and routes
-    found["test"] = found[split]
+    found["test"] = found[split]  # where FIGURES look
     figures = {"commit": (folder / "commit").read_text() if (folder / "commit").exists() else None}
     for name, path in FIGURES.items():
         value = found
@@ -181,7 +186,7 @@ def draw(saved, path):
 def write(name, seeds, results, more, out):
     """Save OUT/NAME.json; results[(arguments, seed, split)] are figures; a run that is not there counts as not measured."""
     claim, arms, contrasts = SWEEPS[name]
-    split = "validation" if name in CHOOSING else "test"
+    split = split_of(name)
     saved = {"claim": claim, "commands": {arm: " ".join(f"python train.py {more} {arguments} --seed S".split()) for arm, arguments in arms.items()},
              "evaluation": f"python eval.py RUN --split {split} --limit 300 --samples 0, with the teacher of the run",
              "seeds": seeds,
@@ -211,7 +216,7 @@ def main():
     if not names:
         return print("\n".join(f"{name}: {claim} ({', '.join(arms)})" for name, (claim, arms, _) in SWEEPS.items()))
     if not args.redraw:
-        jobs = list(dict.fromkeys((arguments, seed, "validation" if name in CHOOSING else "test") for name in names for seed in args.seeds for arguments in SWEEPS[name][1].values()))
+        jobs = list(dict.fromkeys((arguments, seed, split_of(name)) for name in names for seed in args.seeds for arguments in SWEEPS[name][1].values()))
         with ThreadPoolExecutor(args.jobs) as pool:
             results = dict(zip(jobs, pool.map(lambda job: measure(*job[:2], args.more, args.until, job[2]), jobs)))
         results = {job: figures for job, figures in results.items() if figures}
