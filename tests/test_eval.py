@@ -120,6 +120,14 @@ def test_a_student_of_an_own_bank_is_evaluated_on_that_bank_unless_told_otherwis
     assert "no question is in its test part" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flags, words", [(["--samples", "-1"], "--samples must be at least 0, not -1"), (["--limit", "0"], "--limit must be at least 1"),
+                                          (["--teacher-error", "1.5"], "--teacher-error must lie in \\[0, 1\\]")])
+def test_a_number_out_of_bounds_is_refused_in_one_line(monkeypatch, flags, words):
+    monkeypatch.setattr(evaluation, "evaluate", lambda *a, **k: pytest.fail("evaluated"))
+    with pytest.raises(SystemExit, match=f"eval.py: {words}[^\n]*$"):
+        evaluation.main(["tiny", *flags])
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:3", "mps"])
 def test_a_device_that_is_not_here_is_refused_in_one_line(device):
     with pytest.raises(SystemExit, match=f"eval.py: --device {device}: [^\n]*$"):

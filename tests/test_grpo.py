@@ -115,6 +115,15 @@ def test_sampler_scorer_and_a_full_forward_pass_agree_while_rows_end_one_by_one(
         assert (found[n:] == 0).all()
 
 
+def test_sampling_stops_when_the_last_row_has_ended_whatever_ended_rows_go_on_to_draw(many_ends, tokenizer, monkeypatch):
+    passes, step = [], grpo.Decoder.step
+    monkeypatch.setattr(grpo.Decoder, "step", lambda *a: (passes.append(len(a[1])), step(*a))[1])
+    for seed in range(20):
+        passes.clear()
+        rollouts = draw(many_ends, tokenizer, seed=seed, max_new_tokens=60)
+        assert rollouts.finished.all() and len(passes) == rollouts.lengths.max() - 1
+
+
 SHAPE = dict(vocab_size=16, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
              max_position_embeddings=256, initializer_range=0.3, bos_token_id=None, eos_token_id=END, pad_token_id=PAD)
 

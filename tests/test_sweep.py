@@ -59,6 +59,25 @@ def test_what_is_chosen_by_is_of_validation_questions_and_before_and_after_ask_t
     test, validation = sweep.measure("--steps 7", 0), sweep.measure("--steps 7", 0, split="validation")
     assert (test["alone"], test["SAME Err"], test["SAME Err before"]) == (0.1, 0.5, 0.6)  # eval.py asks other questions: not its 0.2
     assert (validation["alone"], validation["SAME Err"], validation["SAME Err before"]) == (0.3, None, None)
+    (folder / "validation.json").unlink()
+    asked = []
+
+    def stopped(command, **_):
+        asked.extend(command)
+        raise KeyboardInterrupt
+    monkeypatch.setattr(sweep.subprocess, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.measure("--steps 7", 0, split="validation")
+    assert asked[asked.index("--split") + 1] == "validation"
+
+
+@pytest.mark.parametrize("name, split", [("rates", "validation"), ("scores", "validation"), ("C1", "test"), ("C6", "test")])
+def test_a_sweep_to_choose_by_shows_no_figure_of_test_questions(tmp_path, name, split):
+    arm, arguments = next(iter(sweep.SWEEPS[name][1].items()))
+    figures = {s: {**dict.fromkeys(sweep.FIGURES), "alone": value, "commit": "x"} for s, value in (("test", 0.1), ("validation", 0.3))}
+    sweep.write(name, [0], {(arguments, 0, s): f for s, f in figures.items()}, "", tmp_path)
+    saved = json.loads((tmp_path / f"{name}.json").read_text())
+    assert saved["arms"][arm]["alone"] == [figures[split]["alone"]] and f"--split {split} " in saved["evaluation"]
 
 
 def test_every_arm_is_a_command_line_that_train_py_accepts():

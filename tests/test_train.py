@@ -56,6 +56,18 @@ def test_a_run_leaves_everything_it_promises(tmp_path, capsys):
     assert all(word in table for word in ("before", "after", "without routes", "with 3 routes", "teacher", "majority vote"))
 
 
+def test_what_an_evaluation_on_validation_problems_found_stands_in_metrics(tmp_path, monkeypatch):
+    evaluate = train.evaluation.evaluate
+
+    def marked(*args, **more):
+        result = evaluate(*args, **more)
+        result["alone"]["accuracy"], result["routes"]["accuracy"], result["routes"]["score_auc"] = 0.25, 0.5, 0.75
+        return result
+    monkeypatch.setattr(train.evaluation, "evaluate", marked)
+    last = json.loads((run(tmp_path / "run") / "metrics.jsonl").read_text().splitlines()[-1])
+    assert (last["eval_alone"], last["eval_routes"], last["eval_auc"]) == (0.25, 0.5, 0.75)
+
+
 def test_what_sft_imitates_is_the_teachers_reasoning_with_the_answer_in_its_own_place(monkeypatch):
     problem, seen = Problem("2 + 2?", "4", [Route("2 + 2 is four.\n<answer>4</answer>", "4", True)]), []
     monkeypatch.setattr(train, "demonstrations", lambda model, tokenizer, prompts, completions: seen.extend(zip(prompts, completions)))
