@@ -437,9 +437,8 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     return found.new_zeros(mask.shape).masked_scatter(mask, found)
 
 
-def backward_by_parts(model, optimizer, rollouts, prompts, rows, loss_of):
+def backward_by_parts(model, rollouts, prompts, rows, loss_of):
     """Backpropagate loss_of(row indices, part, prompt) over some prompts' rollouts, at most `rows` completions at a time.
-    The gradients are gathered by the optimizer.
 
     Each prompt is computed once even if its group is cut: its parts stop at a detached copy of the prompt's tensors (leaves),
     whose gradients add up and then go through the prompt pass in one backward call. Only prompts of like length go together:
@@ -457,10 +456,8 @@ def backward_by_parts(model, optimizer, rollouts, prompts, rows, loss_of):
         leaves = [t.detach().requires_grad_() for t in computed]
         for start in range(0, G, rows):
             loss_of(*rollouts.select(some, start, start + rows), leaves).backward()
-            optimizer.gather()
         pairs = [(t, leaf.grad) for t, leaf in zip(computed, leaves) if leaf.grad is not None]
         torch.autograd.backward(*zip(*pairs))
-        optimizer.gather()
 
 
 def token_logps(head, hidden, ids, temperature=1.0, chunk_elements=2 ** 25):
@@ -560,7 +557,8 @@ class Optimizer:
 
     In bf16 a weight of size 1 cannot change by less than 0.004: at lr 1e-6 nearly every update would be rounded away. A bf16
     model is therefore only a copy of fp32 masters, made anew after each step, and the gradients of its micro-batches are added
-    up in fp32. An fp32 model is its own master.
+    up in fp32: each weight's as soon as a backward call has it, so that a second, bf16 copy of them all never exists (1 GB at
+    0.5B parameters). An fp32 model is its own master.
     """
 
     def __init__(self, model, lr, warmup_steps=0, max_grad_norm=1.0, weight_decay=0.0):
@@ -568,17 +566,20 @@ class Optimizer:
         self.masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.params]
         self.adam = torch.optim.AdamW(self.masters, lr=lr, betas=(0.9, 0.999), weight_decay=weight_decay, fused=True)  # no copies of all weights
         self.lr, self.warmup_steps, self.max_grad_norm, self.steps = lr, warmup_steps, max_grad_norm, 0
-
-    def gather(self):
-        """Add what a backward call left in the model to the masters' gradients."""
         for param, master in zip(self.params, self.masters):
-            if master is not param and param.grad is not None:
-                master.grad = param.grad.float() if master.grad is None else master.grad.add_(param.grad)
-                param.grad = None
+            if master is not param:
+                if not hasattr(param, "master"):
+                    param.register_post_accumulate_grad_hook(Optimizer.gather)
+                param.master = master  # the newest optimizer's: SFT and RL have one each
+
+    @staticmethod
+    def gather(param):
+        """Add what a backward call left in a bf16 weight to its master's gradient."""
+        param.master.grad = param.grad.float() if param.master.grad is None else param.master.grad.add_(param.grad)
+        param.grad = None
 
     def step(self):
         """Apply and clear the gradients; return their norm before clipping."""
-        self.gather()
         norm = torch.nn.utils.clip_grad_norm_(self.masters, self.max_grad_norm).item()
         if not math.isfinite(norm):
             return self.skip()
@@ -646,7 +647,7 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
             if epoch == 0:  # before any step, sampler and scorer are the same policy: what differs is rounding
                 metrics["drift"] = max(metrics["drift"], (logps.detach() - part.logps).abs().max().item())
             return loss
-        backward_by_parts(model, optimizer, rollouts, prompts, micro_batch, loss_of)
+        backward_by_parts(model, rollouts, prompts, micro_batch, loss_of)
         metrics["grad_norm"] = optimizer.step() if math.isfinite(metrics["loss"]) else optimizer.skip()
         metrics["skipped"] += not math.isfinite(metrics["grad_norm"])
     return metrics
@@ -661,5 +662,5 @@ def sft_update(model, optimizer, rollouts, micro_batch):
         loss = -completion_logps(model, part, prompt=prompt).sum() / total
         losses.append(loss.item())
         return loss
-    backward_by_parts(model, optimizer, rollouts, range(len(rollouts.lengths)), micro_batch, loss_of)
+    backward_by_parts(model, rollouts, range(len(rollouts.lengths)), micro_batch, loss_of)
     return sum(losses), optimizer.step() if math.isfinite(sum(losses)) else optimizer.skip()

@@ -95,9 +95,6 @@ class Recorder:
     def __init__(self, model):
         self.params, self.steps = list(model.parameters()), []
 
-    def gather(self):
-        pass
-
     def step(self):
         self.steps.append(take_gradients(self.params))
         return 0.0
