@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+torch.backends.cuda.enable_cudnn_sdp(False)  # its gradients under a mask may be nan (pytorch#196678), and each new shape costs it a plan
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()  # what matters of its warnings load_policy raises
 ASSETS = Path(__file__).resolve().parent / "assets"
@@ -133,6 +134,11 @@ def real(lengths, width):
     return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
+def again(function, *inputs):
+    """function(*inputs), of which the backward pass keeps only the inputs: what it needs from within, it computes again."""
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+
+
 # ---- rollouts and the sampler ---------------------------------------------------------------------------------------
 @dataclass
 class Rollouts:
@@ -171,10 +177,14 @@ class Layers:
     Every token goes its own way through a layer, x + attention(norm x), then x + mlp(norm x); only attention looks at others, and
     there the three passes differ: `attend`. This is the block that Qwen2, Qwen3, Llama, Mistral and SmolLM share, written out because
     transformers' attention would copy a prompt's keys and values for every completion, and under a mask for every query head too.
+
+    Of what a layer leaves for the backward pass, three quarters lie inside its MLP (at the Qwen2.5-0.5B shape 4 x 4864 numbers a
+    token, beside about 6 x 896). With model.recompute (train.py --recompute) they are not kept, but computed again.
     """
 
     def __init__(self, model):
-        self.body, self.qkv = model.base_model, []  # qkv: each layer's three projections as one (weight, bias)
+        self.body, self.recompute = model.base_model, getattr(model, "recompute", False)
+        self.qkv = []  # each layer's three projections as one (weight, bias)
         for layer in self.body.layers:
             parts = [layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj]
             bias = None if parts[0].bias is None else torch.cat([p.bias for p in parts])
@@ -190,11 +200,15 @@ class Layers:
         def norm(module, x):
             return F.rms_norm(x, module.weight.shape, module.weight, module.variance_epsilon)
 
+        def feed_forward(x, layer):
+            h, mlp = norm(layer.post_attention_layernorm, x), layer.mlp
+            return mlp.down_proj(mlp.act_fn(mlp.gate_proj(h)) * mlp.up_proj(h))
+
         x, H, Hkv, half = self.body.embed_tokens(tokens), self.heads, self.kv_heads, self.head_dim // 2  # x [N, E]
         cos, sin = (t[0, :, None] for t in self.body.rotary_emb(x, positions[None]))  # [N, 1, D]
         sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)  # of the halves of a head: (a, b) -> (a cos - b sin, b cos + a sin)
         for i, layer in enumerate(self.body.layers):
-            attention, mlp = layer.self_attn, layer.mlp
+            attention = layer.self_attn
             qkv = F.linear(norm(layer.input_layernorm, x), *self.qkv[i]).view(len(x), -1, self.head_dim)  # [N, H + 2 Hkv, D]
             heads, value = qkv.split([H + Hkv, Hkv], dim=1)  # queries and keys [N, H + Hkv, D]
             if hasattr(attention, "q_norm"):  # Qwen3
@@ -204,8 +218,7 @@ class Layers:
             if needed is not None and i + 1 == len(self.qkv):  # of the last layer, nobody reads the others' outputs
                 x, query = x[needed], query[needed]
             x = x + attention.o_proj(attend(i, query, key, value, attention.scaling))
-            h = norm(layer.post_attention_layernorm, x)
-            x = x + mlp.down_proj(mlp.act_fn(mlp.gate_proj(h)) * mlp.up_proj(h))
+            x = x + (again(feed_forward, x, layer) if self.recompute else feed_forward(x, layer))
         return norm(self.body.norm, x)
 
 
@@ -217,26 +230,28 @@ def prompt_pass(model, prompt_ids, prompt_lengths):
 
     def attend(_, query, key, value, scaling):
         query, key, value = (t.view(P, -1, *t.shape[1:]).transpose(1, 2) for t in (query, key, value))  # [P, H or Hkv, Tp, D]
+        key, value = key.contiguous(), value.contiguous()  # a view would keep the whole of the layer's projections in memory
         stored.extend((key, value))
-        alone = query.shape[2] == 1  # the prompt's last token in the last layer: it sees all of the prompt
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=sees if alone else None, is_causal=not alone,
-                                             scale=scaling, enable_gqa=True)
-        return out.transpose(1, 2).reshape(out.shape[2] * P, -1)
+        if query.shape[2] == 1:  # the prompt's last token in the last layer: it sees all of the prompt
+            out = F.scaled_dot_product_attention(query.view(P, key.shape[1], -1, key.shape[3]), key, value, attn_mask=sees, scale=scaling)
+            return out.reshape(P, -1)
+        out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=True)
+        return out.transpose(1, 2).reshape(Tp * P, -1)
     ends = torch.arange(P, device=device) * Tp + prompt_lengths - 1
     return [Layers(model)(prompt_ids.flatten(), torch.arange(Tp, device=device).repeat(P), attend, needed=ends), *stored]
 
 
-def attention_scores(query, keys, scaling, bias):
-    """Attention scores in fp32: query [N, M, D] and keys [N, T, D] -> [N, M, T]; bias [N or 1, 1, T or 1].
+def attention_scores(query, keys, scaling, bias=None):
+    """Attention scores in fp32: query [N, M, D] and keys [N, T, D] -> [N, M, T]; bias [N, 1, T].
 
     Products of bf16 numbers must be added up, and kept, in fp32: Qwen2's key biases make scores of a hundred and more, of
     which bf16 knows only every half. The scorer's attention does so too; else the two would not be the same policy.
     """
     keys = keys.transpose(1, 2)
     if query.dtype == torch.float32:
-        return torch.baddbmm(bias, query, keys, alpha=scaling)
+        return torch.baddbmm(query.new_zeros(1) if bias is None else bias, query, keys, alpha=scaling)
     product = torch.bmm(query, keys, out_dtype=torch.float32) if query.is_cuda else query.float() @ keys.float()
-    return product.mul_(scaling).add_(bias)
+    return product.mul_(scaling) if bias is None else product.mul_(scaling).add_(bias)
 
 
 class Decoder:
@@ -272,7 +287,7 @@ class Decoder:
         query = query.view(B, Hkv, -1, D).transpose(0, 1).reshape(Hkv * B, -1, D)  # [Hkv*B, R, D]
         groups, Tp = query.reshape(len(prompt_keys), -1, D), prompt_keys.shape[1]  # [Hkv*P, G*R, D]
         to_prompt = attention_scores(groups, prompt_keys, scaling, self.bias)  # [Hkv*P, G*R, Tp]
-        to_all = torch.cat([to_prompt.view(Hkv * B, -1, Tp), attention_scores(query, keys, scaling, self.bias.new_zeros(1, 1, 1))], dim=-1)
+        to_all = torch.cat([to_prompt.view(Hkv * B, -1, Tp), attention_scores(query, keys, scaling)], dim=-1)
         weights = to_all.softmax(dim=-1).to(query.dtype)  # [Hkv*B, R, Tp + t]
         from_prompt = weights[..., :Tp].reshape(to_prompt.shape) @ prompt_values  # [Hkv*P, G*R, D]
         out = torch.baddbmm(from_prompt.view(query.shape), weights[..., Tp:], values)  # [Hkv*B, R, D]
@@ -422,7 +437,8 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
         sees_prompt = real(rollouts.prompt_lengths, Tp)[:, None, None].expand(-1, 1, R * L, -1)
         sees_own = torch.ones(L, L, dtype=torch.bool, device=device).tril().repeat(R, 1).expand(P, 1, R * L, L)
         sees = torch.cat([sees_prompt, sees_own], dim=-1)  # [P, 1, R*L, Tp + L], the same for all of a group
-        bias = torch.zeros_like(sees, dtype=last.dtype).masked_fill(~sees, float("-inf"))  # once, not in every layer
+        width = -(-sees.shape[3] // 8) * 8  # a GPU's kernel would copy, in every layer, a mask whose lines are no multiple of 8
+        bias = last.new_zeros(*sees.shape[:3], width)[..., :sees.shape[3]].masked_fill_(~sees, float("-inf"))  # made once, not in every layer
 
         def attend(i, query, key, value, scaling):
             query = query.view(P, G, L, Hkv, R, D).permute(0, 1, 3, 4, 2, 5).reshape(P, G * Hkv, R * L, D)
@@ -471,7 +487,7 @@ def token_logps(head, hidden, ids, temperature=1.0, chunk_elements=2 ** 25):
     size = max(1, chunk_elements // head.weight.shape[0])
     if len(ids) <= size:
         return score(hidden, ids)
-    return torch.cat([checkpoint(score, h, i, use_reentrant=False) for h, i in zip(hidden.split(size), ids.split(size))])
+    return torch.cat([again(score, h, i) for h, i in zip(hidden.split(size), ids.split(size))])
 
 
 def demonstrations(model, tokenizer, prompts, completions):

@@ -34,7 +34,7 @@ from schedule import SHAPES, eaai_probability
 
 METHODS = ("realm-zero", "realm-r1", "mrpv", "grpo", "rft")
 FORMAT = 2  # of a run folder; another version's is refused, never guessed at
-HARMLESS = ("steps", "device", "micro_batch", "threads", "save_every")  # flags that a continued run may change: they are recorded
+HARMLESS = ("steps", "device", "micro_batch", "recompute", "threads", "save_every")  # flags that a continued run may change: they are recorded
 
 
 @dataclass
@@ -68,6 +68,7 @@ class Config:
     clip_high: float = flag(0.2, "upper clip bound: the ratio counts up to 1 + this", least=0)
     epochs: int = flag(1, "passes over the same rollouts (mu)", least=1)
     micro_batch: int | None = flag(None, "completions per forward pass: memory and speed, not the gradient; halved when memory runs out (tiny 64, else 8)", least=1)
+    recompute: bool = flag(False, "compute the insides of the MLPs again in the backward pass instead of keeping them: less memory, the same gradient")
     teacher_error: float = flag(0.65, "built-in tasks: probability that the simulated teacher has a fact wrong", least=0, most=1)
     systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception (else random slips)", least=0, most=1)
     teacher: str | None = flag(None, "who writes routes where there are none: simulated, a model, or a server's address, as in data.py")
@@ -437,6 +438,7 @@ def train(config, record=None):
     done, state = load_checkpoint(run) if record else (0, None)
     history = read_log(run / "metrics.jsonl", done)
     model, tokenizer = load_policy(config.model, config.device)
+    model.recompute = config.recompute  # grpo.Layers asks for it
     if state:
         Optimizer(model, 0.0).load_state_dict(state)  # the weights
 

@@ -470,6 +470,19 @@ def test_sft_is_the_mean_negative_log_likelihood_of_the_completions_and_their_en
     assert completions(grpo.demonstrations(model, small_tokenizer(), ["a"], ["b"])) == [[4, END]]
 
 
+def test_recomputing_the_mlps_keeps_nothing_of_their_insides_and_changes_no_bit():
+    model, rollouts = small_model(intermediate_size=192), by_hand(small_model())
+
+    def score(recompute):
+        model.recompute, kept = recompute, []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(tuple(t.shape)), t)[1], lambda t: t):
+            logps = completion_logps(model, rollouts)
+        (logps * torch.arange(logps.numel()).view(logps.shape)).sum().backward()
+        return [logps.detach(), *take_gradients(model.parameters())], [shape for shape in kept if shape[-1:] == (192,) and shape[0] != 32]
+    (plain, inside), (again, nothing) = score(False), score(True)  # inside: [N, 192]; [32, 192] is a weight
+    assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True)) and len(inside) >= 4 * 2 and not nothing
+
+
 # ---- the optimizer --------------------------------------------------------------------------------------------------
 def test_in_bf16_the_masters_take_the_small_steps_that_the_weights_would_round_away():
     model = small_model().bfloat16()
