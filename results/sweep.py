@@ -64,8 +64,8 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
             ("R1 - GRPO from R1's start, few", ("ReaLM-R1, few", "alone"), ("GRPO from R1's start, few", "alone")),
             ("the same, with routes", ("ReaLM-R1, few", "with routes"), ("GRPO from R1's start, few", "with routes")),
             ("R1 - RFT, many", ("ReaLM-R1, many", "alone"), ("RFT, many", "alone"))]),
-    "C8": ("the student does not copy the teacher's mistakes", {"ReaLM-Zero": ZERO},
-           [("SAME Err, after - before", ("ReaLM-Zero", "SAME Err"), ("ReaLM-Zero", "SAME Err before"))]),
+    "C8": ("the student does not copy the teacher's mistakes", {"ReaLM-Zero": ZERO, "MRPV": MRPV, "GRPO": GRPO, "RFT, few": f"{RFT} {FEW}"},
+           [(f"SAME Err, after - before, {arm}", (arm, "SAME Err"), (arm, "SAME Err before")) for arm in ("ReaLM-Zero", "GRPO")]),
     "C9": ("expert rules in the teacher's prompt reach the student", {f"q = {q}": f"{ADS} --inject-rules {q}" for q in (0, 0.5, 1)},
            [("alone, ood: q = 0.5 - q = 0", ("q = 0.5", "alone, ood"), ("q = 0", "alone, ood"))]),
     "C10": ("systematic and random mistakes",
@@ -82,16 +82,19 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
 }
 FIGURES = {"alone": ("test", "alone", "accuracy"), "alone, ood": ("ood", "alone", "accuracy"), "with routes": ("test", "routes", "accuracy"),
            "with routes, ood": ("ood", "routes", "accuracy"), "vote": ("test", "vote"), "teacher": ("test", "teacher"),
-           "AUC": ("test", "routes", "score_auc"), "SAME Err": ("after", "routes", "same_err"), "SAME Err before": ("before", "routes", "same_err"),
+           "AUC": ("test", "routes", "score_auc"), "AUC, ood": ("ood", "routes", "score_auc"), "scores read": ("test", "routes", "scored"),
+           "SAME Err before": ("before", "routes", "same_err"), "SAME Err": ("after", "routes", "same_err"),
            "F1 alone": ("test", "alone", "f1"), "F1 alone, ood": ("ood", "alone", "f1")}
-CHOOSING = ("rates", "scores")  # sweeps to choose by: on validation questions; what a run says of test questions is not looked at
-DRAWN = ("alone", "alone, ood", "with routes", "vote", "teacher", "AUC")
+ACCURACY, SCORES = list(FIGURES)[:6], ["AUC", "AUC, ood", "scores read"]
+COLUMNS = {"C6": ACCURACY + SCORES, "scores": ACCURACY + SCORES, "C8": ["alone", "with routes", "SAME Err before", "SAME Err"],
+           "C9": [*ACCURACY, "AUC", "F1 alone", "F1 alone, ood"]}  # what a table shows; the others: ACCURACY
+SEEDS = {"rates": [12], "scores": [12, 13, 14, 15, 16]}  # sweeps to choose by, on validation questions: what a run says of test questions is not looked at
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # Student's t, by number of seeds
 
 
 def split_of(name):
     """The questions that a sweep is measured on."""
-    return "validation" if name in CHOOSING else "test"
+    return "validation" if name in SEEDS else "test"
 
 
 def commit():
@@ -135,7 +138,7 @@ def measure(arguments, seed, more="", until=None, split="test"):
         for key in path:
             value = value.get(key) if value else None
         figures[name] = value
-    print(f"{arguments}, seed {seed}: " + ", ".join(f"{f} {v:.3f}" for f, v in figures.items() if f in DRAWN and v is not None), flush=True)
+    print(f"{arguments}, seed {seed}: " + ", ".join(f"{f} {figures[f]:.3f}" for f in [*ACCURACY, "AUC"] if figures[f] is not None), flush=True)
     return figures
 
 
@@ -149,12 +152,19 @@ def spread(values):
     return f"{statistics.mean(values):.3f} ± {T95.get(len(values), 1.96) * statistics.stdev(values) / math.sqrt(len(values)):.3f}"
 
 
+def shown_of(saved):
+    """The columns of a table: those it asks for that were measured."""
+    return [f for f in saved.get("columns", FIGURES) if any(v is not None for arm in saved["arms"].values() for v in arm.get(f, ()))]
+
+
 def table(saved):
-    """Figures of each arm, and the contrasts, which are paired by seed."""
-    shown = [f for f in FIGURES if any(v is not None for arm in saved["arms"].values() for v in arm.get(f, ()))]
+    """Figures of each arm (behind one that fewer seeds have, their number), and the contrasts, which are paired by seed."""
+    shown = shown_of(saved)
     lines = ["| arm | seeds | " + " | ".join(shown) + " |", "|---|---|" + "---|" * len(shown)]
-    lines += [f"| {arm} | {max(sum(v is not None for v in values) for values in figures.values())} | " + " | ".join(spread(figures[f]) for f in shown) + " |"
-              for arm, figures in saved["arms"].items()]
+    for arm, figures in saved["arms"].items():
+        found = {f: sum(v is not None for v in figures.get(f, ())) for f in shown}
+        seeds = max(found.values(), default=0)
+        lines.append(f"| {arm} | {seeds} | " + " | ".join(spread(figures.get(f, ())) + f" ({found[f]})" * (0 < found[f] < seeds) for f in shown) + " |")
     lines += [""] * bool(saved["contrasts"])
     for name, (a, f), (b, g) in saved["contrasts"]:
         pairs = [x - y for x, y in zip(saved["arms"][a][f], saved["arms"][b][g]) if x is not None and y is not None]
@@ -167,11 +177,11 @@ def draw(saved, path):
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    arms, shown = saved["arms"], [f for f in DRAWN if any(v is not None for arm in saved["arms"].values() for v in arm.get(f, ()))]
+    arms, shown = saved["arms"], shown_of(saved)
     figure, ax = plt.subplots(figsize=(max(7, 2 + 1.5 * len(arms)), 4), constrained_layout=True)
     for i, f in enumerate(shown):
         for j, arm in enumerate(arms.values()):
-            values = [v for v in arm[f] if v is not None]
+            values = [v for v in arm.get(f, ()) if v is not None]
             if values:
                 x = j + (i - (len(shown) - 1) / 2) * 0.8 / len(shown)
                 ax.bar(x, statistics.mean(values), 0.7 / len(shown), color=f"C{i}", alpha=0.6, label=f if j == 0 else None)
@@ -189,7 +199,7 @@ def write(name, seeds, results, more, out):
     split = split_of(name)
     saved = {"claim": claim, "commands": {arm: " ".join(f"python train.py {more} {arguments} --seed S".split()) for arm, arguments in arms.items()},
              "evaluation": f"python eval.py RUN --split {split} --limit 300 --samples 0, with the teacher of the run",
-             "seeds": seeds,
+             "seeds": seeds, "columns": COLUMNS.get(name, ACCURACY),
              "commit": sorted({r["commit"] for (arguments, *_), r in results.items() if arguments in arms.values() and r["commit"]}),
              "machine": f"{os.cpu_count()} cores, {platform.machine()}, " + (gpu() if "cuda" in more else "one core a run"),
              "arms": {arm: {f: [results.get((arguments, s, split), {}).get(f) for s in seeds] for f in FIGURES} for arm, arguments in arms.items()},
@@ -200,7 +210,7 @@ def write(name, seeds, results, more, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*SWEEPS, "all", []])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: 0 1 2 3 4; rates and scores have their own")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--more", default="", help="further train.py arguments for every arm")
     parser.add_argument("--until", help="begin no run after this time of day (HH:MM); what is missing then is told as missing")
@@ -215,13 +225,14 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     if not names:
         return print("\n".join(f"{name}: {claim} ({', '.join(arms)})" for name, (claim, arms, _) in SWEEPS.items()))
+    seeds = {name: args.seeds or SEEDS.get(name, [0, 1, 2, 3, 4]) for name in names}
     if not args.redraw:
-        jobs = list(dict.fromkeys((arguments, seed, split_of(name)) for name in names for seed in args.seeds for arguments in SWEEPS[name][1].values()))
+        jobs = list(dict.fromkeys((arguments, seed, split_of(name)) for name in names for seed in seeds[name] for arguments in SWEEPS[name][1].values()))
         with ThreadPoolExecutor(args.jobs) as pool:
             results = dict(zip(jobs, pool.map(lambda job: measure(*job[:2], args.more, args.until, job[2]), jobs)))
         results = {job: figures for job, figures in results.items() if figures}
         for name in names:
-            write(name, args.seeds, results, args.more, args.out)
+            write(name, seeds[name], results, args.more, args.out)
     page = args.out / "README.md"
     for name in names:
         saved = json.loads((args.out / f"{name}.json").read_text())

@@ -27,6 +27,13 @@ def test_contrasts_are_paired_by_seed_and_a_missing_run_pairs_with_nothing():
     assert "| A | 3 | 0.700 ± 0.497 |" in text and "| B | 4 |" in text
 
 
+def test_a_figure_that_fewer_seeds_have_says_how_many_and_only_the_columns_of_the_sweep_are_shown():
+    found = saved([0.9, 0.5, 0.7], [0.4, 0.1, 0.2])
+    found["arms"]["A"] |= {"AUC": [0.5, None, 0.5], "vote": [0.1, 0.1, 0.1]}
+    text = sweep.table({**found, "columns": ["alone", "AUC"]})
+    assert "| arm | seeds | alone | AUC |" in text and "| A | 3 | 0.700 ± 0.497 | 0.500 ± 0.000 (2) |" in text and "| B | 3 | 0.233 ± 0.379 | - |" in text
+
+
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda p: p.stem)
 def test_the_page_shows_what_the_files_hold(path):
     found = json.loads(path.read_text())
