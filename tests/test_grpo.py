@@ -470,6 +470,22 @@ def test_sft_is_the_mean_negative_log_likelihood_of_the_completions_and_their_en
     assert completions(grpo.demonstrations(model, small_tokenizer(), ["a"], ["b"])) == [[4, END]]
 
 
+def test_every_attention_call_is_one_that_a_gpus_fast_kernels_take(model, monkeypatch):
+    attention, masks = torch.nn.functional.scaled_dot_product_attention, []
+
+    def watched(query, key, value, attn_mask=None, enable_gqa=False, **more):
+        masks.append(attn_mask)
+        assert attn_mask is None or not enable_gqa  # else the kernel that writes all scores to memory
+        assert attn_mask is None or attn_mask.dtype == torch.bool or all(step % 8 == 0 for step in attn_mask.stride()[:-1])  # else a copy in each layer
+        return attention(query, key, value, attn_mask=attn_mask, enable_gqa=enable_gqa, **more)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    rollouts = by_hand(model)
+    completion_logps(model, rollouts)
+    assert sum(m is not None for m in masks) == 3 and not torch.backends.cuda.cudnn_sdp_enabled()
+    *_, key, value = grpo.prompt_pass(model, rollouts.prompt_ids, rollouts.prompt_lengths)
+    assert key.untyped_storage().nbytes() == key.nbytes and value.untyped_storage().nbytes() == value.nbytes
+
+
 def test_recomputing_the_mlps_keeps_nothing_of_their_insides_and_changes_no_bit():
     model, rollouts = small_model(intermediate_size=192), by_hand(small_model())
 
