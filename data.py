@@ -15,7 +15,6 @@ import argparse
 import dataclasses
 import functools
 import http.client
-import itertools
 import json
 import math
 import os
@@ -27,7 +26,7 @@ import typing
 import urllib.request
 import zlib
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError  # Python 3.10's is not the built-in one
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +68,7 @@ def read_lines(path):
         if Path(path).exists() and not Path(path).is_file():  # a device or a pipe might never end
             raise OSError("not a file")
         with open(path, "rb") as file:  # only \n ends a line: as text, U+2028 inside a string would too
-            for i in itertools.count(1):
-                if not (line := file.readline(MAX_LINE + 1)):
-                    return
+            for i, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), start=1):
                 if len(line) > MAX_LINE:
                     raise ValueError(f"{path}, line {i}: longer than {MAX_LINE // 2 ** 20} MiB")
                 try:
@@ -216,19 +213,15 @@ class AnyStatus(urllib.request.HTTPErrorProcessor):
 
 def within(seconds, work):
     """work(), given up after so many seconds: a server that sends a byte now and then never meets a socket's time-out."""
-    done = []
+    reply = Future()
 
     def try_it():
         try:
-            done.append((work(), None))
+            reply.set_result(work())
         except Exception as error:
-            done.append((None, error))
-    thread = threading.Thread(target=try_it, daemon=True)
-    thread.start(), thread.join(seconds)
-    value, error = done[0] if done else (None, TimeoutError(f"no whole reply in {seconds:g} s"))
-    if error:
-        raise error
-    return value
+            reply.set_exception(error)
+    threading.Thread(target=try_it, daemon=True).start()
+    return reply.result(seconds)
 
 
 def may_hold_a_key(address):
@@ -282,8 +275,8 @@ def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, r
                     thought = message.get("reasoning_content") or message.get("reasoning") or ""  # some servers split it off
                     written = "\n".join([thought, message.get("content") or ""]).strip()
                     return written.encode(errors="replace").decode()  # half a surrogate pair is no text
-            except (OSError, http.client.HTTPException) as error:  # refused, dropped, cut short, timed out
-                status, failure = 0, f"{type(error).__name__} {error}"
+            except (OSError, TimeoutError, http.client.HTTPException) as error:  # refused, dropped, cut short, timed out
+                status, failure = 0, f"{type(error).__name__} {str(error) or 'no whole reply in time'}"
             except (ValueError, KeyError, IndexError, TypeError, AttributeError):  # from the line that reads the reply
                 pass
             if 300 <= status < 500 and status not in (408, 409, 425, 429):
@@ -430,11 +423,6 @@ def given_flags(config_class, doc, argv=None):
     return given
 
 
-def parse_flags(config_class, doc, argv=None):
-    """Command line -> config."""
-    return config_class(**given_flags(config_class, doc, argv))
-
-
 @dataclass
 class Config:
     task: str = flag("shop", "shop or ads (built in), gsm8k, or a JSONL file or folder of your own questions, answers and rules")
@@ -474,7 +462,7 @@ def build_bank(config):
 
 
 def main(argv=None):
-    config = parse_flags(Config, __doc__, argv)
+    config = Config(**given_flags(Config, __doc__, argv))
     try:
         bank = build_bank(config)
     except (ValueError, OSError) as error:

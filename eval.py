@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from data import BUILT_IN, check_bounds, flag, load_problems, need_routes, parse_flags, read_bank, split_by_question
+from data import BUILT_IN, check_bounds, flag, given_flags, load_problems, need_routes, read_bank, split_by_question
 from grpo import load_policy, resolve_model, sample, settle_device
 from realm import choose_routes, mrpv_prompt, parse_response
 from rewards import answers_match, canonical
@@ -59,82 +59,66 @@ def auc(scores, labels):
     >>> auc([0.9, 0.2, 0.2, 0.1], [True, True, False, False])
     0.875
     """
-    positive, negative = Counter(), Counter()
-    for score, label in zip(scores, labels):
-        (positive if label else negative)[score] += 1
-    pairs = sum(positive.values()) * sum(negative.values())
-    wins = sum(p * n * (1.0 if a > b else 0.5 if a == b else 0.0) for a, p in positive.items() for b, n in negative.items())
-    return wins / pairs if pairs else None
+    positive, negative = (Counter(s for s, label in zip(scores, labels) if label == kind) for kind in (True, False))
+    wins = sum(p * n * ((a > b) + 0.5 * (a == b)) for a, p in positive.items() for b, n in negative.items())
+    return wins / (positive.total() * negative.total()) if positive and negative else None
 
 
-def evaluate(model, tokenizer, problems, routes=3, samples=0, max_new_tokens=96, seed=0, batch=64, bar=None,
-             positive=None):
+def evaluate(model, tokenizer, problems, routes=3, samples=0, max_new_tokens=96, seed=0, batch=64, positive=None):
     """Everything measured of one student on some problems -> dict of "alone", "routes" (each a dict) and the baselines.
 
     routes: k (0: only without routes); samples: n completions at temperature 1 for mean@n, pass@n and majority@n (0: greedy only).
     positive: in a yes-or-no task, the answer that precision, recall and F1 count. The routes shown
     to a question depend on the seed and the question alone, so all students see the same.
     """
-    shown = {p.question: choose_routes(p.routes, routes, random.Random(f"{seed} {p.question}")) for p in problems} if routes else {}
-    result = {"questions": len(problems), "k": routes, "samples": samples}
-    for name in ("alone", "routes") if routes else ("alone",):
-        result[name] = evaluate_prompts(model, tokenizer, problems, shown if name == "routes" else {}, samples, max_new_tokens,
-                                        seed, batch, bar, positive)
+    def ask(shown):
+        return evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, positive)
+    result = {"questions": len(problems), "k": routes, "samples": samples, "alone": ask([()] * len(problems))}
     if routes:
-        rng = random.Random(seed)
-        votes = [answers_match(vote([r.answer for r in shown[p.question]], rng), p.answer) for p in problems]
-        result["vote"], result["vote_interval"] = sum(votes) / len(votes), wilson(sum(votes), len(votes))
-        teacher = [r.correct for p in problems for r in shown[p.question]]
-        result["teacher"], result["teacher_interval"] = sum(teacher) / len(teacher), wilson(sum(teacher), len(teacher))
+        shown, rng = [choose_routes(p.routes, routes, random.Random(f"{seed} {p.question}")) for p in problems], random.Random(seed)
+        result["routes"] = ask(shown)
+        votes = [answers_match(vote([r.answer for r in some], rng), p.answer) for p, some in zip(problems, shown)]
+        for name, right in (("vote", votes), ("teacher", [r.correct for some in shown for r in some])):
+            result |= {name: sum(right) / len(right), f"{name}_interval": wilson(sum(right), len(right))}
     return result
 
 
-def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, bar, positive):
-    """One way of asking (shown: question -> routes, empty: alone): greedy accuracy and scores, and samples at temperature 1."""
-    answers, right, tokens, scores, labels, same, sampled = [], [], [], [], [], [], []
-    generator = torch.Generator(model.device).manual_seed(seed)
-    for first in range(0, len(problems), batch):
-        part = problems[first:first + batch]
-        prompts = [mrpv_prompt(p.question, shown.get(p.question, ())) for p in part]
-        greedy = sample(model, tokenizer, prompts, 1, max_new_tokens, temperature=0.0, generator=generator)
-        for problem, text, length in zip(part, greedy.texts, greedy.lengths.tolist()):
-            routes = shown.get(problem.question, ())
-            response = parse_response(text, len(routes))
-            answers.append(response.answer)
-            right.append(answers_match(response.answer, problem.answer))
-            tokens.append(length)
-            if routes and response.scores is not None:
-                scores += response.scores
-                labels += [r.correct for r in routes]
-            if routes and not right[-1]:  # SAME Err: does the wrong answer repeat a wrong route's?
-                same.append(any(not r.correct and answers_match(response.answer, r.answer) for r in routes))
+def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, positive):
+    """One way of asking (shown: the routes of each problem; none: alone): greedy accuracy and scores, and samples at temperature 1."""
+    prompts, n = [mrpv_prompt(p.question, routes) for p, routes in zip(problems, shown)], len(problems)
+    texts, lengths, sampled, generator = [], [], [], torch.Generator(model.device).manual_seed(seed)
+    for first in tqdm(range(0, n, batch), desc="with routes" if any(shown) else "without routes", leave=False, disable=None):
+        part = prompts[first:first + batch]
+        greedy = sample(model, tokenizer, part, 1, max_new_tokens, temperature=0.0, generator=generator)
+        texts, lengths = texts + greedy.texts, lengths + greedy.lengths.tolist()
         if samples:
-            rollouts = sample(model, tokenizer, prompts, samples, max_new_tokens, generator=generator)
-            for i, problem in enumerate(part):
-                texts = rollouts.texts[i * samples:(i + 1) * samples]
-                sampled.append([parse_response(t, len(shown.get(problem.question, ()))).answer for t in texts])
-        if bar is not None:
-            bar.update(len(part))
-    n = len(problems)
-    result = {"accuracy": sum(right) / n, "interval": wilson(sum(right), n), "tokens": sum(tokens) / n}
+            sampled += sample(model, tokenizer, part, samples, max_new_tokens, generator=generator).texts
+    responses = [parse_response(text, len(routes)) for text, routes in zip(texts, shown)]
+    right = [answers_match(response.answer, p.answer) for response, p in zip(responses, problems)]
+    result = {"accuracy": sum(right) / n, "interval": wilson(sum(right), n), "tokens": sum(lengths) / n}
     if positive is not None:  # a yes-or-no task: how well is the answer "yes" found?
-        said, true = [answers_match(a, positive) for a in answers], [answers_match(p.answer, positive) for p in problems]
+        said, true = ([answers_match(x.answer, positive) for x in some] for some in (responses, problems))
         hits = sum(s and t for s, t in zip(said, true))
-        result |= {"precision": hits / max(1, sum(said)), "recall": hits / max(1, sum(true)), "f1": 2 * hits / max(1, sum(said) + sum(true))}
-    if shown:
-        result["scored"] = len(scores) / max(1, sum(len(shown[p.question]) for p in problems))  # share of scores that could be read
-        result["score_accuracy"] = sum((s > 0.5) == l for s, l in zip(scores, labels)) / len(scores) if scores else None
-        result["score_auc"] = auc(scores, labels)
+        result |= {"precision": hits / max(1, sum(said)), "recall": hits / max(1, sum(true)),
+                   "f1": 2 * hits / max(1, sum(said) + sum(true))}
+    if any(shown):
+        read = [(score, r.correct) for response, routes in zip(responses, shown) for score, r in zip(response.scores or (), routes)]
+        same = [any(not r.correct and answers_match(response.answer, r.answer) for r in routes)
+                for response, routes, ok in zip(responses, shown, right) if not ok]  # does the wrong answer repeat a wrong route's?
+        result["scored"] = len(read) / sum(map(len, shown))  # share of scores that could be read
+        result["score_accuracy"] = sum((score > 0.5) == label for score, label in read) / len(read) if read else None
+        result["score_auc"] = auc(*zip(*read)) if read else None
         result["same_err"] = sum(same) / len(same) if same else None
     if samples:
-        rng = random.Random(seed)
-        hits = [[answers_match(a, p.answer) for a in answers] for p, answers in zip(problems, sampled)]
+        answers = [[parse_response(text).answer for text in sampled[i:i + samples]] for i in range(0, n * samples, samples)]
+        hits = [[answers_match(a, p.answer) for a in some] for p, some in zip(problems, answers)]
         means = [sum(h) / samples for h in hits]
         mean = sum(means) / n
         half = 1.96 * math.sqrt(sum((m - mean) ** 2 for m in means) / max(1, n - 1) / n)  # questions are the independent unit
         result["mean_at_n"], result["mean_interval"] = mean, (max(0.0, mean - half), min(1.0, mean + half))
         result["pass_at_n"] = sum(any(h) for h in hits) / n
-        result["majority_at_n"] = sum(answers_match(vote(a, rng), p.answer) for p, a in zip(problems, sampled)) / n
+        rng = random.Random(seed)
+        result["majority_at_n"] = sum(answers_match(vote(some, rng), p.answer) for p, some in zip(problems, answers)) / n
     return result
 
 
@@ -217,33 +201,29 @@ def table(results):
 
 def draw_comparison(results, path):
     """Accuracy without and with routes of every model, with intervals, beside the teacher's and the vote's."""
-    import matplotlib
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    splits = list(next(iter(results.values())))
-    figure, axes = plt.subplots(1, len(splits), figsize=(1.5 + 1.3 * len(results) * len(splits) + 3, 4), squeeze=False,
-                                constrained_layout=True)
-    for ax, split in zip(axes[0], splits):
+    from matplotlib.figure import Figure
+    first = next(iter(results.values()))
+    figure = Figure(figsize=(1.5 + 1.3 * len(results) * len(first) + 3, 4), layout="constrained")
+    axes = figure.subplots(1, len(first), squeeze=False)[0]
+    for ax, split in zip(axes, first):
         for shift, how, label in ((-0.2, "alone", "without routes"), (0.2, "routes", "with routes")):
-            rows = [(i, r[split][how]) for i, r in enumerate(results.values()) if how in r[split]]
-            values = [r["accuracy"] for _, r in rows]
-            errors = [[max(0, r["accuracy"] - r["interval"][0]) for _, r in rows], [max(0, r["interval"][1] - r["accuracy"]) for _, r in rows]]
+            rows = [(i + shift, r[split][how]) for i, r in enumerate(results.values()) if how in r[split]]
             if rows:
-                ax.bar([i + shift for i, _ in rows], values, 0.38, yerr=errors, capsize=3, label=label)
-        first = next(iter(results.values()))[split]
-        for key, style in (("teacher", ":"), ("vote", "--")):
-            if key in first:
-                ax.axhline(first[key], color="black", linestyle=style, linewidth=1, label={"vote": "majority vote"}.get(key, key))
+                at, found = zip(*rows)
+                ax.bar(at, [r["accuracy"] for r in found], 0.38, label=label)
+                ax.vlines(at, *zip(*(r["interval"] for r in found)), color="black")
+        for key, label, style in (("teacher", "teacher", ":"), ("vote", "majority vote", "--")):
+            if key in first[split]:
+                ax.axhline(first[split][key], color="black", linestyle=style, linewidth=1, label=label)
         ax.set(title=split, ylim=(0, 1.05), ylabel="accuracy")
         ax.set_xticks(range(len(results)), [name[-18:] for name in results], rotation=20, ha="right")
         ax.grid(alpha=0.3, axis="y")
-    axes[0][0].legend(fontsize=8)
+    axes[0].legend(fontsize=8)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def main(argv=None):
-    config = parse_flags(Config, __doc__, argv)
+    config = Config(**given_flags(Config, __doc__, argv))
     try:
         problems = settle(config)
         for name in config.models:
@@ -251,12 +231,9 @@ def main(argv=None):
         results = {}
         for name in config.models:
             model, tokenizer = load_policy(name, config.device)
-            results[name.rstrip("/")] = {}
-            for split, part in problems.items():
-                with tqdm(total=len(part) * (1 + (config.routes > 0)), desc=f"{name} {split}", unit="question") as bar:
-                    results[name.rstrip("/")][split] = evaluate(
-                        model, tokenizer, part, config.routes, config.samples, config.max_new_tokens, config.seed, config.batch, bar,
-                        config.positive)
+            results[name.rstrip("/")] = {split: evaluate(
+                model, tokenizer, part, config.routes, config.samples, config.max_new_tokens, config.seed, config.batch, config.positive)
+                for split, part in problems.items()}
         print(table(results))
         if config.json:
             Path(config.json).write_text(json.dumps({"config": dataclasses.asdict(config), "results": results}, indent=1) + "\n")

@@ -74,7 +74,7 @@ def load_policy(name, device="cpu", dtype=None):
     whole: a folder comes from anyone, and what is wrong with it may surface as any exception.
     """
     where = resolve_model(name)
-    dtype = dtype or (torch.float32 if str(device) == "cpu" else torch.bfloat16)
+    dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
         model, info = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True, trust_remote_code=False,
@@ -360,11 +360,10 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
     The prompts are computed once (prefill), then all rows advance together, one token a pass. Rows stand in a grid, the G of a
     prompt in a line; when a quarter of it can go because its rows have ended, it is repacked: into shorter lines (a prompt with
     many live rows then takes several) if that leaves fewer empty cells. Which numbers a row draws does not depend on that: every
-    pass draws one for each of the B rows. The model is left as it was found.
+    pass draws one for each of the B rows. Training or eval mode makes no difference: Layers have no dropout.
     Raises ValueError if a prompt and its completion would not fit the model's context.
     """
-    device, was_training = model.device, model.training
-    encoded = encode_prompts(tokenizer, prompts)
+    device, encoded = model.device, encode_prompts(tokenizer, prompts)
     context = getattr(model.config, "max_position_embeddings", None) or float("inf")
     longest = max(map(len, encoded))
     if longest + max_new_tokens > context:
@@ -376,35 +375,31 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
     look_every = 1 if device.type == "cpu" else 16  # looking at which rows have ended makes the CPU wait for the GPU
     head = model.get_output_embeddings()
     passes = []  # of each: the rows that took part [n], their tokens, log-probabilities and entropies
-    try:
-        model.eval()
-        last, *stored = prompt_pass(model, prompt_ids, prompt_lengths)
-        logits = head(last).repeat_interleave(group_size, dim=0)  # [B, V]: a group shares its first token's distribution
-        decoder = Decoder(model, stored, prompt_lengths, group_size, max_new_tokens)
-        rows = torch.arange(B, device=device)  # row numbers in the cells of the grid, line by line: a line for each copy of a prompt
-        ended = torch.zeros(B, dtype=torch.bool, device=device)  # [n], of the rows in the grid
-        room = P * (prompt_ids.shape[1] + group_size * max_new_tokens)  # keys of the full grid, [P, Tp] and [B, C]: never more
-        positions, lines = prompt_lengths.repeat_interleave(group_size), P
-        with torch.inference_mode():  # less bookkeeping an operation than no_grad
-            for t in range(max_new_tokens):
-                uniform = torch.rand(B, generator=generator, device=device)
-                token, *figures = pick(logits, temperature, top_p, uniform[rows])
-                passes.append((rows, token, *figures))
-                ended = ended | (token[:, None] == ends).any(1)
-                if t + 1 == max_new_tokens:
+    last, *stored = prompt_pass(model, prompt_ids, prompt_lengths)
+    logits = head(last).repeat_interleave(group_size, dim=0)  # [B, V]: a group shares its first token's distribution
+    decoder = Decoder(model, stored, prompt_lengths, group_size, max_new_tokens)
+    rows = torch.arange(B, device=device)  # row numbers in the cells of the grid, line by line: a line for each copy of a prompt
+    ended = torch.zeros(B, dtype=torch.bool, device=device)  # [n], of the rows in the grid
+    room = P * (prompt_ids.shape[1] + group_size * max_new_tokens)  # keys of the full grid, [P, Tp] and [B, C]: never more
+    positions, lines = prompt_lengths.repeat_interleave(group_size), P
+    with torch.inference_mode():  # less bookkeeping an operation than no_grad
+        for t in range(max_new_tokens):
+            uniform = torch.rand(B, generator=generator, device=device)
+            token, *figures = pick(logits, temperature, top_p, uniform[rows])
+            passes.append((rows, token, *figures))
+            ended = ended | (token[:, None] == ends).any(1)
+            if t + 1 == max_new_tokens:
+                break
+            if t % look_every == 0:
+                live = len(rows) - int(ended.sum())
+                if live == 0:
                     break
-                if t % look_every == 0:
-                    live = len(rows) - int(ended.sum())
-                    if live == 0:
-                        break
-                    if live <= 0.75 * len(rows):
-                        line, cells = repack(~ended.view(lines, -1), prompt_ids.shape[1], max_new_tokens, room)
-                        if len(cells) <= 0.75 * len(rows):
-                            decoder.keep(line, cells)
-                            rows, ended, token, positions, lines = rows[cells], ended[cells], token[cells], positions[cells], len(line)
-                logits = head(decoder.step(token, positions + t))
-    finally:
-        model.train(was_training)
+                if live <= 0.75 * len(rows):
+                    line, cells = repack(~ended.view(lines, -1), prompt_ids.shape[1], max_new_tokens, room)
+                    if len(cells) <= 0.75 * len(rows):
+                        decoder.keep(line, cells)
+                        rows, ended, token, positions, lines = rows[cells], ended[cells], token[cells], positions[cells], len(line)
+            logits = head(decoder.step(token, positions + t))
     where = torch.cat([p[0] for p in passes]), torch.cat([torch.full_like(p[0], t) for t, p in enumerate(passes)])  # row, pass
     ids, logps, entropy = (torch.full((B, len(passes)), value, device=device).index_put(where, torch.cat([p[i] for p in passes]))
                            for i, value in enumerate((tokenizer.pad_token_id, 0.0, 0.0), start=1))
@@ -453,14 +448,15 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     return found.new_zeros(mask.shape).masked_scatter(mask, found)
 
 
-def backward_by_parts(model, rollouts, prompts, rows, loss_of):
-    """Backpropagate loss_of(row indices, part, prompt) over some prompts' rollouts, at most `rows` completions at a time.
+def update_by_parts(model, optimizer, rollouts, prompts, rows, loss_of):
+    """One optimizer step on the sum of loss_of(row indices, part, prompt) over some prompts' rollouts, at most `rows` completions
+    at a time -> (loss, gradient norm). A loss that is not a number is no step.
 
     Each prompt is computed once even if its group is cut: its parts stop at a detached copy of the prompt's tensors (leaves),
     whose gradients add up and then go through the prompt pass in one backward call. Only prompts of like length go together:
     padding costs as much as tokens, and a prompt without routes is a fraction of one with.
     """
-    G, parts = rollouts.group_size, []
+    G, parts, total = rollouts.group_size, [], 0.0
     longest = (rollouts.lengths.view(-1, G).max(1).values + rollouts.prompt_lengths).tolist()
     for p in sorted(prompts, key=lambda p: (longest[p], p)):
         if not parts or len(parts[-1]) == max(1, rows // G) or longest[p] > 1.5 * longest[parts[-1][0]]:
@@ -471,9 +467,12 @@ def backward_by_parts(model, rollouts, prompts, rows, loss_of):
         computed = prompt_pass(model, whole.prompt_ids, whole.prompt_lengths)
         leaves = [t.detach().requires_grad_() for t in computed]
         for start in range(0, G, rows):
-            loss_of(*rollouts.select(some, start, start + rows), leaves).backward()
+            loss = loss_of(*rollouts.select(some, start, start + rows), leaves)
+            loss.backward()
+            total += loss.item()
         pairs = [(t, leaf.grad) for t, leaf in zip(computed, leaves) if leaf.grad is not None]
         torch.autograd.backward(*zip(*pairs))
+    return total, optimizer.step() if math.isfinite(total) else optimizer.skip()
 
 
 def token_logps(head, hidden, ids, temperature=1.0, chunk_elements=2 ** 25):
@@ -650,21 +649,16 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
         metrics = {**dict.fromkeys(metrics, 0.0), "drift": metrics["drift"], "skipped": metrics["skipped"]}
 
         def loss_of(rows, part, prompt):
-            ref_logps = None
-            if beta != 0.0:
-                with torch.no_grad():
-                    ref_logps = completion_logps(reference, part, temperature)
+            ref_logps = None if beta == 0.0 else completion_logps(reference, part, temperature).detach()
             logps = completion_logps(model, part, temperature, prompt)
             loss, stats = grpo_loss(logps, part.logps, ref_logps, flat[rows], part.mask, clip_low=clip_low,
                                     clip_high=clip_high, beta=beta, weights=weights[rows, :part.mask.shape[1]])
-            metrics["loss"] += loss.item()
             for name, value in stats.items():
                 metrics[name] += value * part.mask.sum().item() / total
             if epoch == 0:  # before any step, sampler and scorer are the same policy: what differs is rounding
                 metrics["drift"] = max(metrics["drift"], (logps.detach() - part.logps).abs().max().item())
             return loss
-        backward_by_parts(model, rollouts, prompts, micro_batch, loss_of)
-        metrics["grad_norm"] = optimizer.step() if math.isfinite(metrics["loss"]) else optimizer.skip()
+        metrics["loss"], metrics["grad_norm"] = update_by_parts(model, optimizer, rollouts, prompts, micro_batch, loss_of)
         metrics["skipped"] += not math.isfinite(metrics["grad_norm"])
     return metrics
 
@@ -672,11 +666,6 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
 def sft_update(model, optimizer, rollouts, micro_batch):
     """One step of supervised fine-tuning on demonstrations -> (loss, gradient norm). loss: mean over all completion tokens
     of -log pi(token), the same scoring as GRPO's."""
-    total, losses = rollouts.mask.sum(), []
-
-    def loss_of(_, part, prompt):
-        loss = -completion_logps(model, part, prompt=prompt).sum() / total
-        losses.append(loss.item())
-        return loss
-    backward_by_parts(model, rollouts, range(len(rollouts.lengths)), micro_batch, loss_of)
-    return sum(losses), optimizer.step() if math.isfinite(sum(losses)) else optimizer.skip()
+    total = rollouts.mask.sum()
+    return update_by_parts(model, optimizer, rollouts, range(len(rollouts.lengths)), micro_batch,
+                           lambda _, part, prompt: -completion_logps(model, part, prompt=prompt).sum() / total)

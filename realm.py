@@ -159,10 +159,8 @@ def choose_routes(routes, k, rng, error_ratio=None, selection="random"):
         n_wrong = max(k - len(right), min(n_wrong, len(wrong)))
         drawn = wrong[:n_wrong] + right[:k - n_wrong]
     elif selection == "diverse":
-        seen, repeats = {}, []
-        for route in drawn:
-            repeats.append(route) if route.answer in seen else seen.setdefault(route.answer, route)
-        drawn = list(seen.values()) + repeats
+        first = {route.answer: route for route in reversed(drawn)}  # the first route with each answer
+        drawn.sort(key=lambda route: first[route.answer] is not route)  # stable: repeats go behind
     elif selection != "random":
         raise ValueError(f"unknown selection {selection!r}: use random, diverse or balanced")
     return rng.sample(drawn[:k], k)

@@ -130,12 +130,9 @@ def utility_score(scores, labels):
     """
     if not scores or len(scores) != len(labels) or not all(s is not None and math.isfinite(s) and 0.0 <= s <= 1.0 for s in scores):
         return 0.0
-    kinds = []
-    for kind in (True, False):
-        fits = [1.0 - abs(s - kind) for s, label in zip(scores, labels) if bool(label) == kind]
-        if fits:
-            kinds.append(sum(fits) / len(fits))
-    return sum(kinds) / len(kinds)
+    kinds = [[1.0 - abs(s - kind) for s, label in zip(scores, labels) if bool(label) == kind] for kind in (True, False)]
+    means = [sum(fits) / len(fits) for fits in kinds if fits]
+    return sum(means) / len(means)
 
 
 def realm_reward(response, gold, labels, utility_weight=0.5, two_stage=True):

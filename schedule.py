@@ -35,12 +35,8 @@ def eaai_probability(step, total_steps, shape="cosine", start=1.0, end=0.0, fade
         raise ValueError(f"step must be >= 0 and total_steps >= 1, not {step} and {total_steps}")
     if not all(0.0 <= x <= 1.0 for x in (start, end, fade)):
         raise ValueError(f"start, end and fade must lie in [0, 1], not {start}, {end}, {fade}")
-    progress = step / (fade * total_steps) if fade > 0 else 1.0  # share of the fall already behind us
-    if shape == "constant" or (progress == 0.0 and fade > 0):
-        return start
-    if progress > 1 - 1e-9:  # rounding must not leave a rest of the fall
-        return end
-    if shape == "step":
-        return start if progress < 0.5 else end
-    remaining = (1 + math.cos(math.pi * progress)) / 2 if shape == "cosine" else 1 - progress  # 1 -> 0
-    return end + (start - end) * remaining
+    length = round(fade * total_steps, 9)  # of the fall, in steps; rounding must not leave a rest of it
+    progress = min(1.0, step / length) if length else 1.0
+    remaining = {"cosine": (1 + math.cos(math.pi * progress)) / 2, "linear": 1 - progress, "step": float(progress < 0.5),
+                 "constant": 1.0}[shape]  # of the fall: 1 -> 0
+    return start * remaining + end * (1 - remaining)

@@ -162,8 +162,7 @@ def fitting(config, optimizer, update):
             if config.micro_batch == 1 or optimizer.steps != steps:
                 raise
         optimizer.skip()  # what was gathered of the gradient
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
         config.micro_batch //= 2
         tqdm.write(f"out of memory: going on with --micro-batch {config.micro_batch}")
 
@@ -181,11 +180,9 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
     rollouts = sample(model, tokenizer, prompts, config.group_size, config.max_new_tokens, config.temperature, generator=generator)
     clock.append(time.perf_counter())
 
-    rewards = []
-    for i, text in enumerate(rollouts.texts):
-        problem, routes = batch[i // config.group_size], shown[i // config.group_size]
-        rewards.append(realm_reward(parse_response(text, len(routes)), problem.answer, [r.correct for r in routes],
-                                    config.utility_weight, not config.one_stage))
+    rows = [pair for pair in zip(batch, shown) for _ in range(config.group_size)]  # of each completion: its problem, its routes
+    rewards = [realm_reward(parse_response(text, len(routes)), problem.answer, [r.correct for r in routes], config.utility_weight,
+                            not config.one_stage) for text, (problem, routes) in zip(rollouts.texts, rows)]
     totals = torch.tensor([r.total for r in rewards]).view(-1, config.group_size)  # [P, G]
     advantages = group_advantages(totals, "none" if config.loss_type == "dr_grpo" else "std")
     metrics = fitting(config, optimizer, lambda micro_batch: grpo_update(
@@ -194,22 +191,19 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
         clip_high=config.clip_high, max_len=config.max_new_tokens))
     clock.append(time.perf_counter())
 
-    def mean(values):
-        values = list(values)
-        return sum(values) / len(values) if values else None
-
-    carried = [bool(shown[i // config.group_size]) for i in range(len(rewards))]
-    metrics = {"phase": "rl", "step": step, "p": p_t, "reward": mean(r.total for r in rewards), "answer": mean(r.answer for r in rewards),
-               "answer_alone": mean(r.answer for r, c in zip(rewards, carried) if not c),
-               "answer_routes": mean(r.answer for r, c in zip(rewards, carried) if c),
-               "utility": mean(r.utility for r, c in zip(rewards, carried) if c), "format": mean(r.format for r in rewards),
-               "carried": mean(map(float, carried)), "live": mean((advantages != 0).any(1).float().tolist()),
-               "truncated": 1 - mean(rollouts.finished.float().tolist()), "length": mean(rollouts.lengths.tolist()),
+    def mean(some, field):
+        return sum(getattr(r, field) for r in some) / len(some) if some else None
+    alone, carried = ([r for r, (_, routes) in zip(rewards, rows) if bool(routes) == carry] for carry in (False, True))
+    metrics = {"phase": "rl", "step": step, "p": p_t, "reward": mean(rewards, "total"), "answer": mean(rewards, "answer"),
+               "answer_alone": mean(alone, "answer"), "answer_routes": mean(carried, "answer"), "utility": mean(carried, "utility"),
+               "format": mean(rewards, "format"), "carried": len(carried) / len(rewards),
+               "live": (advantages != 0).any(1).double().mean().item(), "truncated": 1 - rollouts.finished.double().mean().item(),
+               "length": rollouts.lengths.double().mean().item(),
                "entropy": (rollouts.entropy.sum() / rollouts.mask.sum()).item(), **metrics}
     tokens = int(rollouts.lengths.sum())
     timing = {"phase": "rl", "step": step, "sample_s": clock[1] - clock[0], "update_s": clock[2] - clock[1], "tokens": tokens,
               "tokens_per_s": tokens / (clock[1] - clock[0])}
-    show = max(range(len(rewards)), key=lambda i: (carried[i], rewards[i].total, -i))
+    show = max(range(len(rewards)), key=lambda i: (len(rows[i][1]), rewards[i].total, -i))
     return metrics, timing, (prompts[show // config.group_size], rollouts.texts[show], rewards[show])
 
 
@@ -256,8 +250,6 @@ def put(path, write):
         with open(new, "rb") as file:
             os.fsync(file.fileno())
         os.replace(new, path)
-    except SafetensorError as error:
-        raise OSError(f"{path}: {error}") from None
     finally:
         new.unlink(missing_ok=True)
 
@@ -330,15 +322,15 @@ def resume(given):
 def patient():
     """Within it, Ctrl-C (or SIGTERM, a cluster's warning) is only noted, in the list it gives: a step is finished, and saved,
     before the run stops. The second one stops at once."""
-    asked, before = [], {}
+    asked = []
 
     def note(number, _):
         asked.append(number)
         os.write(2, b"\nstopping after this step (again: at once)\n")
         signal.signal(number, signal.default_int_handler)
+    main = threading.current_thread() is threading.main_thread()  # elsewhere (a notebook's thread, say) no handler can be set
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM) if main}
     try:
-        if threading.current_thread() is threading.main_thread():
-            before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
         yield asked
     finally:
         for number, handler in before.items():
@@ -363,17 +355,15 @@ def sickness(history, n=20):
 
 def draw_curves(metrics, path):
     """The run in six panels."""
-    import matplotlib
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # without pyplot: nothing to close, and no display is asked for
     rl = [m for m in metrics if m["phase"] == "rl"]
     panels = [("reward", ["reward", "answer", "utility"]), ("accuracy", ["eval_alone", "eval_routes"]),
               ("p(t) and live groups", ["p", "live", "truncated"]), ("KL", ["kl", "approx_kl"]), ("entropy (nats)", ["entropy"]),
               ("completion length (tokens)", ["length"])]
     names = {"p": "p(t)", "live": "share of live groups", "truncated": "share truncated", "eval_alone": "without routes",
              "eval_routes": "with routes", "kl": "to the reference", "approx_kl": "old to new policy"}
-    figure, axes = plt.subplots(2, 3, figsize=(13, 6.5), constrained_layout=True)
-    for ax, (title, keys) in zip(axes.flat, panels):
+    figure = Figure(figsize=(13, 6.5), layout="constrained")
+    for ax, (title, keys) in zip(figure.subplots(2, 3).flat, panels):
         for key in keys:
             points = [(m["step"], m[key]) for m in rl if m.get(key) is not None]
             if points:
@@ -383,7 +373,6 @@ def draw_curves(metrics, path):
         if len(keys) > 1 and ax.lines:
             ax.legend(fontsize=8)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def other_runs(run, problems):
@@ -426,14 +415,13 @@ def train(config, record=None):
     config.json says of a run to continue."""
     torch.set_num_threads(config.threads)
     run = Path(config.out)
-    sft_steps = config.sft_steps
-    total = sft_steps + (config.steps if config.method != "rft" else 0)
+    steps = [("sft", t) for t in range(config.sft_steps)] + [("rl", t) for t in range(config.steps) if config.method != "rft"]
     train_set, validation, test = load_splits(config)
     problems = hashlib.sha256(repr((train_set, validation, test)).encode(errors="backslashreplace")).hexdigest()
     if record and record["problems"] != problems:
         raise ValueError(f"--resume {run}: {config.bank or config.task} gives other problems or routes than those the run began with")
     demonstrable = [p for p in train_set if any(r.correct for r in p.routes)]
-    if sft_steps and not demonstrable:
+    if config.sft_steps and not demonstrable:
         raise ValueError(f"--method {config.method}: no question of the bank has a correct route to learn from")
     done, state = load_checkpoint(run) if record else (0, None)
     history = read_log(run / "metrics.jsonl", done)
@@ -470,11 +458,9 @@ def train(config, record=None):
             path.unlink()  # damaged, or half written
 
     optimizer = reference = named = None
-    bar = tqdm(range(done, total), initial=done, total=total, desc=config.method, disable=None if total else True)
+    bar = tqdm(steps[done:], initial=done, total=len(steps), desc=config.method, disable=None if steps else True)
     with patient() as asked:
-        for done in bar:
-            phase = "sft" if done < sft_steps else "rl"
-            step = done if phase == "sft" else done - sft_steps
+        for phase, step in bar:
             if optimizer is None or step == 0:  # each phase has an optimizer of its own
                 optimizer = Optimizer(model, config.lr if phase == "rl" else config.sft_lr, config.warmup)
                 if state and step > 0:
@@ -489,8 +475,8 @@ def train(config, record=None):
                 metrics, timing, show = sft_step(model, tokenizer, optimizer, demonstrable, config, step), {}, None
             else:
                 metrics, timing, show = rl_step(model, tokenizer, reference, optimizer, train_set, config, step)
-            spent = time.perf_counter() - began
-            last = done + 1 == total
+            spent, done = time.perf_counter() - began, done + 1
+            last = done == len(steps)
             if phase == "rl" and config.eval_every and (step % config.eval_every == 0 or last):
                 result = evaluate(validation)
                 with_routes = result.get("routes", {})
@@ -503,9 +489,9 @@ def train(config, record=None):
             log(run / "timing.jsonl", {"phase": phase, "step": step, "step_s": spent, **timing})
             history.append(metrics)
             hopeless = len(history) >= 5 and all(m["skipped"] for m in history[-5:])
-            if last or asked or hopeless or (done + 1) % config.save_every == 0:
+            if last or asked or hopeless or done % config.save_every == 0:
                 draw_curves(history, run / "curves.png")
-                save_checkpoint(run, optimizer, done + 1)
+                save_checkpoint(run, optimizer, done)
             if hopeless:
                 raise ValueError(f"5 steps in a row gave a loss or gradient that is not a number, and were skipped: start again with a "
                                  f"lower --lr; the weights before them are in {run / 'checkpoint'}")
@@ -521,12 +507,10 @@ def train(config, record=None):
 
 
 def main(argv=None):
-    config, record = Config(**(given := given_flags(Config, __doc__, argv))), None
+    given = given_flags(Config, __doc__, argv)
+    config = Config(**given)
     try:
-        if config.resume:
-            config, record = resume(given)
-        else:
-            config = settle(config)
+        config, record = resume(given) if config.resume else (settle(config), None)
         train(config, record)
     except ValueError as error:
         sys.exit(f"train.py: {error}")

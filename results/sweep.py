@@ -28,6 +28,7 @@ ADS = "--task ads --method realm-r1 --teacher-error 0.8 --systematic 0.9 --sft-s
 FEW = "--limit 100 --n 3 --teacher-error 0.75"  # C7: few routes are right throughout
 ZERO, GRPO, MRPV, R1, RFT = (f"--method {m}" for m in ("realm-zero", "grpo", "mrpv", "realm-r1", "rft"))
 MIXED = "--n 16 --teacher-error 0.3"  # enough right and wrong routes of every question to mix them at will
+WEAK = "--n 512 --teacher-error 0.8"  # the same of a teacher who knows a fifth of the prices: one route in 32 is right
 LEARN = "--prompts-per-step 16 --sft-steps 1000 --sft-lr 1e-3 --steps 100"  # a cold start that learns the scores,
 BALANCED = f"{R1} --limit 1000 --n 16 --selection balanced"  # from as many right as wrong routes,
 HALF = f"{BALANCED} --teacher-error 0.5 {LEARN}"  # of a teacher who knows half of the prices,
@@ -50,7 +51,9 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
             ("with routes - alone", ("ReaLM-Zero", "with routes"), ("ReaLM-Zero", "alone"))]),
     "C3": ("the fade makes the student autonomous", {"fading (EAAI)": ZERO, "always shown (MRPV)": MRPV},
            [("fading - always shown, without routes", ("fading (EAAI)", "alone"), ("always shown (MRPV)", "alone"))]),
-    "C4": ("the share of wrong routes", {f"{e:.0%} wrong": f"{ZERO} {MIXED} --error-ratio {e}" for e in SHARES}, []),
+    "C4": ("the share of wrong routes, of a weak teacher", {f"{e:.0%} wrong": f"{ZERO} {WEAK} --error-ratio {e}" for e in SHARES},
+           [(f"alone: 75% wrong - {e}% wrong", ("75% wrong", "alone"), (f"{e}% wrong", "alone")) for e in (0, 100)]),
+    "C4-strong": ("the share of wrong routes, of a strong teacher", {f"{e:.0%} wrong": f"{ZERO} {MIXED} --error-ratio {e}" for e in SHARES}, []),
     "C5": ("the shape of the fade, and how early it ends",
            {"cosine, 0.95": ZERO, **{s: f"{ZERO} --schedule {s}" for s in ("linear", "step")}, "constant": MRPV,
             **{f"cosine, {f}": f"{ZERO} --fade {f}" for f in (0.75, 0.5, 0.25)}}, []),

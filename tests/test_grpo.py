@@ -575,6 +575,7 @@ def test_a_policy_is_found_by_folder_run_short_name_or_hub_id(tmp_path, model):
         loaded, tokenizer = grpo.load_policy(str(name), dtype=torch.float32)
         assert not loaded.training and tokenizer.pad_token_id == tokenizer.eos_token_id == END
         assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values()))
+    assert loaded.dtype == grpo.load_policy(name, "cpu:0")[0].dtype == torch.float32
     assert grpo.resolve_model("Qwen2.5-0.5B") == "Qwen/Qwen2.5-0.5B" and grpo.resolve_model("some/where") == "some/where"
 
 
