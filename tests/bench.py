@@ -9,7 +9,8 @@ P5  decoding at that shape: steps per second, as a share of what reading weights
     on the CPU the tiny student's, against the time of its multiplications
 P6  P1 at that shape                                                                                                   (GPU)
 P7  what a step costs as rows, completion tokens and group size grow
-Rows that the machine or the environment cannot run are skipped with a word. Figures are medians of the repeats.
+Rows that the machine or the environment cannot run are skipped with a word. Figures are medians of the repeats. On a GPU nobody here
+uses cuDNN's attention: grpo.py switches it off for the whole process.
 """
 import argparse
 import itertools
