@@ -26,7 +26,7 @@ import typing
 import urllib.request
 import zlib
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError  # Python 3.10's is not the built-in one
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -220,8 +220,11 @@ def within(seconds, work):
             reply.set_result(work())
         except Exception as error:
             reply.set_exception(error)
-    threading.Thread(target=try_it, daemon=True).start()
-    return reply.result(seconds)
+    thread = threading.Thread(target=try_it, daemon=True)
+    thread.start(), thread.join(seconds)
+    if not reply.done():
+        raise TimeoutError(f"no whole reply in {seconds:g} s")
+    return reply.result()
 
 
 def may_hold_a_key(address):
@@ -275,8 +278,8 @@ def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, r
                     thought = message.get("reasoning_content") or message.get("reasoning") or ""  # some servers split it off
                     written = "\n".join([thought, message.get("content") or ""]).strip()
                     return written.encode(errors="replace").decode()  # half a surrogate pair is no text
-            except (OSError, TimeoutError, http.client.HTTPException) as error:  # refused, dropped, cut short, timed out
-                status, failure = 0, f"{type(error).__name__} {str(error) or 'no whole reply in time'}"
+            except (OSError, http.client.HTTPException) as error:  # refused, dropped, cut short, timed out
+                status, failure = 0, f"{type(error).__name__} {error}"
             except (ValueError, KeyError, IndexError, TypeError, AttributeError):  # from the line that reads the reply
                 pass
             if 300 <= status < 500 and status not in (408, 409, 425, 429):

@@ -649,7 +649,10 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
         metrics = {**dict.fromkeys(metrics, 0.0), "drift": metrics["drift"], "skipped": metrics["skipped"]}
 
         def loss_of(rows, part, prompt):
-            ref_logps = None if beta == 0.0 else completion_logps(reference, part, temperature).detach()
+            ref_logps = None
+            if beta != 0.0:
+                with torch.no_grad():
+                    ref_logps = completion_logps(reference, part, temperature)
             logps = completion_logps(model, part, temperature, prompt)
             loss, stats = grpo_loss(logps, part.logps, ref_logps, flat[rows], part.mask, clip_low=clip_low,
                                     clip_high=clip_high, beta=beta, weights=weights[rows, :part.mask.shape[1]])

@@ -177,11 +177,10 @@ def table(saved):
 
 def draw(saved, path):
     """One group of bars per arm, a dot per seed."""
-    import matplotlib
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
     arms, shown = saved["arms"], shown_of(saved)
-    figure, ax = plt.subplots(figsize=(max(7, 2 + 1.5 * len(arms)), 4), constrained_layout=True)
+    figure = Figure(figsize=(max(7, 2 + 1.5 * len(arms)), 4), layout="constrained")
+    ax = figure.subplots()
     for i, f in enumerate(shown):
         for j, arm in enumerate(arms.values()):
             values = [v for v in arm.get(f, ()) if v is not None]
@@ -193,19 +192,19 @@ def draw(saved, path):
     ax.set_xticklabels([re.sub(r"[ ,]+", "\n", a, count=1) for a in arms], fontsize=8)
     ax.legend(fontsize=8, ncols=len(shown), loc="upper center", bbox_to_anchor=(0.5, -0.15))
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def write(name, seeds, results, more, out):
     """Save OUT/NAME.json; results[(arguments, seed, split)] are figures; a run that is not there counts as not measured."""
     claim, arms, contrasts = SWEEPS[name]
     split = split_of(name)
+    runs = {(a, s): results[a, s, split] for a in arms.values() for s in seeds if (a, s, split) in results}  # of all that were measured, this sweep's
     saved = {"claim": claim, "commands": {arm: " ".join(f"python train.py {more} {arguments} --seed S".split()) for arm, arguments in arms.items()},
              "evaluation": f"python eval.py RUN --split {split} --limit 300 --samples 0, with the teacher of the run",
              "seeds": seeds, "columns": COLUMNS.get(name, ACCURACY),
-             "commit": sorted({r["commit"] for (arguments, *_), r in results.items() if arguments in arms.values() and r["commit"]}),
+             "commit": sorted({r["commit"] for r in runs.values() if r["commit"]}),
              "machine": f"{os.cpu_count()} cores, {platform.machine()}, " + (gpu() if "cuda" in more else "one core a run"),
-             "arms": {arm: {f: [results.get((arguments, s, split), {}).get(f) for s in seeds] for f in FIGURES} for arm, arguments in arms.items()},
+             "arms": {arm: {f: [runs.get((arguments, s), {}).get(f) for s in seeds] for f in FIGURES} for arm, arguments in arms.items()},
              "contrasts": contrasts}
     (out / f"{name}.json").write_text(json.dumps(saved, indent=1) + "\n")
 

@@ -529,6 +529,10 @@ def test_in_bf16_the_gradients_of_micro_batches_are_added_up_in_fp32():
         assert all(torch.equal(m.grad, torch.full_like(m, 1 + 300 * small)) for m in optimizer.masters)
     optimizer.skip()
     assert all(m.grad is None for m in optimizer.masters)
+    gathered, weight = [], model.model.norm.weight
+    weight.register_post_accumulate_grad_hook(lambda p: gathered.append(p.grad is None))
+    grpo_update(model, optimizer, by_hand(small_model()), torch.randn(3, 4), micro_batch=2)
+    assert gathered == [True] * 3 * (2 + 1)  # each prompt's two parts, and the prompt itself: nothing was left to add up in bf16
 
 
 def test_gradients_are_clipped_by_their_norm_and_the_rate_warms_up_linearly(model):

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,14 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(undisturbed, tmp_p
     assert results(tmp_path / "run") == results(undisturbed)
 
 
+def test_a_notebooks_own_thread_may_train_too():
+    def handlers():
+        with train.patient():
+            return signal.getsignal(signal.SIGINT)
+    with ThreadPoolExecutor(1) as elsewhere:  # where Python lets no handler be set
+        assert elsewhere.submit(handlers).result() is signal.getsignal(signal.SIGINT) is not handlers()
+
+
 def test_a_run_cut_before_its_first_checkpoint_begins_again(undisturbed, folder):
     shutil.rmtree(folder / "checkpoint"), (folder / "before.json").unlink()
     (folder / "metrics.jsonl").write_text('{"phase": "rl", "st')
@@ -155,9 +164,9 @@ def test_a_flag_that_would_make_it_another_run_is_refused_by_name(folder, capsys
 
 
 def test_harmless_changes_are_allowed_and_recorded(undisturbed, folder):
-    go_on(folder, "--save-every", "3", "--lr", "0.001", "--device", "cpu")  # the last two change nothing
+    go_on(folder, "--save-every", "3", "--recompute", "--lr", "0.001", "--device", "cpu")  # the last two change nothing
     assert results(folder) == results(undisturbed)
-    assert json.loads((folder / "config.json").read_text())["run"]["changes"] == [{"save_every": [2, 3]}]
+    assert json.loads((folder / "config.json").read_text())["run"]["changes"] == [{"save_every": [2, 3], "recompute": [False, True]}]
 
 
 def test_more_steps_leave_the_schedule_of_those_that_are_done_as_it_was(undisturbed, folder):

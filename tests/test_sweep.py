@@ -81,10 +81,23 @@ def test_what_is_chosen_by_is_of_validation_questions_and_before_and_after_ask_t
 @pytest.mark.parametrize("name, split", [("rates", "validation"), ("scores", "validation"), ("C1", "test"), ("C6", "test")])
 def test_a_sweep_to_choose_by_shows_no_figure_of_test_questions(tmp_path, name, split):
     arm, arguments = next(iter(sweep.SWEEPS[name][1].items()))
-    figures = {s: {**dict.fromkeys(sweep.FIGURES), "alone": value, "commit": "x"} for s, value in (("test", 0.1), ("validation", 0.3))}
-    sweep.write(name, [0], {(arguments, 0, s): f for s, f in figures.items()}, "", tmp_path)
+    figures = {s: {**dict.fromkeys(sweep.FIGURES), "alone": value, "commit": s} for s, value in (("test", 0.1), ("validation", 0.3))}
+    other = {(arguments, 1, split): {**figures[split], "commit": "of another sweep's seed"}}
+    sweep.write(name, [0], {(arguments, 0, s): f for s, f in figures.items()} | other, "", tmp_path)
     saved = json.loads((tmp_path / f"{name}.json").read_text())
+    assert saved["commit"] == [split]
     assert saved["arms"][arm]["alone"] == [figures[split]["alone"]] and f"--split {split} " in saved["evaluation"]
+
+
+def test_what_is_chosen_by_has_seeds_of_its_own_unless_told_otherwise(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(sweep, "measure", lambda arguments, seed, more, until, split: (
+        asked.append((seed, split)), {**dict.fromkeys(sweep.FIGURES, 0.5), "commit": "x"})[1])
+    for flags, wanted in (([], {(12, "validation"), *((s, "test") for s in range(5))}), (["--seeds", "7"], {(7, "validation"), (7, "test")})):
+        asked.clear()
+        monkeypatch.setattr(sweep.sys, "argv", ["sweep", "rates", "C2", "--out", str(tmp_path), *flags])
+        sweep.main()
+        assert set(asked) == wanted and (tmp_path / "rates.png").exists()
 
 
 def test_every_arm_is_a_command_line_that_train_py_accepts():

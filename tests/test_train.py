@@ -68,6 +68,14 @@ def test_what_an_evaluation_on_validation_problems_found_stands_in_metrics(tmp_p
     assert (last["eval_alone"], last["eval_routes"], last["eval_auc"]) == (0.25, 0.5, 0.75)
 
 
+@pytest.mark.parametrize("flags", [[], ["--recompute"]])
+def test_the_student_is_told_whether_to_recompute(tmp_path, monkeypatch, flags):
+    told, rl_step = [], train.rl_step
+    monkeypatch.setattr(train, "rl_step", lambda model, *rest: (told.append(model.recompute), rl_step(model, *rest))[1])
+    run(tmp_path / "run", *flags)
+    assert set(told) == {bool(flags)}
+
+
 def test_what_sft_imitates_is_the_teachers_reasoning_with_the_answer_in_its_own_place(monkeypatch):
     problem, seen = Problem("2 + 2?", "4", [Route("2 + 2 is four.\n<answer>4</answer>", "4", True)]), []
     monkeypatch.setattr(train, "demonstrations", lambda model, tokenizer, prompts, completions: seen.extend(zip(prompts, completions)))
