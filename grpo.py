@@ -6,13 +6,16 @@ For each of P prompts sample G completions from the policy, score them, and comp
     r_it  = pi(token_it) / pi_old(token_it)                                             ratio
     l_it  = -min(r_it A_i, clip(r_it, 1 - clip_low, 1 + clip_high) A_i) + beta * k3_it  grpo_loss
     k3_it = pi_ref/pi - log(pi_ref/pi) - 1                                              KL to a frozen reference
+    loss  = mean over completions of the mean over their tokens of l_it                 token_weights
 
-This file knows nothing of routes. Shapes: P prompts, G completions each, B = P * G rows (row p * G + g), Tp prompt
-tokens, C completion tokens, V vocabulary, H heads (Hkv of keys and values), D head size, E hidden size.
+What stands in a prompt is none of this file's business. Shapes: P prompts, G completions each, B = P * G rows (row p * G + g),
+Tp prompt tokens, C completion tokens (L = C - 1 of them are read), V vocabulary, H heads (Hkv of keys and values, R = H / Hkv
+query heads to each), D head size, E hidden size.
 
 Why the prompt is computed once per group. A ReaLM prompt carries k routes and is several times longer than a completion.
 Computing it for each of G completions costs G * (Tp + C) tokens, computing it once Tp + G * C: with Tp = 4C and G = 8,
-40C against 12C. Sampling (`sample`) and scoring (`completion_logps`) both do the latter, and give the same numbers.
+40C against 12C. (A prompt without routes, Tp = C/4, gains little: 10C against 8.25C.) Sampling (`sample`) and scoring
+(`completion_logps`) both do the latter, and give the same numbers.
 """
 import math
 from dataclasses import dataclass
@@ -84,6 +87,8 @@ def load_policy(name, device="cpu", dtype=None):
         if not all(p.isfinite().all() for p in model.parameters()):
             raise ValueError("its weights hold nan or infinity")
         ids, ends = encode_prompts(tokenizer, ["Problem: a"])[0], end_ids(model, tokenizer)
+        if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= model.get_input_embeddings().num_embeddings:
+            tokenizer.pad_token = tokenizer.eos_token
         if tokenizer.eos_token_id is None or not ids or max(ids + ends) >= model.get_input_embeddings().num_embeddings:
             raise ValueError("its tokenizer has no end token, is empty, or belongs to another model")
         if not decodable(model):
@@ -92,8 +97,6 @@ def load_policy(name, device="cpu", dtype=None):
         reason = (str(error).strip().splitlines() or [""])[0][:300]
         kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
         raise ValueError(f"--model {name}: cannot load {where} ({kind}{reason})") from None
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     return model.to(device).eval(), tokenizer
 
 
@@ -159,7 +162,7 @@ class Rollouts:
         return real(self.lengths, self.completion_ids.shape[1]).float()
 
     def select(self, prompts, first=0, last=None):
-        """The rollouts of some prompts (list of indices), completions first..last of each group, padding trimmed."""
+        """(row indices, Rollouts) of some prompts (list of indices): completions first to last - 1 of each group, padding trimmed."""
         last = self.group_size if last is None else min(last, self.group_size)
         prompts = torch.as_tensor(prompts, device=self.lengths.device)
         rows = (prompts[:, None] * self.group_size + torch.arange(first, last, device=prompts.device)).flatten()
@@ -176,21 +179,23 @@ class Layers:
 
     Every token goes its own way through a layer, x + attention(norm x), then x + mlp(norm x); only attention looks at others, and
     there the three passes differ: `attend`. This is the block that Qwen2, Qwen3, Llama, Mistral and SmolLM share, written out because
-    transformers' attention would copy a prompt's keys and values for every completion, and under a mask for every query head too.
+    transformers' attention copies keys and values for every query head under a mask, and when sampling a prompt's for every row.
+    (The scorer copies a prompt's too: 2 * Hkv * D numbers a token and layer, where computing it again would leave a hundred times that.)
 
     Of what a layer leaves for the backward pass, three quarters lie inside its MLP (at the Qwen2.5-0.5B shape 4 x 4864 numbers a
     token, beside about 6 x 896). With model.recompute (train.py --recompute) they are not kept, but computed again.
     """
 
     def __init__(self, model):
-        self.body, self.recompute = model.base_model, getattr(model, "recompute", False)
+        self.body, self.recompute = model.base_model, torch.is_grad_enabled() and getattr(model, "recompute", False)
         self.qkv = []  # each layer's three projections as one (weight, bias)
         for layer in self.body.layers:
             parts = [layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj]
             bias = None if parts[0].bias is None else torch.cat([p.bias for p in parts])
             self.qkv.append((torch.cat([p.weight for p in parts]), bias))
-        self.head_dim = self.body.layers[0].self_attn.head_dim
-        self.heads, self.kv_heads = (p.out_features // self.head_dim for p in parts[:2])
+        first = self.body.layers[0].self_attn  # all are of one shape
+        self.head_dim, self.heads = first.head_dim, first.q_proj.out_features // first.head_dim
+        self.kv_heads = first.k_proj.out_features // first.head_dim
 
     def __call__(self, tokens, positions, attend, needed=None):
         """tokens, positions [N] -> the hidden states that predict what follows each token [N, E], or only those at `needed` [M].
@@ -206,7 +211,7 @@ class Layers:
 
         x, H, Hkv, half = self.body.embed_tokens(tokens), self.heads, self.kv_heads, self.head_dim // 2  # x [N, E]
         cos, sin = (t[0, :, None] for t in self.body.rotary_emb(x, positions[None]))  # [N, 1, D]
-        sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)  # of the halves of a head: (a, b) -> (a cos - b sin, b cos + a sin)
+        sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)  # halves of a head: (a, b) -> (a cos - b sin, b cos + a sin)
         for i, layer in enumerate(self.body.layers):
             attention = layer.self_attn
             qkv = F.linear(norm(layer.input_layernorm, x), *self.qkv[i]).view(len(x), -1, self.head_dim)  # [N, H + 2 Hkv, D]
@@ -226,26 +231,27 @@ def prompt_pass(model, prompt_ids, prompt_lengths):
     """Compute each prompt once, for sampling and for scoring. prompt_ids [P, Tp], right-padded; prompt_lengths [P] -> a list of
     tensors: the hidden state that predicts the first token [P, E], then each layer's keys and values [P, Hkv, Tp, D]."""
     (P, Tp), stored, device = prompt_ids.shape, [], prompt_ids.device
-    sees = real(prompt_lengths, Tp)[:, None, None]  # [P, 1, 1, Tp]
+    ends = torch.arange(P, device=device) * Tp + prompt_lengths - 1  # [P]: the last token of each, among all P * Tp
+    sees = real(prompt_lengths, Tp)[:, None, None]  # [P, 1, 1, Tp]: such a token sees all of its prompt
 
     def attend(_, query, key, value, scaling):
-        query, key, value = (t.view(P, -1, *t.shape[1:]).transpose(1, 2) for t in (query, key, value))  # [P, H or Hkv, Tp, D]
-        key, value = key.contiguous(), value.contiguous()  # a view would keep the whole of the layer's projections in memory
-        stored.extend((key, value))
-        if query.shape[2] == 1:  # the prompt's last token in the last layer: it sees all of the prompt
-            out = F.scaled_dot_product_attention(query.view(P, key.shape[1], -1, key.shape[3]), key, value, attn_mask=sees, scale=scaling)
-            return out.reshape(P, -1)
+        key, value = (t.view(P, Tp, -1, t.shape[-1]).transpose(1, 2).contiguous() for t in (key, value))
+        stored.extend((key, value))  # [P, Hkv, Tp, D]; a view would keep all of the layer's projections in memory
+        if len(query) == P:  # in the last layer only `ends` ask; the R query heads of a key head stand as R queries of it
+            query = query.view(P, key.shape[1], -1, key.shape[3])  # [P, Hkv, R, D]
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=sees, scale=scaling).reshape(P, -1)
+        query = query.view(P, Tp, -1, key.shape[3]).transpose(1, 2)  # [P, H, Tp, D]
         out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=True)
-        return out.transpose(1, 2).reshape(Tp * P, -1)
-    ends = torch.arange(P, device=device) * Tp + prompt_lengths - 1
-    return [Layers(model)(prompt_ids.flatten(), torch.arange(Tp, device=device).repeat(P), attend, needed=ends), *stored]
+        return out.transpose(1, 2).reshape(P * Tp, -1)
+    last = Layers(model)(prompt_ids.flatten(), torch.arange(Tp, device=device).repeat(P), attend, needed=ends)
+    return [last, *stored]
 
 
 def attention_scores(query, keys, scaling, bias=None):
     """Attention scores in fp32: query [N, M, D] and keys [N, T, D] -> [N, M, T]; bias [N, 1, T].
 
     Products of bf16 numbers must be added up, and kept, in fp32: Qwen2's key biases make scores of a hundred and more, of
-    which bf16 knows only every half. The scorer's attention does so too; else the two would not be the same policy.
+    which bf16 knows only every half or whole number. The scorer's attention does so too; else the two would not be the same policy.
     """
     keys = keys.transpose(1, 2)
     if query.dtype == torch.float32:
@@ -256,14 +262,15 @@ def attention_scores(query, keys, scaling, bias=None):
 
 class Decoder:
     """One token of every row through the model's layers, for sampling. Keeps keys and values: one copy of each prompt's, shared by
-    its group, and a growing one for each row."""
+    its group, and a growing one for each row. A pass reads Tp + G * t keys a prompt instead of G * (Tp + t): with Tp = 4C and
+    G = 8, in the middle of the completions (t = C/2), 8C against 36C."""
 
     def __init__(self, model, stored, prompt_lengths, group_size, capacity):
         """stored: keys and values of each layer from prompt_pass, each [P, Hkv, Tp, D]; capacity: new tokens at most."""
         self.layers, (P, self.kv_heads, Tp, _) = Layers(model), stored[0].shape
-        flat = [t.transpose(0, 1).flatten(0, 1) for t in stored]  # heads first: then groups and rows are views of each other
-        self.prompt = list(zip(flat[::2], flat[1::2]))  # keys and values [Hkv*P, Tp, D]
-        self.own = [[t.new_empty(len(t) * group_size, capacity, t.shape[2]) for t in layer] for layer in self.prompt]  # [Hkv*B, capacity, D]
+        flat = [t.transpose(0, 1).flatten(0, 1) for t in stored]  # heads first: rows [Hkv*B, ...] are then groups [Hkv*P, G, ...]
+        self.prompt = [list(layer) for layer in zip(flat[::2], flat[1::2])]  # keys and values [Hkv*P, Tp, D]
+        self.own = [[t.new_empty(len(t) * group_size, capacity, t.shape[2]) for t in layer] for layer in self.prompt]  # of the rows
         padding = ~real(prompt_lengths, Tp).repeat(self.kv_heads, 1)
         self.bias = torch.zeros(padding.shape, device=padding.device).masked_fill(padding, float("-inf"))[:, None]  # [Hkv*P, 1, Tp]
         self.length = 0  # completion tokens stored so far
@@ -280,25 +287,24 @@ class Decoder:
         query [B, H, D]; key, value [B, Hkv, D] are stored -> [B, H * D]. The G rows of a group and the R = H/Hkv query
         heads of a key head become rows of one matrix product with the prompt's keys; one softmax goes over both parts.
         """
-        (prompt_keys, prompt_values), (B, H, D), Hkv, t = self.prompt[layer], query.shape, self.kv_heads, self.length + 1
-        for store, new in zip(self.own[layer], (key, value)):
-            store[:, t - 1] = new.transpose(0, 1).reshape(Hkv * B, D)
-        keys, values = (store[:, :t] for store in self.own[layer])
+        (prompt_keys, prompt_values), (own_keys, own_values) = self.prompt[layer], self.own[layer]
+        (B, H, D), Hkv, Tp, t = query.shape, self.kv_heads, prompt_keys.shape[1], self.length
+        own_keys[:, t], own_values[:, t] = (new.transpose(0, 1).reshape(Hkv * B, D) for new in (key, value))
         query = query.view(B, Hkv, -1, D).transpose(0, 1).reshape(Hkv * B, -1, D)  # [Hkv*B, R, D]
-        groups, Tp = query.reshape(len(prompt_keys), -1, D), prompt_keys.shape[1]  # [Hkv*P, G*R, D]
-        to_prompt = attention_scores(groups, prompt_keys, scaling, self.bias)  # [Hkv*P, G*R, Tp]
-        to_all = torch.cat([to_prompt.view(Hkv * B, -1, Tp), attention_scores(query, keys, scaling)], dim=-1)
-        weights = to_all.softmax(dim=-1).to(query.dtype)  # [Hkv*B, R, Tp + t]
-        from_prompt = weights[..., :Tp].reshape(to_prompt.shape) @ prompt_values  # [Hkv*P, G*R, D]
-        out = torch.baddbmm(from_prompt.view(query.shape), weights[..., Tp:], values)  # [Hkv*B, R, D]
+        by_group = query.reshape(len(prompt_keys), -1, D)  # [Hkv*P, G*R, D]: all that ask the same copy of a prompt
+        prompt_scores = attention_scores(by_group, prompt_keys, scaling, self.bias)  # [Hkv*P, G*R, Tp]
+        own_scores = attention_scores(query, own_keys[:, :t + 1], scaling)  # [Hkv*B, R, t + 1]
+        weights = torch.cat([prompt_scores.view(Hkv * B, -1, Tp), own_scores], dim=-1).softmax(dim=-1).to(query.dtype)
+        from_prompt = weights[..., :Tp].reshape(prompt_scores.shape) @ prompt_values  # [Hkv*P, G*R, D]
+        out = torch.baddbmm(from_prompt.view(query.shape), weights[..., Tp:], own_values[:, :t + 1])  # [Hkv*B, R, D]
         return out.view(Hkv, B, -1).transpose(0, 1).reshape(B, H * D)
 
     def keep(self, prompts, rows):
         """Go on with these prompts (one may stand there twice) and rows only, len(rows) / len(prompts) to each; index tensors."""
         def kept(t, index):
             return t.unflatten(0, (self.kv_heads, -1))[:, index].flatten(0, 1)
-        self.prompt = [tuple(kept(t, prompts) for t in layer) for layer in self.prompt]
-        self.own = [[kept(t, rows) for t in layer] for layer in self.own]
+        for prompt, own in zip(self.prompt, self.own):  # in place, layer by layer: the old goes as the new comes
+            prompt[:], own[:] = [kept(t, prompts) for t in prompt], [kept(t, rows) for t in own]
         self.bias = kept(self.bias, prompts)
 
 
@@ -308,7 +314,7 @@ def decodable(model):
     ids, length = torch.arange(6, device=model.device)[None] % model.config.vocab_size, torch.tensor([5], device=model.device)
     try:
         decoder = Decoder(model, prompt_pass(model, ids[:, :5], length)[1:], length, 1, 1)
-        found, wanted = decoder.step(ids[:, 5], length), model.base_model(ids).last_hidden_state[:, -1]
+        found, wanted = model.get_output_embeddings()(decoder.step(ids[:, 5], length)), model(ids).logits[:, -1]
     except (AttributeError, TypeError, RuntimeError, ValueError):
         return False
     window = "sliding_attention" if getattr(model.config, "sliding_window", None) else "full_attention"  # where layers are not named one by one
@@ -319,8 +325,8 @@ def decodable(model):
 def pick(logits, temperature, top_p, uniform):
     """Sample one token per row by inverting the cumulative distribution -> (tokens, logps, entropy), each [N].
 
-    logits [N, V]; uniform [N] in [0, 1). temperature 0 is greedy. The log-probability is that of the whole distribution at
-    this temperature, top_p or not: it is what completion_logps computes.
+    logits [N, V]; uniform [N] in [0, 1); top_p in (0, 1]. The log-probability is that of the whole distribution at this
+    temperature, top_p or not: it is what completion_logps computes. temperature 0 is greedy, with log-probabilities at 1.
     """
     logps = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
     probs = logps.exp()
@@ -344,13 +350,17 @@ def repack(going, Tp, C, room):
 
     A line may be cut into several of s cells (s divides S), so that a prompt with many live rows does not keep all lines long.
     That copies its prompt, and n * (Tp + s * C) keys must not exceed `room`.
+
+    >>> repack(torch.tensor([[1, 1, 1, 1], [0, 0, 1, 0]]) > 0, Tp=8, C=4, room=48)  # two lines of 4 cells become three of 2
+    (tensor([0, 0, 1]), tensor([0, 1, 2, 3, 6, 4]))
     """
-    live, S = going.sum(1), going.shape[1]
-    lines = {s: int((-(-live // s)).sum()) for s in range(1, S + 1) if S % s == 0}  # s -> n
-    s = min((s for s in lines if s == S or lines[s] * (Tp + s * C) <= room), key=lambda s: (lines[s] * s, -s))
-    order = going.int().argsort(dim=1, descending=True, stable=True).view(len(live), -1, s)  # of each line, live cells first
+    live, S = going.sum(1), going.shape[1]  # live rows of each line
+    needs = {s: int((-(-live // s)).sum()) for s in range(1, S + 1) if S % s == 0}  # s -> n
+    fits = [s for s, n in needs.items() if s == S or n * (Tp + s * C) <= room]
+    s = min(fits, key=lambda s: (needs[s] * s, -s))  # the fewest cells, then the fewest copies of prompts
+    order = going.int().argsort(dim=1, descending=True, stable=True)  # [lines, S]: of each line, live cells first
     line, part = (torch.arange(0, S, s, device=going.device) < live[:, None]).nonzero(as_tuple=True)
-    return line, (line[:, None] * S + order[line, part]).flatten()
+    return line, (line[:, None] * S + order.view(len(live), -1, s)[line, part]).flatten()
 
 
 @torch.no_grad()
@@ -366,48 +376,47 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
     device, encoded = model.device, encode_prompts(tokenizer, prompts)
     context = getattr(model.config, "max_position_embeddings", None) or float("inf")
     longest = max(map(len, encoded))
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p must lie in (0, 1], not {top_p}")
     if longest + max_new_tokens > context:
         raise ValueError(f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the model's context of {context}: "
-                         f"lower --routes or --max-new-tokens")
+                         f"shorten the prompt (fewer --routes) or lower --max-new-tokens")
     prompt_ids, prompt_lengths = pad(encoded, tokenizer.pad_token_id, device)  # [P, Tp], [P]
-    P, B = len(prompts), len(prompts) * group_size
-    ends = torch.tensor(end_ids(model, tokenizer), device=device)
+    (P, Tp), G, C = prompt_ids.shape, group_size, max_new_tokens
+    B, room = P * G, P * (Tp + G * C)  # room: the keys of the full grid; a repacked one holds no more
+    ends, head = torch.tensor(end_ids(model, tokenizer), device=device), model.get_output_embeddings()
     look_every = 1 if device.type == "cpu" else 16  # looking at which rows have ended makes the CPU wait for the GPU
-    head = model.get_output_embeddings()
-    passes = []  # of each: the rows that took part [n], their tokens, log-probabilities and entropies
+    ids = torch.full((B, C), tokenizer.pad_token_id, device=device)
+    logps, entropy = (torch.zeros(B, C, device=device) for _ in range(2))
     last, *stored = prompt_pass(model, prompt_ids, prompt_lengths)
-    logits = head(last).repeat_interleave(group_size, dim=0)  # [B, V]: a group shares its first token's distribution
-    decoder = Decoder(model, stored, prompt_lengths, group_size, max_new_tokens)
-    rows = torch.arange(B, device=device)  # row numbers in the cells of the grid, line by line: a line for each copy of a prompt
-    ended = torch.zeros(B, dtype=torch.bool, device=device)  # [n], of the rows in the grid
-    room = P * (prompt_ids.shape[1] + group_size * max_new_tokens)  # keys of the full grid, [P, Tp] and [B, C]: never more
-    positions, lines = prompt_lengths.repeat_interleave(group_size), P
+    logits = head(last).repeat_interleave(G, dim=0)  # [B, V]: a group shares its first token's distribution
+    decoder = Decoder(model, stored, prompt_lengths, G, C)
+    del stored  # the decoder has its own copy
+    # The grid, flat, of each cell: the row that stands there, the position where its completion begins, whether it has ended
+    rows, positions, lines = torch.arange(B, device=device), prompt_lengths.repeat_interleave(G), P
+    ended = torch.zeros(B, dtype=torch.bool, device=device)
     with torch.inference_mode():  # less bookkeeping an operation than no_grad
-        for t in range(max_new_tokens):
+        for t in range(C):
             uniform = torch.rand(B, generator=generator, device=device)
-            token, *figures = pick(logits, temperature, top_p, uniform[rows])
-            passes.append((rows, token, *figures))
+            token, logps[rows, t], entropy[rows, t] = pick(logits, temperature, top_p, uniform[rows])
+            ids[rows, t] = token
             ended = ended | (token[:, None] == ends).any(1)
-            if t + 1 == max_new_tokens:
+            if t + 1 == C:
                 break
             if t % look_every == 0:
                 live = len(rows) - int(ended.sum())
                 if live == 0:
                     break
                 if live <= 0.75 * len(rows):
-                    line, cells = repack(~ended.view(lines, -1), prompt_ids.shape[1], max_new_tokens, room)
+                    line, cells = repack(~ended.view(lines, -1), Tp, C, room)
                     if len(cells) <= 0.75 * len(rows):
                         decoder.keep(line, cells)
                         rows, ended, token, positions, lines = rows[cells], ended[cells], token[cells], positions[cells], len(line)
             logits = head(decoder.step(token, positions + t))
-    where = torch.cat([p[0] for p in passes]), torch.cat([torch.full_like(p[0], t) for t, p in enumerate(passes)])  # row, pass
-    ids, logps, entropy = (torch.full((B, len(passes)), value, device=device).index_put(where, torch.cat([p[i] for p in passes]))
-                           for i, value in enumerate((tokenizer.pad_token_id, 0.0, 0.0), start=1))
-    hits = (ids[..., None] == ends).any(-1)  # [B, passes]; what an ended row drew while it still stood in the grid is masked
+    hits = (ids[..., None] == ends).any(-1)  # [B, C]; a row's first is its end, whatever stands behind it
     finished = hits.any(1)
-    lengths = torch.where(finished, hits.int().argmax(1) + 1, len(passes))
-    width = int(lengths.max())
-    beyond = ~real(lengths, len(passes))
+    lengths = torch.where(finished, hits.int().argmax(1) + 1, C)
+    width, beyond = int(lengths.max()), ~real(lengths, C)  # beyond: what an ended row drew while it still stood in the grid
     ids.masked_fill_(beyond, tokenizer.pad_token_id), logps.masked_fill_(beyond, 0.0), entropy.masked_fill_(beyond, 0.0)
     texts = tokenizer.batch_decode([row[:n].tolist() for row, n in zip(ids.cpu(), lengths.tolist())], skip_special_tokens=True)
     return Rollouts(prompt_ids, prompt_lengths, ids[:, :width], lengths, logps[:, :width], entropy[:, :width], finished, texts,
@@ -415,30 +424,33 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
 
 
 # ---- scoring --------------------------------------------------------------------------------------------------------
-def completion_logps(model, rollouts, temperature=1.0, prompt=None):
+def completion_logps(model, rollouts, temperature=1.0, computed=None):
     """Log-probabilities of the completion tokens [B, C], differentiable; 0 where rollouts.mask is 0.
 
-    Two passes: the prompts alone [P, Tp] (unless `prompt`, a prompt_pass, is given), then all completions [B, C] attending to
+    Two passes: the prompts alone [P, Tp] (unless `computed`, a prompt_pass, is given), then all completions [B, C] attending to
     their group's prompt through its keys and values, through which gradients flow back into the prompt pass. Logits are
     made for completion positions only.
     """
-    last, *stored = prompt or prompt_pass(model, rollouts.prompt_ids, rollouts.prompt_lengths)
+    last, *stored = computed or prompt_pass(model, rollouts.prompt_ids, rollouts.prompt_lengths)
     G, mask, device, (P, Hkv, Tp, D) = rollouts.group_size, rollouts.mask.bool(), last.device, stored[0].shape
     hidden = last.repeat_interleave(G, dim=0)[:, None]  # [B, 1, E] predicts token 0
     inputs = rollouts.completion_ids[:, :-1]  # [B, L], L = C - 1: the last token predicts nothing
     if L := inputs.shape[1]:
         layers = Layers(model)
-        R = layers.heads // Hkv  # query heads of a key head: they stand below each other, R * L queries
-        sees_prompt = real(rollouts.prompt_lengths, Tp)[:, None, None].expand(-1, 1, R * L, -1)
-        sees_own = torch.ones(L, L, dtype=torch.bool, device=device).tril().repeat(R, 1).expand(P, 1, R * L, L)
-        sees = torch.cat([sees_prompt, sees_own], dim=-1)  # [P, 1, R*L, Tp + L], the same for all of a group
-        width = -(-sees.shape[3] // 8) * 8  # a GPU's kernel would copy, in every layer, a mask whose lines are no multiple of 8
-        bias = last.new_zeros(*sees.shape[:3], width)[..., :sees.shape[3]].masked_fill_(~sees, float("-inf"))  # made once, not in every layer
+        R, T = layers.heads // Hkv, Tp + L  # the R query heads of a key head stand below each other, as R * L queries
+        sees_prompt = real(rollouts.prompt_lengths, Tp)[:, None].expand(-1, L, -1)
+        sees_own = torch.ones(P, L, L, dtype=torch.bool, device=device).tril()
+        sees = torch.cat([sees_prompt, sees_own], dim=-1).repeat(1, R, 1)[:, None]  # [P, 1, R*L, T], one for the group
+        width = -(-T // 8) * 8  # a GPU's kernel would copy, in every layer, a mask whose lines are no multiple of 8
+        bias = last.new_zeros(P, 1, R * L, width)[..., :T].masked_fill_(~sees, float("-inf"))
+
+        def with_prompt(shared, own):  # [P, Hkv, Tp, D], [B*L, Hkv, D] -> [P, G*Hkv, T, D]
+            shared, own = shared[:, None].expand(-1, G, -1, -1, -1), own.view(P, G, L, Hkv, D).transpose(2, 3)
+            return torch.cat([shared, own], dim=3).flatten(1, 2)
 
         def attend(i, query, key, value, scaling):
             query = query.view(P, G, L, Hkv, R, D).permute(0, 1, 3, 4, 2, 5).reshape(P, G * Hkv, R * L, D)
-            keys, values = (torch.cat([prompt[:, None].expand(-1, G, -1, -1, -1), new.view(P, G, L, Hkv, D).transpose(2, 3)], dim=3).flatten(1, 2)
-                            for prompt, new in zip(stored[2 * i:], (key, value)))  # [P, G*Hkv, Tp + L, D]
+            keys, values = with_prompt(stored[2 * i], key), with_prompt(stored[2 * i + 1], value)
             out = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=scaling)
             return out.view(P, G, Hkv, R, L, D).permute(0, 1, 4, 2, 3, 5).reshape(P * G * L, -1)
         positions = rollouts.prompt_lengths.repeat_interleave(G)[:, None] + torch.arange(L, device=device)  # [B, L]
@@ -446,33 +458,6 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
         hidden = torch.cat([hidden, out.view(P * G, L, -1)], dim=1)  # [B, C, E]: position t predicts completion token t
     found = token_logps(model.get_output_embeddings(), hidden[mask], rollouts.completion_ids[mask], temperature)  # [N]
     return found.new_zeros(mask.shape).masked_scatter(mask, found)
-
-
-def update_by_parts(model, optimizer, rollouts, prompts, rows, loss_of):
-    """One optimizer step on the sum of loss_of(row indices, part, prompt) over some prompts' rollouts, at most `rows` completions
-    at a time -> (loss, gradient norm). A loss that is not a number is no step.
-
-    Each prompt is computed once even if its group is cut: its parts stop at a detached copy of the prompt's tensors (leaves),
-    whose gradients add up and then go through the prompt pass in one backward call. Only prompts of like length go together:
-    padding costs as much as tokens, and a prompt without routes is a fraction of one with.
-    """
-    G, parts, total = rollouts.group_size, [], 0.0
-    longest = (rollouts.lengths.view(-1, G).max(1).values + rollouts.prompt_lengths).tolist()
-    for p in sorted(prompts, key=lambda p: (longest[p], p)):
-        if not parts or len(parts[-1]) == max(1, rows // G) or longest[p] > 1.5 * longest[parts[-1][0]]:
-            parts.append([])
-        parts[-1].append(p)
-    for some in parts:
-        whole = rollouts.select(some)[1]
-        computed = prompt_pass(model, whole.prompt_ids, whole.prompt_lengths)
-        leaves = [t.detach().requires_grad_() for t in computed]
-        for start in range(0, G, rows):
-            loss = loss_of(*rollouts.select(some, start, start + rows), leaves)
-            loss.backward()
-            total += loss.item()
-        pairs = [(t, leaf.grad) for t, leaf in zip(computed, leaves) if leaf.grad is not None]
-        torch.autograd.backward(*zip(*pairs))
-    return total, optimizer.step() if math.isfinite(total) else optimizer.skip()
 
 
 def token_logps(head, hidden, ids, temperature=1.0, chunk_elements=2 ** 25):
@@ -487,17 +472,6 @@ def token_logps(head, hidden, ids, temperature=1.0, chunk_elements=2 ** 25):
     if len(ids) <= size:
         return score(hidden, ids)
     return torch.cat([again(score, h, i) for h, i in zip(hidden.split(size), ids.split(size))])
-
-
-def demonstrations(model, tokenizer, prompts, completions):
-    """Prompts and the completions to imitate (lists of str) as Rollouts of one completion each, for SFT."""
-    device, end = model.device, turn_end(tokenizer)
-    end = [tokenizer.eos_token_id if end is None else end]
-    prompt_ids, prompt_lengths = pad(encode_prompts(tokenizer, prompts), tokenizer.pad_token_id, device)
-    encoded = tokenizer(completions, add_special_tokens=False)["input_ids"]
-    ids, lengths = pad([row + end for row in encoded], tokenizer.pad_token_id, device)
-    zeros = torch.zeros(ids.shape, device=device)
-    return Rollouts(prompt_ids, prompt_lengths, ids, lengths, zeros, zeros, lengths > 0, completions, 1)
 
 
 # ---- GRPO -----------------------------------------------------------------------------------------------------------
@@ -633,6 +607,33 @@ class Optimizer:
                 master.copy_(state[f"master.{i}"]), param.copy_(master)
 
 
+def update_by_parts(model, optimizer, rollouts, prompts, micro_batch, loss_of):
+    """One optimizer step on the sum of loss_of(row indices, part, prompt pass) over some prompts' rollouts, at most `micro_batch`
+    completions at a time -> (loss, gradient norm). A loss that is not a number is no step.
+
+    Each prompt is computed once even if its group is cut: its parts stop at a detached copy of the prompt's tensors (leaves),
+    whose gradients add up and then go through the prompt pass in one backward call. Only rollouts of like length (prompt and
+    longest completion) go together: padding costs as much as tokens, and a prompt without routes is a fraction of one with.
+    """
+    G, parts, total = rollouts.group_size, [], 0.0
+    longest = (rollouts.lengths.view(-1, G).max(1).values + rollouts.prompt_lengths).tolist()
+    for p in sorted(prompts, key=lambda p: (longest[p], p)):
+        if not parts or len(parts[-1]) == max(1, micro_batch // G) or longest[p] > 1.5 * longest[parts[-1][0]]:
+            parts.append([])
+        parts[-1].append(p)
+    for some in parts:
+        whole = rollouts.select(some)[1]
+        computed = prompt_pass(model, whole.prompt_ids, whole.prompt_lengths)
+        leaves = [t.detach().requires_grad_() for t in computed]
+        for start in range(0, G, micro_batch):
+            loss = loss_of(*rollouts.select(some, start, start + micro_batch), leaves)
+            loss.backward()
+            total += loss.item()
+        tensors, gradients = zip(*((t, leaf.grad) for t, leaf in zip(computed, leaves) if leaf.grad is not None))
+        torch.autograd.backward(tensors, gradients)  # a leaf has none where all completions are of one token
+    return total, optimizer.step() if math.isfinite(total) else optimizer.skip()
+
+
 def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epochs=1, micro_batch=64, temperature=1.0,
                 beta=0.0, loss_type="grpo", clip_low=0.2, clip_high=0.2, max_len=None):
     """One GRPO step: `epochs` passes over the same rollouts, each ending in one optimizer step -> metrics (dict of float).
@@ -640,20 +641,20 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     advantages [P, G]. A group whose advantages are all zero has no gradient (beta = 0) and is not computed at all, but it
     still counts in the batch's means. Metrics are of the last epoch, but drift (of the first) and skipped (a sum); no live group: zeros, and no step.
     """
-    rows_live = (advantages != 0).any(dim=1) if beta == 0.0 else torch.ones(len(advantages), dtype=torch.bool)
-    prompts = rows_live.nonzero()[:, 0].tolist()
+    live = (advantages != 0).any(dim=1) if beta == 0.0 else torch.ones(len(advantages), dtype=torch.bool)
+    prompts = live.nonzero()[:, 0].tolist()
     weights, flat = token_weights(rollouts.mask, loss_type, max_len), advantages.flatten().to(rollouts.logps.device)
     total = rollouts.mask.sum().item()
     metrics = {"loss": 0.0, "approx_kl": 0.0, "kl": 0.0, "clip_fraction": 0.0, "grad_norm": 0.0, "drift": 0.0, "skipped": 0.0}
     for epoch in range(epochs if prompts else 0):
         metrics = {**dict.fromkeys(metrics, 0.0), "drift": metrics["drift"], "skipped": metrics["skipped"]}
 
-        def loss_of(rows, part, prompt):
+        def loss_of(rows, part, computed):
             ref_logps = None
             if beta != 0.0:
                 with torch.no_grad():
                     ref_logps = completion_logps(reference, part, temperature)
-            logps = completion_logps(model, part, temperature, prompt)
+            logps = completion_logps(model, part, temperature, computed)
             loss, stats = grpo_loss(logps, part.logps, ref_logps, flat[rows], part.mask, clip_low=clip_low,
                                     clip_high=clip_high, beta=beta, weights=weights[rows, :part.mask.shape[1]])
             for name, value in stats.items():
@@ -666,9 +667,20 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     return metrics
 
 
+def demonstrations(model, tokenizer, prompts, completions):
+    """Prompts and the completions to imitate (lists of str) as Rollouts of one completion each, for SFT."""
+    device, end = model.device, turn_end(tokenizer)
+    end = [tokenizer.eos_token_id if end is None else end]
+    prompt_ids, prompt_lengths = pad(encode_prompts(tokenizer, prompts), tokenizer.pad_token_id, device)
+    encoded = tokenizer(completions, add_special_tokens=False)["input_ids"]
+    ids, lengths = pad([row + end for row in encoded], tokenizer.pad_token_id, device)
+    zeros = torch.zeros(ids.shape, device=device)
+    return Rollouts(prompt_ids, prompt_lengths, ids, lengths, zeros, zeros, lengths > 0, completions, 1)
+
+
 def sft_update(model, optimizer, rollouts, micro_batch):
     """One step of supervised fine-tuning on demonstrations -> (loss, gradient norm). loss: mean over all completion tokens
     of -log pi(token), the same scoring as GRPO's."""
     total = rollouts.mask.sum()
     return update_by_parts(model, optimizer, rollouts, range(len(rollouts.lengths)), micro_batch,
-                           lambda _, part, prompt: -completion_logps(model, part, prompt=prompt).sum() / total)
+                           lambda _, part, computed: -completion_logps(model, part, computed=computed).sum() / total)

@@ -2,11 +2,12 @@ import copy
 import io
 import json
 import math
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import (AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, Olmo2Config, Qwen2Config, Qwen3Config)
+from transformers import (AutoModelForCausalLM, GemmaConfig, GraniteConfig, LlamaConfig, MistralConfig, Olmo2Config, Qwen2Config, Qwen3Config)
 
 import grpo
 from grpo import Optimizer, completion_logps, end_ids, group_advantages, grpo_loss, grpo_update, sample
@@ -162,6 +163,7 @@ def test_in_bf16_the_sampler_agrees_with_the_scorer_also_where_key_biases_make_s
 
 @pytest.mark.parametrize("config", [GemmaConfig(**SHAPE, head_dim=8), Olmo2Config(**SHAPE), MistralConfig(**SHAPE, sliding_window=4),
                                     MistralConfig(**SHAPE, sliding_window=100),
+                                    GraniteConfig(**SHAPE, logits_scaling=8.0, attention_multiplier=8 ** -0.5),  # only its head is another
                                     Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=100, max_window_layers=1)],
                          ids=lambda config: config.model_type)
 def test_a_family_whose_layers_are_built_otherwise_is_refused_before_anything_is_sampled(config, tokenizer, tmp_path):
@@ -252,6 +254,29 @@ def test_a_completion_that_would_not_fit_the_context_is_refused(frozen_model, to
     sample(frozen_model, tokenizer, ["a" * 250], 1, 6)
     with pytest.raises(ValueError, match="context of 256"):
         sample(frozen_model, tokenizer, ["a" * 251], 1, 6)
+    for top_p in (0.0, 1.1):
+        with pytest.raises(ValueError, match="top_p"):
+            draw(frozen_model, tokenizer, top_p=top_p)
+
+
+def test_while_sampling_one_copy_of_each_prompts_keys_and_values_is_kept_and_nothing_is_recomputed(tokenizer, monkeypatch):
+    model, computed, kept = small_model(), [], []
+    model.recompute = True
+    real_pass, real_step = grpo.prompt_pass, grpo.Decoder.step
+
+    def prompt_pass(*args):
+        found = real_pass(*args)
+        computed.extend(weakref.ref(t) for t in found[1:])
+        return found
+
+    def step(decoder, *args):
+        own = {t.untyped_storage().data_ptr() for layer in decoder.prompt for t in layer}
+        kept.append([t().untyped_storage().data_ptr() in own for t in computed if t()])
+        return real_step(decoder, *args)
+    monkeypatch.setattr(grpo, "prompt_pass", prompt_pass), monkeypatch.setattr(grpo.Decoder, "step", step)
+    monkeypatch.setattr(grpo, "again", pytest.fail)
+    draw(model, tokenizer)
+    assert len(computed) == 4 and len(kept) > 5 and all(all(some) for some in kept)
 
 
 def test_gradients_through_the_shared_prompt_are_those_of_every_completion_with_its_own(model):
@@ -574,8 +599,8 @@ def test_training_resumed_from_a_saved_state_continues_bit_for_bit(dtype):
 def test_a_policy_is_found_by_folder_run_short_name_or_hub_id(tmp_path, model):
     (tmp_path / "run").mkdir()
     model.save_pretrained(tmp_path / "run" / "model")
-    small_tokenizer(pad_token=None).save_pretrained(tmp_path / "run" / "model")
-    for name in (tmp_path / "run", tmp_path / "run" / "model"):
+    for name, no_row in ((tmp_path / "run", None), (tmp_path / "run" / "model", "<no row of the embedding>")):
+        small_tokenizer(pad_token=no_row).save_pretrained(tmp_path / "run" / "model")
         loaded, tokenizer = grpo.load_policy(str(name), dtype=torch.float32)
         assert not loaded.training and tokenizer.pad_token_id == tokenizer.eos_token_id == END
         assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values()))
