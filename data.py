@@ -62,8 +62,6 @@ def gsm8k_file(name):
 # ---- files ----------------------------------------------------------------------------------------------------------
 def read_lines(path):
     """(line number, object) of a JSONL file; blank lines are skipped. Raises ValueError naming file and line."""
-    def refuse(constant):
-        raise ValueError(f"{constant} is no JSON number")
     try:
         if Path(path).exists() and not Path(path).is_file():  # a device or a pipe might never end
             raise OSError("not a file")
@@ -73,8 +71,8 @@ def read_lines(path):
                     raise ValueError(f"{path}, line {i}: longer than {MAX_LINE // 2 ** 20} MiB")
                 try:
                     text = line.decode("utf-8-sig" if i == 1 else "utf-8").strip()
-                    entry = json.loads(text, parse_constant=refuse) if text else None
-                    json.dumps(entry, ensure_ascii=False).encode()  # half a surrogate pair is no text
+                    entry = json.loads(text) if text else None
+                    json.dumps(entry, ensure_ascii=False, allow_nan=False).encode()  # refuses half a surrogate pair, nan, 1e999
                 except (ValueError, RecursionError) as error:
                     raise ValueError(f"{path}, line {i}: not {'UTF-8' if isinstance(error, UnicodeError) else 'JSON'} ({error})") from None
                 if text:
@@ -93,8 +91,6 @@ def to_problem(entry, where):
         return value
     need(entry, dict, "(the whole line)")
     question, answer = need(entry.get("question"), str, "question"), str(need(entry.get("answer"), (str, int, float), "answer"))
-    if answer in ("inf", "-inf"):  # 1e999
-        raise ValueError(f"{where}: field 'answer' is too large a number")
     if not question.strip() or not answer.strip():
         raise ValueError(f"{where}: field {'question' if not question.strip() else 'answer'!r} is empty")
     routes = []
@@ -157,7 +153,7 @@ def load_problems(task, split, limit=None, data=None):
     elif where != task:
         raise ValueError(f"--data {data}: neither a folder with train.jsonl and test.jsonl, nor a file")
     else:
-        raise ValueError(f"--task {task}: neither built in ({', '.join(BUILT_IN)}), nor gsm8k, nor a JSONL file or folder")
+        raise ValueError(f"{task}: neither a built-in task ({', '.join(BUILT_IN)}), nor gsm8k, nor a JSONL file or folder that is there")
     return problems[:limit]
 
 
@@ -168,15 +164,13 @@ def split_by_question(problems, split):
 
 
 # ---- teachers -------------------------------------------------------------------------------------------------------
-def teacher_prompts(problems, guided):
-    """One prompt per route, in order."""
-    return [teacher_prompt(p.question, p.rules if flag else ()) for p, flags in zip(problems, guided) for flag in flags]
-
-
-def in_rows(texts, guided):
-    """What the prompts were answered with -> one list per problem."""
-    texts = iter(texts)
-    return [[next(texts) for _ in flags] for flags in guided]
+def by_prompt(answer):
+    """The teacher that writes what answer(prompts) -> texts does: one prompt per route, in order."""
+    def teach(problems, guided):
+        prompts = [teacher_prompt(p.question, p.rules if flag else ()) for p, flags in zip(problems, guided) for flag in flags]
+        texts = iter(answer(prompts))
+        return [[next(texts) for _ in flags] for flags in guided]
+    return teach
 
 
 def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0):
@@ -185,19 +179,15 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
     import torch
     from grpo import load_policy, sample, settle_device
     device = settle_device(device)
+    policy = functools.cache(lambda: load_policy(name, device))
 
-    @functools.cache
-    def policy():
-        try:
-            return load_policy(name, device)
-        except ValueError as error:
-            raise ValueError(str(error).replace("--model", "--teacher", 1)) from None
-
-    def teach(problems, guided):
-        prompts = teacher_prompts(problems, guided)
+    @by_prompt
+    def teach(prompts):
         generator = torch.Generator(device).manual_seed(zlib.crc32(json.dumps([seed, prompts]).encode()))
         try:
-            return in_rows(sample(*policy(), prompts, 1, max_new_tokens, temperature, generator=generator).texts, guided)
+            return sample(*policy(), prompts, 1, max_new_tokens, temperature, generator=generator).texts
+        except ValueError as error:
+            raise ValueError(str(error).replace("--model", "--teacher", 1)) from None
         except torch.OutOfMemoryError:
             raise ValueError(f"--teacher {name}: out of GPU memory: lower --batch, --n or --max-new-tokens") from None
     return teach
@@ -271,7 +261,7 @@ def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, r
                 pause = min(300.0, float(after)) if after.isdecimal() else pause
                 failure = f"{status} {text}"
                 if len(raw) > MAX_REPLY:
-                    failure, status = f"a reply of more than {MAX_REPLY} bytes: {text[:200]}", 400  # asking again would not help
+                    failure, status = f"a reply of more than {MAX_REPLY} bytes: {text}", 400  # asking again would not help
                 if status == 200:
                     failure = f"not a chat completion: {text}"
                     message = json.loads(text)["choices"][0]["message"]
@@ -280,7 +270,7 @@ def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, r
                     return written.encode(errors="replace").decode()  # half a surrogate pair is no text
             except (OSError, http.client.HTTPException) as error:  # refused, dropped, cut short, timed out
                 status, failure = 0, f"{type(error).__name__} {error}"
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError):  # from the line that reads the reply
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):  # a reply of another form
                 pass
             if 300 <= status < 500 and status not in (408, 409, 425, 429):
                 raise told(failure)
@@ -288,9 +278,10 @@ def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, r
                 time.sleep(pause)
         raise told(f"no answer after {retries + 1} attempts; the last: {failure}")
 
-    def teach(problems, guided):
+    @by_prompt
+    def teach(prompts):
         with ThreadPoolExecutor(concurrency) as pool:
-            return in_rows(pool.map(ask, teacher_prompts(problems, guided)), guided)
+            return list(pool.map(ask, prompts))
     return teach
 
 
@@ -340,12 +331,12 @@ def taught_in_batches(problems, teacher, config, n, done=0, batch=16):
 def need_routes(problems, config):
     """Problems with at least config.routes routes each: where there are fewer, a teacher writes them now, in memory
     (python data.py writes a bank to keep). A gold solution alone is no teacher's route. config: train.py's or eval.py's."""
-    gold_only = all(len(p.routes) == 1 and p.routes[0].correct and "####" in p.routes[0].text for p in problems)
-    fewest = min((len(p.routes) for p in problems), default=0)
-    if config.routes == 0 or fewest >= config.routes and not gold_only:
+    untaught = all(not p.routes or len(p.routes) == 1 and p.routes[0].correct and "####" in p.routes[0].text for p in problems)
+    poorest = min(problems, key=lambda p: len(p.routes))
+    if config.routes == 0 or not untaught and len(poorest.routes) >= config.routes:
         return problems
-    if fewest and not gold_only:
-        raise ValueError(f"--routes {config.routes}: a question has only {fewest} routes")
+    if not untaught:
+        raise ValueError(f"--routes {config.routes}: the question {poorest.question[:60]!r} has only {len(poorest.routes)} routes")
     (teacher, what), n = teacher_for(config, problems), max(config.n, config.routes)
     print(f"{what} writes {n} routes for each of {len(problems)} questions", flush=True)
     return list(taught_in_batches(problems, teacher, config, n))
@@ -392,7 +383,8 @@ def bank_summary(problems):
 
 # ---- command lines --------------------------------------------------------------------------------------------------
 def flag(default, help, choices=None, least=-math.inf, most=math.inf):
-    """A field of a config dataclass that is also a command-line flag: its default, one line of help, choices and bounds."""
+    """A field of a config dataclass that is also a command-line flag: its default (or two, of a tiny student and of a larger
+    one), one line of help, choices and bounds."""
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "least": least, "most": most})
 
 
@@ -418,11 +410,13 @@ def given_flags(config_class, doc, argv=None):
         elif kind is bool:
             parser.add_argument(name, action="store_true", help=shown)
         else:
-            shown += "" if field.default is None else f" (default: {field.default})"
+            default = "tiny {}, else {}".format(*field.default) if isinstance(field.default, tuple) else field.default
+            shown += "" if default is None else f" (default: {default})"
             parser.add_argument(name, type=kind, choices=choices, metavar=None if choices else "X", help=shown)
     given = vars(parser.parse_args(argv))
-    if "://" in (address := given.get("teacher") or "") and may_hold_a_key(address):
-        parser.error("--teacher: an address holds neither @ nor ?: a key belongs in OPENAI_API_KEY")
+    teacher = given.get("teacher") or ""
+    if may_hold_a_key(teacher) and not Path(teacher).exists():
+        parser.error("--teacher: no folder, and an address or a name holds none of @ ? #: a key belongs in OPENAI_API_KEY")
     return given
 
 

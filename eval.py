@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from data import BUILT_IN, check_bounds, flag, given_flags, load_problems, need_routes, read_bank, split_by_question
+from data import BUILT_IN, check_bounds, flag, given_flags, load_problems, need_routes
 from grpo import load_policy, resolve_model, sample, settle_device
 from realm import choose_routes, mrpv_prompt, parse_response
 from rewards import answers_match, canonical
@@ -153,26 +153,28 @@ def settle(config):
     """Fill in what the first run folder knows, and find the problems -> {split: problems}."""
     known = Path(config.models[0]) / "config.json"
     run = json.loads(known.read_text()) if (Path(config.models[0]) / "model" / "config.json").is_file() and known.is_file() else {}
+    if not isinstance(run, dict):
+        raise ValueError(f"{known}: not the config.json of a run")
+    for path in (config.json, config.figure):
+        if path and not Path(path).parent.is_dir():
+            raise ValueError(f"{path}: there is no such folder")
     tiny = (run.get("model") or config.models[0]).startswith("tiny")
     config.device = settle_device(config.device, tiny)
     if config.bank is None and config.task is None:
         config.bank = run.get("bank")
-    config.task = config.task or run.get("task") or ("shop" if tiny else "gsm8k")
-    config.data = config.data or run.get("data")
-    config.max_new_tokens = config.max_new_tokens or run.get("max_new_tokens") or (96 if tiny else 512)
-    for name, default in (("routes", 3), ("teacher", None), ("teacher_model", None), ("teacher_error", 0.65), ("systematic", 0.5)):
+    for name, default in (("task", "shop" if tiny else "gsm8k"), ("data", None), ("max_new_tokens", 96 if tiny else 512), ("routes", 3),
+                          ("teacher", None), ("teacher_model", None), ("teacher_error", 0.65), ("systematic", 0.5)):
         if getattr(config, name) is None:
             setattr(config, name, run.get(name, default))
     config.positive = config.positive or ("relevant" if config.task == "ads" else None)
     check_bounds(config)
-    if config.bank:
-        bank = read_bank(config.bank)
-        held_out = split_by_question(bank, config.split)
-        if not held_out:
-            print(f"{config.bank}: so small that no question is in its {config.split} part; all of them are asked", flush=True)
-        return {config.split: need_routes((held_out or bank)[:config.limit], config)}
-    splits = ("test", "ood") if config.task in BUILT_IN and config.split == "test" else (config.split,)
-    return {split: need_routes(load_problems(config.task, split, config.limit, config.data), config) for split in splits}
+    where = config.bank or config.task
+    splits = ("test", "ood") if where in BUILT_IN and config.split == "test" else (config.split,)
+    problems = {split: load_problems(where, split, config.limit, config.data) for split in splits}
+    if not problems[config.split]:
+        print(f"{where}: so small that no question is in its {config.split} part; all of them are asked", flush=True)
+        problems = {config.split: load_problems(where, "all", config.limit, config.data)}
+    return {split: need_routes(some, config) for split, some in problems.items()}
 
 
 def table(results):

@@ -125,6 +125,14 @@ def encode_prompts(tokenizer, prompts):
     return tokenizer(prompts, add_special_tokens=not tokenizer.chat_template)["input_ids"]
 
 
+def must_fit(model, encoded, max_new_tokens):
+    """Raises ValueError if one of the encoded prompts and its completion would not fit the model's context."""
+    context, longest = getattr(model.config, "max_position_embeddings", None) or float("inf"), max(map(len, encoded))
+    if longest + max_new_tokens > context:
+        raise ValueError(f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the model's context of {context}: "
+                         f"shorten the prompt (fewer --routes) or lower --max-new-tokens")
+
+
 def pad(rows, value, device):
     """Lists of ids -> (ids [N, T] right-padded, lengths [N]). Under a causal mask no real token sees padding on its right."""
     lengths = torch.tensor([len(row) for row in rows], device=device)
@@ -374,13 +382,9 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
     Raises ValueError if a prompt and its completion would not fit the model's context.
     """
     device, encoded = model.device, encode_prompts(tokenizer, prompts)
-    context = getattr(model.config, "max_position_embeddings", None) or float("inf")
-    longest = max(map(len, encoded))
+    must_fit(model, encoded, max_new_tokens)
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p must lie in (0, 1], not {top_p}")
-    if longest + max_new_tokens > context:
-        raise ValueError(f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the model's context of {context}: "
-                         f"shorten the prompt (fewer --routes) or lower --max-new-tokens")
     prompt_ids, prompt_lengths = pad(encoded, tokenizer.pad_token_id, device)  # [P, Tp], [P]
     (P, Tp), G, C = prompt_ids.shape, group_size, max_new_tokens
     B, room = P * G, P * (Tp + G * C)  # room: the keys of the full grid; a repacked one holds no more

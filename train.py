@@ -25,9 +25,9 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 import eval as evaluation
-from data import check_bounds, flag, given_flags, load_problems, need_routes, read_bank, split_by_question
-from grpo import (Optimizer, demonstrations, group_advantages, grpo_update, load_policy, resolve_model, sample, settle_device,
-                  sft_update)
+from data import check_bounds, flag, given_flags, load_problems, need_routes
+from grpo import (Optimizer, demonstrations, encode_prompts, group_advantages, grpo_update, load_policy, must_fit, resolve_model,
+                  sample, settle_device, sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
 from rewards import realm_reward
 from schedule import SHAPES, eaai_probability
@@ -40,7 +40,7 @@ HARMLESS = ("steps", "device", "micro_batch", "recompute", "threads", "save_ever
 @dataclass
 class Config:
     model: str = flag("tiny", "the student: tiny, a short name (Qwen2.5-0.5B), a Hub id, a local folder or a run folder")
-    task: str | None = flag(None, "shop or ads (built in), gsm8k, or a JSONL file or folder; by default shop for tiny, else gsm8k")
+    task: str = flag(("shop", "gsm8k"), "shop or ads (built in), gsm8k, or a JSONL file or folder")
     data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
     bank: str | None = flag(None, "JSONL bank with the teacher's routes (made by data.py); by default a teacher writes them first")
     method: str = flag("realm-zero", "realm-zero: RL with fading routes; realm-r1: SFT first; mrpv: routes never fade; grpo: no "
@@ -51,14 +51,14 @@ class Config:
     schedule: str = flag("cosine", "shape of p(t), the probability that a prompt carries routes", choices=SHAPES)
     fade: float = flag(0.95, "share of the training over which p(t) falls", least=0, most=1)
     p_end: float = flag(0.0, "p(t) after the fade", least=0, most=1)
-    steps: int | None = flag(None, "RL steps (tiny 300, else 500)", least=0)
+    steps: int = flag((300, 500), "RL steps", least=0)
     sft_steps: int | None = flag(None, "SFT steps before RL (realm-r1 and rft: tiny 150, else 200; else 0)", least=0)
-    prompts_per_step: int | None = flag(None, "P, prompts a step (tiny 32, else 8)", least=1)
+    prompts_per_step: int = flag((32, 8), "P, prompts a step", least=1)
     group_size: int = flag(8, "G, completions of each prompt", least=1)
-    max_new_tokens: int | None = flag(None, "longest completion (tiny 96, else 512)", least=1)
+    max_new_tokens: int = flag((96, 512), "longest completion", least=1)
     temperature: float = flag(1.0, "sampling temperature")
-    lr: float | None = flag(None, "learning rate of RL (tiny 5e-4, else 1e-6)", least=0)
-    sft_lr: float | None = flag(None, "learning rate of SFT (tiny 5e-4, else 1e-5)", least=0)
+    lr: float = flag((5e-4, 1e-6), "learning rate of RL", least=0)
+    sft_lr: float = flag((5e-4, 1e-5), "learning rate of SFT", least=0)
     warmup: int = flag(10, "steps over which the learning rate rises from 0", least=0)
     beta: float = flag(0.0, "weight of the KL to the frozen reference; 0 keeps no reference in memory", least=0)
     utility_weight: float = flag(0.5, "what perfect utility scores add to a right answer's reward of 1", least=0)
@@ -67,7 +67,7 @@ class Config:
     clip_low: float = flag(0.2, "lower clip bound: the ratio counts down to 1 - this", least=0, most=1)
     clip_high: float = flag(0.2, "upper clip bound: the ratio counts up to 1 + this", least=0)
     epochs: int = flag(1, "passes over the same rollouts (mu)", least=1)
-    micro_batch: int | None = flag(None, "completions per forward pass: memory and speed, not the gradient; halved when memory runs out (tiny 64, else 8)", least=1)
+    micro_batch: int = flag((64, 8), "completions per forward pass: memory and speed, not the gradient; halved when memory runs out", least=1)
     recompute: bool = flag(False, "compute the insides of the MLPs again in the backward pass instead of keeping them: less memory, the same gradient")
     teacher_error: float = flag(0.65, "built-in tasks: probability that the simulated teacher has a fact wrong", least=0, most=1)
     systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception (else random slips)", least=0, most=1)
@@ -81,16 +81,10 @@ class Config:
     save_every: int = flag(50, "steps between checkpoints", least=1)
     seed: int = flag(0, "seed of everything")
     device: str | None = flag(None, "cpu or cuda (tiny: cpu; else a GPU where there is one)")
-    threads: int | None = flag(None, "CPU threads, part of the result: sums round differently in another number (tiny 1, else all)", least=1)
+    threads: int = flag((1, torch.get_num_threads()), "CPU threads, part of the result: sums round differently in another number", least=1)
     out: str | None = flag(None, "run folder (default: runs/METHOD-SEED)")
     resume: str | None = flag(None, "continue the run in this folder, with the flags of its config.json; a flag that would make it "
                              "another run is refused")
-
-
-SIZES = {  # what depends on the student's size: (tiny, any larger model)
-    "task": ("shop", "gsm8k"), "steps": (300, 500), "sft_steps": (150, 200), "prompts_per_step": (32, 8),
-    "max_new_tokens": (96, 512), "lr": (5e-4, 1e-6), "sft_lr": (5e-4, 1e-5), "micro_batch": (64, 8),
-    "threads": (1, torch.get_num_threads())}
 
 
 def settle(config):
@@ -98,11 +92,11 @@ def settle(config):
     if config.model == "tiny" and config.task == "ads":
         config.model = "tiny-ads"  # each built-in task has a student that speaks its words
     tiny = config.model.startswith("tiny")
-    if config.sft_steps is None and config.method not in ("realm-r1", "rft"):
-        config.sft_steps = 0  # another method with --sft-steps starts RL where realm-r1 does
-    for name, (small, large) in SIZES.items():
-        if getattr(config, name) is None:
-            setattr(config, name, small if tiny else large)
+    if config.sft_steps is None:  # another method with --sft-steps starts RL where realm-r1 does
+        config.sft_steps = (150, 200) if config.method in ("realm-r1", "rft") else 0
+    for name, value in vars(config).items():
+        if isinstance(value, tuple):
+            setattr(config, name, value[not tiny])
     config.out = config.out or f"runs/{config.method}-{config.seed}"
     check_bounds(config)
     resolve_model(config.model)
@@ -121,17 +115,11 @@ def settle(config):
 def load_splits(config):
     """(train, validation, test): problems with at least k routes each, no question in two of them. A bank is split by a
     hash of its questions (80 / 10 / 10), so that held-out questions have routes too; else a teacher writes what is missing."""
+    where = config.bank or config.task
     sizes = {"train": config.limit, "validation": min(64, config.eval_limit), "test": config.eval_limit}
-    if config.bank:
-        bank = read_bank(config.bank)
-        short = min(len(p.routes) for p in bank)
-        if short < config.routes:
-            raise ValueError(f"--routes {config.routes}: {config.bank} has a question with only {short} routes")
-        splits = [split_by_question(bank, split)[:size] for split, size in sizes.items()]
-    else:
-        splits = [load_problems(config.task, split, size, config.data) for split, size in sizes.items()]
+    splits = [load_problems(where, split, size, config.data) for split, size in sizes.items()]
     if not all(splits):
-        raise ValueError(f"{config.bank or config.task}: too few problems to have some for training, validation and test")
+        raise ValueError(f"{where}: too few problems to have some for training, validation and test")
     return [need_routes(problems, config) for problems in splits]
 
 
@@ -201,7 +189,7 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
                "length": rollouts.lengths.double().mean().item(),
                "entropy": (rollouts.entropy.sum() / rollouts.mask.sum()).item(), **metrics}
     tokens = int(rollouts.lengths.sum())
-    timing = {"phase": "rl", "step": step, "sample_s": clock[1] - clock[0], "update_s": clock[2] - clock[1], "tokens": tokens,
+    timing = {"sample_s": clock[1] - clock[0], "update_s": clock[2] - clock[1], "tokens": tokens,
               "tokens_per_s": tokens / (clock[1] - clock[0])}
     show = max(range(len(rewards)), key=lambda i: (len(rows[i][1]), rewards[i].total, -i))
     return metrics, timing, (prompts[show // config.group_size], rollouts.texts[show], rewards[show])
@@ -302,7 +290,7 @@ def resume(given):
         record = stored.pop("run", {})
         if record.get("format") != FORMAT:
             raise ValueError(f"--resume {run}: a run folder of another version of train.py (format {record.get('format', 1)}, not {FORMAT})")
-        config = Config(**{**stored, "resume": str(run), "out": str(run)})
+        config = Config(**{**stored, "resume": given["resume"], "out": str(run)})
     except OSError:
         raise ValueError(f"--resume {run}: not a run folder (no config.json); a run killed before it had one is started again") from None
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
@@ -432,6 +420,8 @@ def train(config, record=None):
     if state:
         Optimizer(model, 0.0).load_state_dict(state)  # the weights
 
+    longest = [mrpv_prompt(p.question, sorted(p.routes, key=lambda r: -len(r.text))[:config.routes]) for p in train_set + validation + test]
+    must_fit(model, encode_prompts(tokenizer, longest), config.max_new_tokens)  # now, not at the step that draws it
     prompt = mrpv_prompt(train_set[0].question)
     if "".join(tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"]).split()) != "".join(prompt.split()):
         raise ValueError(f"--model {config.model}: its tokenizer cannot write {train_set[0].question[:60]!r} (tiny and tiny-ads know "
@@ -443,16 +433,14 @@ def train(config, record=None):
                                    batch=max(16, config.micro_batch, rows))
 
     run.mkdir(parents=True, exist_ok=True)
+    if (run / "before.json").is_file():
+        before = json.loads((run / "before.json").read_text())
+    else:  # the run begins after it: one that runs out of memory here can be started anew with other flags
+        print(f"evaluating the student on {len(test)} test problems, before training", flush=True)
+        before = evaluate(test)
     record = record or {"format": FORMAT, "problems": problems, "changes": []}
     put_json(run / "config.json", {**dataclasses.asdict(config), "resume": None, "run": record})
-    if not (run / "before.json").is_file():
-        print(f"evaluating the student on {len(test)} test problems, before training", flush=True)
-        try:
-            put_json(run / "before.json", evaluate(test))
-        except ValueError:  # a prompt does not fit the model's context: nothing has begun
-            (run / "config.json").unlink(), run.rmdir()
-            raise
-    before = json.loads((run / "before.json").read_text())
+    put_json(run / "before.json", before)
     for name in ("metrics.jsonl", "timing.jsonl"):
         read_log(run / name, done, cut=True)
     for path in (run / "checkpoint").glob("*"):

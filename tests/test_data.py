@@ -171,8 +171,8 @@ def test_the_shop_has_as_many_orders_as_it_says_and_refuses_more():
 
 
 @pytest.mark.parametrize("task, split, where, words", [
-    ("chess", "train", None, "--task chess"), ("shop", "dev", None, "'dev'"), ("gsm8k", "ood", None, "out-of-distribution"),
-    ("gsm8k", "train", "/no/such", "--data /no/such"), ("/no/such.jsonl", "train", None, "--task /no/such.jsonl"),
+    ("chess", "train", None, "chess: neither a built-in task"), ("shop", "dev", None, "'dev'"), ("gsm8k", "ood", None, "out-of-distribution"),
+    ("gsm8k", "train", "/no/such", "--data /no/such"), ("/no/such.jsonl", "train", None, "/no/such.jsonl: neither"),
     ("FOLDER", "train", None, "train.jsonl")])
 def test_problems_that_are_not_there_are_one_clear_line(tmp_path, task, split, where, words):
     with pytest.raises(ValueError) as error:
@@ -265,6 +265,9 @@ def test_a_gold_solution_is_not_shown_as_if_a_teacher_had_written_it(tmp_path):
 def test_a_bank_with_too_few_routes_is_refused_not_replaced():
     with pytest.raises(ValueError, match="only 2 routes"):
         need_routes([Problem("q", "4", [Route("t", "4", True), Route("t", "5", False)])], Run())
+    taught = need_routes(load_problems("shop", "train", 5), Run())
+    with pytest.raises(ValueError, match="'q' has only 0 routes"):  # one that was forgotten is no reason to write the others anew
+        need_routes([*taught, Problem("q", "4")], Run())
 
 
 # ---- building a bank ------------------------------------------------------------------------------------------------
@@ -405,7 +408,7 @@ def test_a_question_that_a_file_holds_twice_is_asked_once(tmp_path):
 @pytest.mark.parametrize("flags, words", [
     (["--n", "0"], "--n must be at least 1"), (["--limit", "0"], "--limit"), (["--batch", "0"], "--batch"),
     (["--inject-rules", "1.5"], "--inject-rules must lie in [0, 1]"), (["--temperature", "-1"], "--temperature"),
-    (["--temperature", "nan"], "--temperature"), (["--task", "chess"], "--task chess"), 
+    (["--temperature", "nan"], "--temperature"), (["--task", "chess"], "chess: neither a built-in task"), 
     (["--split", "ood", "--task", "gsm8k"], "out-of-distribution"),
     (["--out", "/no/such/folder/bank.jsonl"], "/no/such/folder"), (["--teacher", "no/such/folder"], "--teacher no/such/folder"),
     (["--teacher", "http://localhost:1/v1"], "--teacher-model"), (["--teacher", "tiny", "--device", "cuda:7"], "cuda"),

@@ -118,11 +118,16 @@ def test_a_student_of_an_own_bank_is_evaluated_on_that_bank_unless_told_otherwis
     bank.write_text(bank.read_text().splitlines(keepends=True)[0])
     evaluation.settle(evaluation.Config(models=[str(run)]))
     assert "no question is in its test part" in capsys.readouterr().out
+    assert len(evaluation.settle(evaluation.Config(models=["tiny"], task=str(bank), routes=0))["test"]) == 1
+    (run / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match="not the config.json of a run"):
+        evaluation.settle(evaluation.Config(models=[str(run)]))
 
 
 @pytest.mark.parametrize("flags, words", [(["--samples", "-1"], "--samples must be at least 0, not -1"), (["--limit", "0"], "--limit must be at least 1"),
+                                          (["--json", "no/such/x.json"], "no/such/x.json: there is no such folder"), (["--figure", "no/x.png"], "no/x.png"),
                                           (["--teacher-error", "1.5"], "--teacher-error must lie in \\[0, 1\\]")])
-def test_a_number_out_of_bounds_is_refused_in_one_line(monkeypatch, flags, words):
+def test_a_flag_that_cannot_be_is_refused_in_one_line_before_anything_is_evaluated(monkeypatch, flags, words):
     monkeypatch.setattr(evaluation, "evaluate", lambda *a, **k: pytest.fail("evaluated"))
     with pytest.raises(SystemExit, match=f"eval.py: {words}[^\n]*$"):
         evaluation.main(["tiny", *flags])

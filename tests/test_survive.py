@@ -163,6 +163,10 @@ def test_a_flag_that_would_make_it_another_run_is_refused_by_name(folder, capsys
     assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+def test_a_run_folder_may_be_written_as_the_shell_completes_it(folder):
+    go_on(f"{folder}/"), go_on(f"{folder.parent}/./{folder.name}")
+
+
 def test_harmless_changes_are_allowed_and_recorded(undisturbed, folder):
     go_on(folder, "--save-every", "3", "--recompute", "--lr", "0.001", "--device", "cpu")  # the last two change nothing
     assert results(folder) == results(undisturbed)

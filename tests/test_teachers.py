@@ -341,7 +341,7 @@ FAILURES = {
     "500": (500, "oops"), "503": (503, ""), "429": (429, "slow down", {"Retry-After": "0"}), "dropped": None,
     "not JSON": (200, "<html>"), "half a reply": (200, completion("4")[:30]), "no choices": (200, '{"choices": []}'),
     "a list": (200, "[]"), "no text": (200, '{"choices": [{"message": "4"}]}'), "text of another kind": (200, completion(["4"])),
-    "cut short": (200, completion("4"), {"Content-Length": "999"})}
+    "cut short": (200, completion("4"), {"Content-Length": "999"}), "nested without end": (200, "[" * 200_000)}
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -399,13 +399,14 @@ def test_one_refusal_stops_the_rest(serve, pauses):
 
 
 @pytest.mark.parametrize("failure", [(401, f"bad key {KEY}"), (500, f"Bearer {KEY}\n" * 50), (200, f"not JSON {KEY}"),
-                                     (302, f"{KEY}", {"Location": "/else"})], ids=lambda f: str(f[0]))
+                                     (302, f"{KEY}", {"Location": "/else"}), (200, "x " * 95 + KEY + "y" * data.MAX_REPLY)], ids=lambda f: str(f[0]))
 def test_the_key_is_sent_and_shown_nowhere(serve, pauses, failure, capfd):
     server = serve(lambda request, attempt: failure)
     with pytest.raises(ValueError) as error:
         ask(server, retries=1)
     assert server.requests[0]["key"] == f"Bearer {KEY}"
-    assert KEY not in str(error.value) and KEY not in "".join(capfd.readouterr())
+    said = str(error.value) + "".join(capfd.readouterr())
+    assert not any(KEY[i:i + 6] in said for i in range(len(KEY) - 5))  # nor a part of it, where a reply is cut
 
 
 def test_a_redirect_does_not_carry_the_key_away(serve, pauses):
@@ -428,6 +429,14 @@ def test_a_key_in_the_address_is_refused():
     with pytest.raises(ValueError) as error:
         server_teacher("http://me:secret@host/v1", "NAME")
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("address", ["http://me:secret@host/v1", "me:secret@host/v1", "https://host/v1?key=secret"])
+def test_a_key_in_an_address_is_neither_shown_nor_recorded(tmp_path, monkeypatch, capsys, address):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        data.main(["--teacher", address, "--teacher-model", "NAME"])
+    assert "OPENAI_API_KEY" in (said := capsys.readouterr().err) and "secret" not in said and not list(tmp_path.iterdir())
 
 
 def test_no_more_requests_are_open_than_allowed(serve):

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import grpo
 import train
-from data import load_problems, make_routes
+from data import load_problems, make_routes, split_by_question
 from assets import shop
 from helpers import small_model
 from realm import Problem, Route
@@ -259,7 +259,7 @@ def test_training_never_sees_a_question_of_validation_or_test(tmp_path):
     (["--resume", "/no/run"], "/no/run"),
 ], ids=lambda x: " ".join(x) if isinstance(x, list) else "")
 def test_bad_input_stops_at_once_with_one_clear_line_and_writes_nothing(tmp_path, capsys, flags, words):
-    problems = make_routes(load_problems("shop", "train", 3), shop.teacher(), 3)
+    problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
     good = [json.dumps(dataclasses.asdict(p)) for p in problems]
     (tmp_path / "bank.jsonl").write_text("\n".join(good) + "\n")
     (tmp_path / "broken.jsonl").write_text(good[0] + '\n{"question": "2 tea", "answer":\n')
@@ -268,6 +268,29 @@ def test_bad_input_stops_at_once_with_one_clear_line_and_writes_nothing(tmp_path
     flags = [{"FOREIGN": str(tmp_path / "foreign.jsonl"), "BANK": str(tmp_path / "bank.jsonl"), "BROKEN": str(tmp_path / "broken.jsonl")}.get(f, f) for f in flags]
     assert words in refused(capsys, "--out", str(tmp_path / "run"), *flags)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_training_prompt_that_does_not_fit_the_context_is_refused_before_the_step_that_draws_it(tmp_path, capsys):
+    problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
+    for route in split_by_question(problems, "train")[-1].routes[:2]:
+        route.text = " ".join([route.text] * 60)
+    (tmp_path / "bank.jsonl").write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    assert "context" in refused(capsys, "--bank", str(tmp_path / "bank.jsonl"), "--out", str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_did_not_get_through_its_first_evaluation_can_be_begun_with_other_flags(tmp_path, monkeypatch, capsys):
+    evaluate = train.evaluation.evaluate
+
+    def memory_for_60(*args, max_new_tokens, **more):
+        if max_new_tokens > 60:
+            raise torch.OutOfMemoryError
+        return evaluate(*args, max_new_tokens=max_new_tokens, **more)
+    monkeypatch.setattr(train.evaluation, "evaluate", memory_for_60)
+    flags = ["--steps", "0", "--limit", "4", "--eval-limit", "2", "--out", str(tmp_path / "run")]
+    assert "--max-new-tokens" in refused(capsys, *flags)
+    train.main([*flags, "--max-new-tokens", "60"])
+    assert (tmp_path / "run" / "result.json").exists()
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(tmp_path, capsys):
