@@ -51,10 +51,6 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
             ("with routes - alone", ("ReaLM-Zero", "with routes"), ("ReaLM-Zero", "alone"))]),
     "C3": ("the fade makes the student autonomous", {"fading (EAAI)": ZERO, "always shown (MRPV)": MRPV},
            [("fading - always shown, without routes", ("fading (EAAI)", "alone"), ("always shown (MRPV)", "alone"))]),
-    "again": ("C1, C2 and C3 on other seeds", {"ReaLM-Zero": ZERO, "GRPO, its best rate": f"{GRPO} --lr 2e-4", "always shown (MRPV)": MRPV},
-              [("without routes, Zero - GRPO, its best rate", ("ReaLM-Zero", "alone"), ("GRPO, its best rate", "alone")),
-               ("with routes, Zero - vote", ("ReaLM-Zero", "with routes"), ("ReaLM-Zero", "vote")),
-               ("without routes, fading - always shown", ("ReaLM-Zero", "alone"), ("always shown (MRPV)", "alone"))]),
     "C4": ("the share of wrong routes, of a weak teacher", {f"{e:.0%} wrong": f"{ZERO} {WEAK} --error-ratio {e}" for e in SHARES},
            [(f"alone: 75% wrong - {e}% wrong", ("75% wrong", "alone"), (f"{e}% wrong", "alone")) for e in (0, 100)]),
     "C4-strong": ("the share of wrong routes, of a strong teacher", {f"{e:.0%} wrong": f"{ZERO} {MIXED} --error-ratio {e}" for e in SHARES}, []),
@@ -95,7 +91,7 @@ FIGURES = {"alone": ("test", "alone", "accuracy"), "alone, ood": ("ood", "alone"
 ACCURACY, SCORES = list(FIGURES)[:6], ["AUC", "AUC, ood", "scores read"]
 COLUMNS = {"C6": ACCURACY + SCORES, "scores": ACCURACY + SCORES, "C8": ["alone", "with routes", "SAME Err before", "SAME Err"],
            "C9": [*ACCURACY, "AUC", "F1 alone", "F1 alone, ood"]}  # what a table shows; the others: ACCURACY
-SEEDS = {"rates": [12], "scores": [12, 13, 14, 15, 16], "again": [5, 6, 7, 8, 9]}  # of the others: 0 to 4
+SEEDS = {**dict.fromkeys(("C1", "C2", "C3"), [*range(10)]), "rates": [12], "scores": [*range(12, 17)]}  # of the others: 0 to 4
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # Student's t, by number of seeds
 
 
@@ -216,7 +212,7 @@ def write(name, seeds, results, more, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*SWEEPS, "all", []])
-    parser.add_argument("--seeds", type=int, nargs="+", help="default: 0 1 2 3 4; rates, scores and again have their own")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: 0 1 2 3 4; C1, C2, C3, rates and scores have their own")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--more", default="", help="further train.py arguments for every arm")
     parser.add_argument("--until", help="begin no run after this time of day (HH:MM); what is missing then is told as missing")
