@@ -63,7 +63,7 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
     "C7": ("ReaLM-R1, ReaLM-Zero and RFT, with few routes that are right throughout, and with many",
            {**{f"{name}, few": f"{m} {FEW}" for name, m in (("ReaLM-R1", R1), ("GRPO from R1's start", COLD), ("ReaLM-Zero", ZERO), ("RFT", RFT))},
             "ReaLM-R1, many": R1, "ReaLM-Zero, many": ZERO, "RFT, many": RFT},
-           [("R1 - RFT, few", ("ReaLM-R1, few", "alone"), ("RFT, few", "alone")),
+           [(f"{name} - RFT, few", (f"ReaLM-{name}, few", "alone"), ("RFT, few", "alone")) for name in ("R1", "Zero")] + [
             ("R1 - GRPO from R1's start, few", ("ReaLM-R1, few", "alone"), ("GRPO from R1's start, few", "alone")),
             ("the same, with routes", ("ReaLM-R1, few", "with routes"), ("GRPO from R1's start, few", "with routes")),
             ("R1 - RFT, many", ("ReaLM-R1, many", "alone"), ("RFT, many", "alone"))]),
