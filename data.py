@@ -415,7 +415,7 @@ def given_flags(config_class, doc, argv=None):
             parser.add_argument(name, type=kind, choices=choices, metavar=None if choices else "X", help=shown)
     given = vars(parser.parse_args(argv))
     teacher = given.get("teacher") or ""
-    if may_hold_a_key(teacher) and not Path(teacher).exists():
+    if may_hold_a_key(teacher) and not os.path.exists(teacher):  # Path.exists may raise, with the whole name
         parser.error("--teacher: no folder, and an address or a name holds none of @ ? #: a key belongs in OPENAI_API_KEY")
     return given
 

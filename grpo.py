@@ -87,9 +87,10 @@ def load_policy(name, device="cpu", dtype=None):
         if not all(p.isfinite().all() for p in model.parameters()):
             raise ValueError("its weights hold nan or infinity")
         ids, ends = encode_prompts(tokenizer, ["Problem: a"])[0], end_ids(model, tokenizer)
-        if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= model.get_input_embeddings().num_embeddings:
+        known = model.get_input_embeddings().num_embeddings  # ids
+        if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= known:
             tokenizer.pad_token = tokenizer.eos_token
-        if tokenizer.eos_token_id is None or not ids or max(ids + ends) >= model.get_input_embeddings().num_embeddings:
+        if tokenizer.eos_token_id is None or not ids or max(ids + ends) >= known:
             raise ValueError("its tokenizer has no end token, is empty, or belongs to another model")
         if not decodable(model):
             raise ValueError("its layers are not built like those of Qwen, Llama, Mistral and SmolLM, which grpo.Layers computes")
