@@ -2,6 +2,7 @@ import copy
 import io
 import json
 import math
+import random
 import weakref
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from transformers import (AutoModelForCausalLM, GemmaConfig, GraniteConfig, Llam
 
 import grpo
 from grpo import Optimizer, completion_logps, end_ids, group_advantages, grpo_loss, grpo_update, sample
-from helpers import (CHAT, END, PAD, TURN, Recorder, assert_same_gradients, by_hand, full_logits, full_logps, plain_loss,
+from helpers import (CHAT, END, LETTERS, PAD, TURN, Recorder, assert_same_gradients, by_hand, full_logits, full_logps, plain_loss,
                      sample_slowly, small_model, small_tokenizer, take_gradients)
 
 LOSS_TYPES = ["grpo", "dapo", "dr_grpo"]
@@ -114,6 +115,17 @@ def test_sampler_scorer_and_a_full_forward_pass_agree_while_rows_end_one_by_one(
         wanted = torch.distributions.Categorical(logits=logits / temperature).entropy()
         torch.testing.assert_close(found[:n], wanted.detach(), atol=2e-5, rtol=1e-5)
         assert (found[n:] == 0).all()
+
+
+def test_prompts_of_any_length_in_any_order_are_computed_in_pieces_and_each_gets_its_own_back(model, tokenizer, monkeypatch):
+    shapes, prompt_pass, lengths = [], grpo.prompt_pass, random.Random(0).choices(range(1, 40), k=30)
+    monkeypatch.setattr(grpo, "prompt_pass", lambda *a: (shapes.append(tuple(a[1].shape)), prompt_pass(*a))[1])
+    monkeypatch.setattr(grpo, "AT_ONCE", 200)
+    prompts = ["".join(random.Random(i).choices(LETTERS, k=n)) for i, n in enumerate(lengths)]
+    rollouts = grpo.sample(model, tokenizer, prompts, 2, 5, generator=torch.Generator().manual_seed(0))
+    assert len(shapes) > 4 and all(n * width <= 200 for n, width in shapes) and sum(n for n, _ in shapes) == 30
+    assert sum(n * width for n, width in shapes) < 1.3 * sum(lengths), "pieces are padded to their own longest prompt"
+    torch.testing.assert_close(rollouts.logps, full_logps(model, rollouts).detach(), atol=2e-5, rtol=1e-5)
 
 
 def test_sampling_stops_when_the_last_row_has_ended_whatever_ended_rows_go_on_to_draw(many_ends, tokenizer, monkeypatch):
