@@ -173,6 +173,8 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
                             not config.one_stage) for text, (problem, routes) in zip(rollouts.texts, rows)]
     totals = torch.tensor([r.total for r in rewards]).view(-1, config.group_size)  # [P, G]
     advantages = group_advantages(totals, "none" if config.loss_type == "dr_grpo" else "std")
+    clock.append(time.perf_counter())
+
     metrics = fitting(config, optimizer, lambda micro_batch: grpo_update(
         model, optimizer, rollouts, advantages, reference=reference, epochs=config.epochs, micro_batch=micro_batch,
         temperature=config.temperature, beta=config.beta, loss_type=config.loss_type, clip_low=config.clip_low,
@@ -189,8 +191,8 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
                "length": rollouts.lengths.double().mean().item(),
                "entropy": (rollouts.entropy.sum() / rollouts.mask.sum()).item(), **metrics}
     tokens = int(rollouts.lengths.sum())
-    timing = {"sample_s": clock[1] - clock[0], "update_s": clock[2] - clock[1], "tokens": tokens,
-              "tokens_per_s": tokens / (clock[1] - clock[0])}
+    spent = {name: end - start for name, start, end in zip(("sample_s", "score_s", "update_s"), clock, clock[1:])}
+    timing = {**spent, "tokens": tokens, "tokens_per_s": tokens / spent["sample_s"]}
     show = max(range(len(rewards)), key=lambda i: (len(rows[i][1]), rewards[i].total, -i))
     return metrics, timing, (prompts[show // config.group_size], rollouts.texts[show], rewards[show])
 

@@ -50,6 +50,8 @@ def test_a_run_leaves_everything_it_promises(tmp_path, capsys):
     wanted = {"p", "reward", "answer", "utility", "format", "live", "truncated", "length", "entropy", "kl", "approx_kl", "clip_fraction", "grad_norm"}
     assert all(wanted <= set(line) for line in lines)
     assert not any(key.endswith("_s") for line in lines for key in line), "wall-clock figures belong to timing.jsonl"
+    for line in map(json.loads, (folder / "timing.jsonl").read_text().splitlines()):  # the rest is an evaluation, and the log
+        assert 0 < line["sample_s"] + line["score_s"] + line["update_s"] <= line["step_s"] + 1e-5
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder / "model"), AutoTokenizer.from_pretrained(folder / "model")
     assert model(**tokenizer("Problem: 2 tea", return_tensors="pt")).logits.shape[-1] == len(tokenizer)
     table = capsys.readouterr().out
