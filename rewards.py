@@ -106,10 +106,9 @@ def answers_match(predicted, gold):
     >>> [answers_match(p, "18") for p in ("18.00", "$18", "18 dollars", "42 (see step 3)", "118", "18 thousand", "", None)]
     [True, True, True, False, False, False, False, False]
     """
-    if predicted is None or gold is None or not canonical(predicted) or not canonical(gold):
-        return False
-    if canonical(predicted) == canonical(gold):
-        return True
+    keys = ["" if answer is None else canonical(answer) for answer in (predicted, gold)]
+    if not all(keys) or keys[0] == keys[1]:
+        return all(keys)
     for bare, other in ((predicted, gold), (gold, predicted)):
         value, words = number(tidy(str(bare)) or ""), (tidy(str(other)) or "").split()
         units = [w.lower() for w in words[1:]]
