@@ -177,27 +177,35 @@ def settle(config):
     return {split: need_routes(some, config) for split, some in problems.items()}
 
 
+def with_interval(value, interval):
+    """0.920 [0.87, 0.95], or a dash for what was not measured."""
+    return "-" if value is None else f"{value:.3f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+
+
 def table(results):
     """One row per model, split and way of asking."""
-    lines = [f"{'model':<24}{'split':<12}{'routes':<8}{'accuracy':<21}{'mean@n':<21}{'pass@n':<8}{'maj@n':<8}{'AUC':<7}{'scores ok':<11}"
-             f"{'SAME Err':<10}{'tokens':<8}" + ("P     R     F1" if any("f1" in s["alone"] for r in results.values() for s in r.values()) else "")]
-    def share(x, width):
-        return f"{'-' if x is None else format(x, '.3f'):<{width}}"
-    def cell(value, interval):
-        return f"{'-' if value is None else f'{value:.3f} [{interval[0]:.2f}, {interval[1]:.2f}]':<21}"
+    yes_or_no = any("f1" in result["alone"] for splits in results.values() for result in splits.values())
+    columns = {"model": 24, "split": 12, "routes": 8, "accuracy": 21, "mean@n": 21, "pass@n": 8, "maj@n": 8, "AUC": 7, "scores ok": 11,
+               "SAME Err": 10, "tokens": 8, **({"P": 6, "R": 6, "F1": 0} if yes_or_no else {})}  # name -> width
+
+    def row(*cells):
+        return "".join(f"{cell:<{width}}" for cell, width in zip(cells, columns.values()))
+
+    def shares(result, *names):
+        return ["-" if result.get(name) is None else f"{result[name]:.3f}" for name in names]
+    lines = [row(*columns)]
     for name, splits in results.items():
         for split, result in splits.items():
-            for how in ("alone", "routes"):
-                if how in result:
-                    r = result[how]
-                    lines.append(f"{name[-23:]:<24}{split:<12}{result['k'] if how == 'routes' else 0:<8}{cell(r['accuracy'], r['interval'])}"
-                                 f"{cell(r.get('mean_at_n'), r.get('mean_interval'))}{share(r.get('pass_at_n'), 8)}{share(r.get('majority_at_n'), 8)}"
-                                 f"{share(r.get('score_auc'), 7)}{share(r.get('score_accuracy'), 11)}{share(r.get('same_err'), 10)}{r['tokens']:<8.1f}"
-                                 + (f"{r['precision']:.3f} {r['recall']:.3f} {r['f1']:.3f}" if "f1" in r else ""))
+            for how, k in (("alone", 0), ("routes", result["k"])):
+                if r := result.get(how):
+                    lines.append(row(name[-23:], split, k, with_interval(r["accuracy"], r["interval"]),
+                                     with_interval(r.get("mean_at_n"), r.get("mean_interval")),
+                                     *shares(r, "pass_at_n", "majority_at_n", "score_auc", "score_accuracy", "same_err"),
+                                     f"{r['tokens']:.1f}", *shares(r, "precision", "recall", "f1")))
     for split, result in next(iter(results.values())).items():  # the same routes for every model
         if "vote" in result:
-            lines.append(f"{'teacher, one route':<24}{split:<12}{1:<8}{cell(result['teacher'], result['teacher_interval'])}")
-            lines.append(f"{'majority vote':<24}{split:<12}{result['k']:<8}{cell(result['vote'], result['vote_interval'])}")
+            lines.append(row("teacher, one route", split, 1, with_interval(result["teacher"], result["teacher_interval"])))
+            lines.append(row("majority vote", split, result["k"], with_interval(result["vote"], result["vote_interval"])))
     return "\n".join(lines)
 
 

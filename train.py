@@ -377,19 +377,16 @@ def other_runs(run, problems):
     return found
 
 
-def closing_table(before, after, k, others=()):
+def closing_table(before, after, k, others):
     """Accuracy on test problems before and after, beside the teacher's, the vote's and other runs' (name -> result)."""
-    def cell(value, interval):
-        return f"{value:.3f} [{interval[0]:.2f}, {interval[1]:.2f}]"
-
     def row(name, result):
-        cells = (cell(result[w]["accuracy"], result[w]["interval"]) for w in ("alone", "routes") if w in result)
-        return f"{name:<28}" + "".join(f"{c:<24}" for c in cells)
+        cells = [evaluation.with_interval(result[how]["accuracy"], result[how]["interval"]) for how in ("alone", "routes") if how in result]
+        return f"{name:<28}" + "".join(f"{cell:<24}" for cell in cells)
     lines = [f"{'accuracy on test problems':<28}{'without routes':<24}with {k} routes", row("before", before), row("after", after)]
     if "vote" in after:
-        lines.append(f"{'teacher, one route':<52}{cell(after['teacher'], after['teacher_interval'])}")
-        lines.append(f"{f'majority vote, {k} routes':<52}{cell(after['vote'], after['vote_interval'])}")
-    lines += [row(f"{name}, after", result) for name, result in dict(others).items()]
+        lines.append(f"{'teacher, one route':<52}{evaluation.with_interval(after['teacher'], after['teacher_interval'])}")
+        lines.append(f"{f'majority vote, {k} routes':<52}{evaluation.with_interval(after['vote'], after['vote_interval'])}")
+    lines += [row(f"{name}, after", result) for name, result in others.items()]
     if "routes" in after and None not in (areas := [r["routes"].get("score_auc") for r in (before, after)]):
         lines.append(f"utility scores tell right routes from wrong ones (AUC): {areas[0]:.2f} before, {areas[1]:.2f} after")
     return "\n".join(lines)
