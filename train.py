@@ -157,7 +157,7 @@ def fitting(config, optimizer, update):
 
 def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
     """One step of ReaLM -> (metrics, timing, a sample to show)."""
-    clock = [time.perf_counter()]
+    began = time.perf_counter()
     rng = random.Random(f"{config.seed} step {step}")
     p_t = route_probability(config, step)
     batch = draw_problems(problems, config, step)
@@ -166,24 +166,25 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
     prompts = [mrpv_prompt(p.question, routes) for p, routes in zip(batch, shown)]
     generator = torch.Generator(model.device).manual_seed(rng.getrandbits(63))
     rollouts = sample(model, tokenizer, prompts, config.group_size, config.max_new_tokens, config.temperature, generator=generator)
-    clock.append(time.perf_counter())
+    sampled = time.perf_counter()
 
     rows = [pair for pair in zip(batch, shown) for _ in range(config.group_size)]  # of each completion: its problem, its routes
     rewards = [realm_reward(parse_response(text, len(routes)), problem.answer, [r.correct for r in routes], config.utility_weight,
                             not config.one_stage) for text, (problem, routes) in zip(rollouts.texts, rows)]
     totals = torch.tensor([r.total for r in rewards]).view(-1, config.group_size)  # [P, G]
     advantages = group_advantages(totals, "none" if config.loss_type == "dr_grpo" else "std")
-    clock.append(time.perf_counter())
+    scored = time.perf_counter()
 
     metrics = fitting(config, optimizer, lambda micro_batch: grpo_update(
         model, optimizer, rollouts, advantages, reference=reference, epochs=config.epochs, micro_batch=micro_batch,
         temperature=config.temperature, beta=config.beta, loss_type=config.loss_type, clip_low=config.clip_low,
         clip_high=config.clip_high, max_len=config.max_new_tokens))
-    clock.append(time.perf_counter())
+    updated = time.perf_counter()
 
     def mean(some, field):
         return sum(getattr(r, field) for r in some) / len(some) if some else None
-    alone, carried = ([r for r, (_, routes) in zip(rewards, rows) if bool(routes) == carry] for carry in (False, True))
+    carried = [r for r, (_, routes) in zip(rewards, rows) if routes]
+    alone = [r for r, (_, routes) in zip(rewards, rows) if not routes]
     metrics = {"phase": "rl", "step": step, "p": p_t, "reward": mean(rewards, "total"), "answer": mean(rewards, "answer"),
                "answer_alone": mean(alone, "answer"), "answer_routes": mean(carried, "answer"), "utility": mean(carried, "utility"),
                "format": mean(rewards, "format"), "carried": len(carried) / len(rewards),
@@ -191,10 +192,10 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
                "length": rollouts.lengths.double().mean().item(),
                "entropy": (rollouts.entropy.sum() / rollouts.mask.sum()).item(), **metrics}
     tokens = int(rollouts.lengths.sum())
-    spent = {name: end - start for name, start, end in zip(("sample_s", "score_s", "update_s"), clock, clock[1:])}
-    timing = {**spent, "tokens": tokens, "tokens_per_s": tokens / spent["sample_s"]}
-    show = max(range(len(rewards)), key=lambda i: (len(rows[i][1]), rewards[i].total, -i))
-    return metrics, timing, (prompts[show // config.group_size], rollouts.texts[show], rewards[show])
+    timing = {"sample_s": sampled - began, "score_s": scored - sampled, "update_s": updated - scored, "tokens": tokens,
+              "tokens_per_s": tokens / (sampled - began)}
+    best = max(range(len(rewards)), key=lambda i: (len(rows[i][1]), rewards[i].total))  # to show: one with routes, if any
+    return metrics, timing, (prompts[best // config.group_size], rollouts.texts[best], rewards[best])
 
 
 def sft_step(model, tokenizer, optimizer, problems, config, step):
