@@ -270,8 +270,9 @@ def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, r
                     return written.encode(errors="replace").decode()  # half a surrogate pair is no text
             except (OSError, http.client.HTTPException) as error:  # refused, dropped, cut short, timed out
                 status, failure = 0, f"{type(error).__name__} {error}"
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):  # a reply of another form
-                pass
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+                if status == 0:  # else it is a reply of another form
+                    raise told(f"cannot be asked: {error}") from None
             if 300 <= status < 500 and status not in (408, 409, 425, 429):
                 raise told(failure)
             if attempt < retries:

@@ -383,6 +383,13 @@ def test_nobody_at_the_address_is_one_clear_line(serve, pauses):
         ask(server, retries=1)
 
 
+@pytest.mark.parametrize("url", ["http://a..b/v1", "http://[x/v1"])
+def test_an_address_that_can_be_nobodys_is_refused_at_once(pauses, url):
+    with pytest.raises(ValueError, match="^--teacher .*: cannot be asked: ") as error:
+        ask(None, url=url)
+    assert url in str(error.value) and "\n" not in str(error.value) and not pauses
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_a_refusal_stops_at_once_and_says_why(serve, pauses, status):
     server = serve(lambda request, attempt: (status, '{"error":\n"no model NAME"}'))
