@@ -142,18 +142,18 @@ def load_problems(task, split, limit=None, data=None):
         return BUILT_IN[task].problems(split, n)
     if split == "ood":
         raise ValueError(f"only the built-in tasks ({', '.join(BUILT_IN)}) have an out-of-distribution split")
-    where, name = data if task == "gsm8k" and data else task, "test.jsonl" if split == "test" else "train.jsonl"
+    where = data if task == "gsm8k" and data else task
     if Path(where).is_file():
-        problems = split_by_question(read_bank(where), split)
-    elif where == "gsm8k" or Path(where).is_dir():
-        problems = read_bank(gsm8k_file(name) if where == "gsm8k" else Path(where) / name)
-        held = problems[-min(500, len(problems) // 10):] if split in ("train", "validation") and len(problems) > 9 else []
-        unseen = {p.question for p in held}
-        problems = held if split == "validation" else [p for p in problems if p.question not in unseen]
-    elif where != task:
-        raise ValueError(f"--data {data}: neither a folder with train.jsonl and test.jsonl, nor a file")
-    else:
-        raise ValueError(f"{task}: neither a built-in task ({', '.join(BUILT_IN)}), nor gsm8k, nor a JSONL file or folder that is there")
+        return split_by_question(read_bank(where), split)[:limit]
+    if where != "gsm8k" and not Path(where).is_dir():
+        raise ValueError(f"--data {data}: neither a folder with train.jsonl and test.jsonl, nor a file" if where != task else
+                         f"{task}: neither a built-in task ({', '.join(BUILT_IN)}), nor gsm8k, nor a JSONL file or folder that is there")
+    name = "test.jsonl" if split == "test" else "train.jsonl"
+    problems = read_bank(gsm8k_file(name) if where == "gsm8k" else Path(where) / name)
+    if split in ("train", "validation"):
+        first = len(problems) - min(500, len(problems) // 10)  # of the validation problems
+        held = {p.question for p in problems[first:]}
+        problems = problems[first:] if split == "validation" else [p for p in problems if p.question not in held]
     return problems[:limit]
 
 
