@@ -291,15 +291,15 @@ def teacher_for(config, problems, temperature=0.8, longest=400):
     route. Without --teacher it is simulated where that is possible, else DEFAULT_TEACHER."""
     if not problems:
         raise ValueError(f"--task {config.task}: no problems in this split")
-    name = getattr(config, "teacher", None)
+    name = config.teacher
     if name == "simulated" or not name and (
             config.task in BUILT_IN or all(p.routes and "####" in p.routes[0].text for p in problems)):
         wrong = "of the facts" if config.task in BUILT_IN else "of the routes, a mistake put into the gold one"
         return BUILT_IN.get(config.task, gsm8k).teacher(config.teacher_error, config.systematic, config.seed), \
             f"a simulated teacher (wrong on {config.teacher_error:.0%} {wrong}; {config.systematic:.0%} of it a misconception)"
     if name and name.startswith(("http://", "https://")):
-        served = getattr(config, "teacher_model", None)  # a whole route is written before its first byte comes: a long time-out
-        return server_teacher(name, served, temperature, longest, timeout=300), f"{served} at {name}"
+        # A server that does not stream writes the whole route before it sends a byte: hence the long time-out.
+        return server_teacher(name, config.teacher_model, temperature, longest, timeout=300), f"{config.teacher_model} at {name}"
     teacher = model_teacher(name or DEFAULT_TEACHER, config.device, temperature, longest, config.seed)
     return teacher, f"{name or DEFAULT_TEACHER + ', the default --teacher,'} on {config.device or 'this machine'}"
 
@@ -330,17 +330,18 @@ def taught_in_batches(problems, teacher, config, n, done=0, batch=16):
 
 
 def need_routes(problems, config):
-    """Problems with at least config.routes routes each: where there are fewer, a teacher writes them now, in memory
-    (python data.py writes a bank to keep). A gold solution alone is no teacher's route. config: train.py's or eval.py's."""
+    """Problems with at least config.routes routes each: where no problem has any, a teacher writes them now, in memory
+    (python data.py writes a bank to keep). A gold solution alone is no teacher's route. config: train.py's or eval.py's.
+    Raises ValueError, in one line, for a bank in which a problem has too few."""
     untaught = all(not p.routes or len(p.routes) == 1 and p.routes[0].correct and "####" in p.routes[0].text for p in problems)
+    if untaught and config.routes:
+        (teacher, what), n = teacher_for(config, problems), max(config.n, config.routes)
+        print(f"{what} writes {n} routes for each of {len(problems)} questions", flush=True)
+        return list(taught_in_batches(problems, teacher, config, n))
     poorest = min(problems, key=lambda p: len(p.routes))
-    if config.routes == 0 or not untaught and len(poorest.routes) >= config.routes:
-        return problems
-    if not untaught:
+    if len(poorest.routes) < config.routes:
         raise ValueError(f"--routes {config.routes}: the question {poorest.question[:60]!r} has only {len(poorest.routes)} routes")
-    (teacher, what), n = teacher_for(config, problems), max(config.n, config.routes)
-    print(f"{what} writes {n} routes for each of {len(problems)} questions", flush=True)
-    return list(taught_in_batches(problems, teacher, config, n))
+    return problems
 
 
 def continued(path, problems, settings):

@@ -239,6 +239,7 @@ class Run:
     task: str = "shop"
     routes: int = 3
     n: int = 8
+    teacher: str | None = None
     teacher_error: float = 0.5
     systematic: float = 0.5
     inject_rules: float = 0.0
