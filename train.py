@@ -241,8 +241,6 @@ def put(path, write):
         with open(new, "rb") as file:
             os.fsync(file.fileno())
         os.replace(new, path)
-    except SafetensorError as error:
-        raise OSError(f"{path}: {error}") from None
     finally:
         new.unlink(missing_ok=True)
 
@@ -443,9 +441,9 @@ def train(config, record=None):
     put_json(run / "before.json", before)
     for name in ("metrics.jsonl", "timing.jsonl"):
         read_log(run / name, done, cut=True)
-    for path in (run / "checkpoint").glob("*"):
-        if state is None or not path.name.startswith(f"{done:06}-") and path.name > f"{done:06}":
-            path.unlink()  # damaged, or half written
+    for path in (run / "checkpoint").glob("*"):  # whatever is newer than the one that was loaded is damaged, or half written
+        if path.name > f"{done:06}" and not path.name.startswith(f"{done:06}-"):
+            path.unlink()
 
     optimizer = reference = named = None
     bar = tqdm(steps[done:], initial=done, total=len(steps), desc=config.method, disable=None if steps else True)
