@@ -2,7 +2,8 @@
                             python train.py --model Qwen2.5-0.5B  GSM8K on one GPU
 
 One step: draw problems -> with probability p(t) show k routes -> G completions each -> two-stage reward -> GRPO.
-Every random number of step t comes from a generator seeded with (seed, t): nothing of it needs saving to resume.
+Every random number follows from --seed and the step (the order of problems: from --seed and the epoch), so that a resumed
+run needs none of them saved.
 """
 import contextlib
 import dataclasses
@@ -34,7 +35,7 @@ from schedule import SHAPES, eaai_probability
 
 METHODS = ("realm-zero", "realm-r1", "mrpv", "grpo", "rft")
 FORMAT = 2  # of a run folder; another version's is refused, never guessed at
-HARMLESS = ("steps", "device", "micro_batch", "recompute", "threads", "save_every")  # flags that a continued run may change: they are recorded
+CHANGEABLE = ("steps", "device", "micro_batch", "recompute", "threads", "save_every")  # flags that --resume may change, on record
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Config:
     fade: float = flag(0.95, "share of the training over which p(t) falls", least=0, most=1)
     p_end: float = flag(0.0, "p(t) after the fade", least=0, most=1)
     steps: int = flag((300, 500), "RL steps", least=0)
-    sft_steps: int | None = flag(None, "SFT steps before RL (realm-r1 and rft: tiny 150, else 200; else 0)", least=0)
+    sft_steps: int | None = flag(None, "SFT steps before RL (default: 0; of realm-r1 and rft 150 for tiny, else 200)", least=0)
     prompts_per_step: int = flag((32, 8), "P, prompts a step", least=1)
     group_size: int = flag(8, "G, completions of each prompt", least=1)
     max_new_tokens: int = flag((96, 512), "longest completion", least=1)
@@ -76,7 +77,7 @@ class Config:
     n: int = flag(8, "N, routes per question where a teacher writes them now", least=1)
     inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route", least=0, most=1)
     limit: int | None = flag(None, "use only so many training problems", least=1)
-    eval_every: int = flag(40, "RL steps between evaluations on validation problems", least=0)
+    eval_every: int = flag(40, "RL steps between evaluations on validation problems (0: none)", least=0)
     eval_limit: int = flag(200, "test problems for the closing table (validation: at most 64)", least=1)
     save_every: int = flag(50, "steps between checkpoints", least=1)
     seed: int = flag(0, "seed of everything")
@@ -96,7 +97,7 @@ def settle(config):
         config.sft_steps = (150, 200) if config.method in ("realm-r1", "rft") else 0
     for name, value in vars(config).items():
         if isinstance(value, tuple):
-            setattr(config, name, value[not tiny])
+            setattr(config, name, value[0] if tiny else value[1])
     config.out = config.out or f"runs/{config.method}-{config.seed}"
     check_bounds(config)
     resolve_model(config.model)
@@ -107,7 +108,7 @@ def settle(config):
     if not config.temperature > 0:
         raise ValueError("--temperature must be above 0: at 0 all completions of a group are the same")
     config.device = settle_device(config.device, tiny)
-    if not config.resume and Path(config.out).exists() and any(p.name != "new" for p in Path(config.out).iterdir()):
+    if not config.resume and Path(config.out).exists() and any(p.name != "new" for p in Path(config.out).iterdir()):  # new: see put
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or continue it with --resume {config.out}")
     return config
 
@@ -140,8 +141,8 @@ def route_probability(config, step):
 
 
 def fitting(config, optimizer, update):
-    """update(micro_batch) with micro-batches that fit: when memory runs out they are halved, for the rest of the run, and the update
-    is done again. That is sound because the gradient does not depend on them, and as long as no optimizer step has been taken."""
+    """update(micro_batch) with micro-batches that fit: when memory runs out they are halved, for the rest of the run, and the
+    update is done again. That is sound while no optimizer step has been taken, for the gradient does not depend on them."""
     steps = optimizer.steps
     while True:
         try:
@@ -149,7 +150,7 @@ def fitting(config, optimizer, update):
         except torch.OutOfMemoryError:
             if config.micro_batch == 1 or optimizer.steps != steps:
                 raise
-        optimizer.skip()  # what was gathered of the gradient
+        optimizer.skip()  # forgets the part of the gradient that was gathered
         torch.cuda.empty_cache()
         config.micro_batch //= 2
         tqdm.write(f"out of memory: going on with --micro-batch {config.micro_batch}")
@@ -216,7 +217,7 @@ def sft_step(model, tokenizer, optimizer, problems, config, step):
 
 # ---- the run folder -------------------------------------------------------------------------------------------------
 def log(path, entry):
-    """Append one line of JSON, on the disk when this returns. What is not a number (nan, inf) is null."""
+    """Append one line of JSON, on the disk when this returns. Six decimals; what is not a number (nan, inf) is null."""
     entry = {k: (round(v, 6) if math.isfinite(v) else None) if isinstance(v, float) else v for k, v in entry.items()}
     with open(path, "a") as file:
         file.write(json.dumps(entry) + "\n")
@@ -284,7 +285,7 @@ def load_checkpoint(run):
 
 def resume(given):
     """(config, record) of a run that was cut. given: the flags on the command line. Raises ValueError, in one line, for one
-    that would make it another run; those of HARMLESS may change, and the record says so."""
+    that would make it another run; those of CHANGEABLE may change, and the record says so."""
     run = Path(given["resume"])
     try:
         stored = json.loads((run / "config.json").read_text())
@@ -297,7 +298,7 @@ def resume(given):
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
         raise ValueError(f"--resume {run}: its config.json is damaged ({error})") from None
     new = {name: value for name, value in given.items() if value != getattr(config, name)}
-    other = [f"--{name.replace('_', '-')} {getattr(config, name)}" for name in new if name not in HARMLESS]
+    other = [f"--{name.replace('_', '-')} {getattr(config, name)}" for name in new if name not in CHANGEABLE]
     if other:
         raise ValueError(f"--resume {run}: it was begun with {', '.join(other)}; leave the flag out, or start another run")
     if new.get("steps", config.steps) < config.steps:
@@ -333,7 +334,7 @@ def sickness(history, n=20):
     last = [m for m in history[-n:] if m["phase"] == "rl"]
     truncated, entropy, live, answer = (sum(m[k] or 0.0 for m in last) / n for k in ("truncated", "entropy", "live", "answer"))
     if len(last) < n or answer > 0.9:
-        return None
+        return None  # too early to tell, or nothing left to learn
     if truncated > 0.9:
         return "nearly every completion is cut off: raise --max-new-tokens, or teach the format first (--method realm-r1)"
     if entropy < 0.01 and answer < 0.5:
@@ -416,7 +417,7 @@ def train(config, record=None):
     model, tokenizer = load_policy(config.model, config.device)
     model.recompute = config.recompute  # grpo.Layers asks for it
     if state:
-        Optimizer(model, 0.0).load_state_dict(state)  # the weights
+        Optimizer(model, 0.0).load_state_dict(state)  # the weights; AdamW's state follows in the loop
 
     longest = [mrpv_prompt(p.question, sorted(p.routes, key=lambda r: -len(r.text))[:config.routes]) for p in train_set + validation + test]
     must_fit(model, encode_prompts(tokenizer, longest), config.max_new_tokens)  # now, not at the step that draws it
@@ -445,7 +446,7 @@ def train(config, record=None):
         if path.name > f"{done:06}" and not path.name.startswith(f"{done:06}-"):
             path.unlink()
 
-    optimizer = reference = named = None
+    optimizer = reference = ailment = None
     bar = tqdm(steps[done:], initial=done, total=len(steps), desc=config.method, disable=None if steps else True)
     with patient() as asked:
         for phase, step in bar:
@@ -468,7 +469,8 @@ def train(config, record=None):
             if phase == "rl" and config.eval_every and (step % config.eval_every == 0 or last):
                 result = evaluate(validation)
                 with_routes = result.get("routes", {})
-                metrics |= {"eval_alone": result["alone"]["accuracy"], "eval_routes": with_routes.get("accuracy"), "eval_auc": with_routes.get("score_auc")}
+                metrics |= {"eval_alone": result["alone"]["accuracy"], "eval_routes": with_routes.get("accuracy"),
+                            "eval_auc": with_routes.get("score_auc")}
                 bar.set_postfix(reward=f"{metrics['reward']:.2f}", alone=f"{metrics['eval_alone']:.2f}",
                                 routes=f"{metrics['eval_routes'] or 0:.2f}", p=f"{metrics['p']:.2f}")
                 if step % (2 * config.eval_every) == 0:
@@ -485,8 +487,8 @@ def train(config, record=None):
                                  f"lower --lr; the weights before them are in {run / 'checkpoint'}")
             if asked and not last:
                 raise KeyboardInterrupt
-            if not named and (named := sickness(history)):
-                bar.write(f"step {step}: {named}")
+            if not ailment and (ailment := sickness(history)):
+                bar.write(f"step {step}: {ailment}")
     model.save_pretrained(run / "model"), tokenizer.save_pretrained(run / "model")
     after = evaluate(test)
     put_json(run / "result.json", {"before": before, "after": after})
@@ -503,7 +505,8 @@ def main(argv=None):
     except ValueError as error:
         sys.exit(f"train.py: {error}")
     except torch.OutOfMemoryError:
-        sys.exit("train.py: out of GPU memory where smaller micro-batches do not help (sampling, say): lower --max-new-tokens, --prompts-per-step or --group-size")
+        sys.exit("train.py: out of GPU memory where smaller micro-batches do not help (sampling, say): lower --max-new-tokens, "
+                 "--prompts-per-step or --group-size")
     except (OSError, SafetensorError, KeyboardInterrupt) as error:
         begun = config.out and Path(config.out, "config.json").is_file()
         sys.exit(f"train.py: {str(error) or 'stopped'}" + (f"; go on with: python train.py --resume {config.out}" if begun else ""))
