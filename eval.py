@@ -27,16 +27,15 @@ from rewards import answers_match, canonical
 
 
 def wilson(right, n, z=1.96):
-    """95% interval of a share (Wilson score): right of n -> (low, high).
+    """95% interval of a share (Wilson score): right of n > 0 -> (low, high).
 
     >>> [round(x, 3) for x in wilson(8, 10)]
     [0.49, 0.943]
     """
-    if n == 0:
-        return 0.0, 1.0
     p, z2 = right / n, z * z / n
+    middle = (p + z2 / 2) / (1 + z2)
     half = z * math.sqrt(p * (1 - p) / n + z2 / (4 * n)) / (1 + z2)
-    return max(0.0, (p + z2 / 2) / (1 + z2) - half), min(1.0, (p + z2 / 2) / (1 + z2) + half)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def vote(answers, rng):
@@ -67,16 +66,17 @@ def auc(scores, labels):
 def evaluate(model, tokenizer, problems, routes=3, samples=0, max_new_tokens=96, seed=0, batch=64, positive=None):
     """Everything measured of one student on some problems -> dict of "alone", "routes" (each a dict) and the baselines.
 
-    routes: k (0: only without routes); samples: n completions at temperature 1 for mean@n, pass@n and majority@n (0: greedy only).
-    positive: in a yes-or-no task, the answer that precision, recall and F1 count. The routes shown
-    to a question depend on the seed and the question alone, so all students see the same.
+    routes: k (0: only without routes); samples: n completions at temperature 1 for mean@n, pass@n and majority@n (0: greedy only);
+    batch: questions at a time; positive: in a yes-or-no task, the answer that precision, recall and F1 count.
+    The routes shown to a question depend on the seed and the question alone, so all students see the same.
     """
     def ask(shown):
         return evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, positive)
     result = {"questions": len(problems), "k": routes, "samples": samples, "alone": ask([()] * len(problems))}
     if routes:
-        shown, rng = [choose_routes(p.routes, routes, random.Random(f"{seed} {p.question}")) for p in problems], random.Random(seed)
+        shown = [choose_routes(p.routes, routes, random.Random(f"{seed} {p.question}")) for p in problems]
         result["routes"] = ask(shown)
+        rng = random.Random(seed)  # breaks ties
         votes = [answers_match(vote([r.answer for r in some], rng), p.answer) for p, some in zip(problems, shown)]
         for name, right in (("vote", votes), ("teacher", [r.correct for some in shown for r in some])):
             result |= {name: sum(right) / len(right), f"{name}_interval": wilson(sum(right), len(right))}
@@ -84,13 +84,16 @@ def evaluate(model, tokenizer, problems, routes=3, samples=0, max_new_tokens=96,
 
 
 def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, positive):
-    """One way of asking (shown: the routes of each problem; none: alone): greedy accuracy and scores, and samples at temperature 1."""
-    prompts, n = [mrpv_prompt(p.question, routes) for p, routes in zip(problems, shown)], len(problems)
-    texts, lengths, sampled, generator = [], [], [], torch.Generator(model.device).manual_seed(seed)
+    """One way of asking, with the routes shown for each problem, or with none: greedy accuracy and scores, and samples at
+    temperature 1 -> dict."""
+    n, prompts = len(problems), [mrpv_prompt(p.question, routes) for p, routes in zip(problems, shown)]
+    generator = torch.Generator(model.device).manual_seed(seed)
+    texts, lengths, sampled = [], [], []
     for first in tqdm(range(0, n, batch), desc="with routes" if any(shown) else "without routes", leave=False, disable=None):
         part = prompts[first:first + batch]
         greedy = sample(model, tokenizer, part, 1, max_new_tokens, temperature=0.0, generator=generator)
-        texts, lengths = texts + greedy.texts, lengths + greedy.lengths.tolist()
+        texts += greedy.texts
+        lengths += greedy.lengths.tolist()
         if samples:
             sampled += sample(model, tokenizer, part, samples, max_new_tokens, generator=generator).texts
     responses = [parse_response(text, len(routes)) for text, routes in zip(texts, shown)]
@@ -98,17 +101,18 @@ def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens,
     result = {"accuracy": sum(right) / n, "interval": wilson(sum(right), n), "tokens": sum(lengths) / n}
     if positive is not None:  # a yes-or-no task: how well is the answer "yes" found?
         said, true = ([answers_match(x.answer, positive) for x in some] for some in (responses, problems))
-        hits = sum(s and t for s, t in zip(said, true))
-        result |= {"precision": hits / max(1, sum(said)), "recall": hits / max(1, sum(true)),
-                   "f1": 2 * hits / max(1, sum(said) + sum(true))}
+        both = sum(s and t for s, t in zip(said, true))
+        result |= {"precision": both / max(1, sum(said)), "recall": both / max(1, sum(true)),
+                   "f1": 2 * both / max(1, sum(said) + sum(true))}
     if any(shown):
-        read = [(score, r.correct) for response, routes in zip(responses, shown) for score, r in zip(response.scores or (), routes)]
-        same = [any(not r.correct and answers_match(response.answer, r.answer) for r in routes)
-                for response, routes, ok in zip(responses, shown, right) if not ok]  # does the wrong answer repeat a wrong route's?
+        read = [(score, r.correct)  # of each route whose score could be read
+                for response, routes in zip(responses, shown) for score, r in zip(response.scores or (), routes)]
+        repeats = [any(not r.correct and answers_match(response.answer, r.answer) for r in routes)
+                   for response, routes, ok in zip(responses, shown, right) if not ok]  # of each wrong answer: is it a wrong route's?
         result["scored"] = len(read) / sum(map(len, shown))  # share of scores that could be read
         result["score_accuracy"] = sum((score > 0.5) == label for score, label in read) / len(read) if read else None
         result["score_auc"] = auc(*zip(*read)) if read else None
-        result["same_err"] = sum(same) / len(same) if same else None
+        result["same_err"] = sum(repeats) / len(repeats) if repeats else None
     if samples:
         answers = [[parse_response(text).answer for text in sampled[i:i + samples]] for i in range(0, n * samples, samples)]
         hits = [[answers_match(a, p.answer) for a in some] for p, some in zip(problems, answers)]
