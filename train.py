@@ -419,10 +419,12 @@ def train(config, record=None):
     if state:
         Optimizer(model, 0.0).load_state_dict(state)  # the weights; AdamW's state follows in the loop
 
-    longest = [mrpv_prompt(p.question, sorted(p.routes, key=lambda r: -len(r.text))[:config.routes]) for p in train_set + validation + test]
+    longest = [mrpv_prompt(p.question, sorted(p.routes, key=lambda r: -len(r.text))[:config.routes])
+               for p in train_set + validation + test]  # each problem with its k longest routes
     must_fit(model, encode_prompts(tokenizer, longest), config.max_new_tokens)  # now, not at the step that draws it
     prompt = mrpv_prompt(train_set[0].question)
-    if "".join(tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"]).split()) != "".join(prompt.split()):
+    written = tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+    if "".join(written.split()) != "".join(prompt.split()):  # spaces aside
         raise ValueError(f"--model {config.model}: its tokenizer cannot write {train_set[0].question[:60]!r} (tiny and tiny-ads know "
                          "only the words of their own tasks)")
 
