@@ -155,10 +155,14 @@ class Config:
 
 def settle(config):
     """Fill in what the first run folder knows, and find the problems -> {split: problems}."""
-    known = Path(config.models[0]) / "config.json"
-    run = json.loads(known.read_text()) if (Path(config.models[0]) / "model" / "config.json").is_file() and known.is_file() else {}
+    folder, run = Path(config.models[0]), {}
+    if (folder / "model" / "config.json").is_file() and (folder / "config.json").is_file():
+        try:
+            run = json.loads((folder / "config.json").read_text())
+        except ValueError:
+            run = None
     if not isinstance(run, dict):
-        raise ValueError(f"{known}: not the config.json of a run")
+        raise ValueError(f"{folder / 'config.json'}: not the config.json of a run")
     for path in (config.json, config.figure):
         if path and not Path(path).parent.is_dir():
             raise ValueError(f"{path}: there is no such folder")

@@ -119,9 +119,10 @@ def test_a_student_of_an_own_bank_is_evaluated_on_that_bank_unless_told_otherwis
     evaluation.settle(evaluation.Config(models=[str(run)]))
     assert "no question is in its test part" in capsys.readouterr().out
     assert len(evaluation.settle(evaluation.Config(models=["tiny"], task=str(bank), routes=0))["test"]) == 1
-    (run / "config.json").write_text("[]")
-    with pytest.raises(ValueError, match="not the config.json of a run"):
-        evaluation.settle(evaluation.Config(models=[str(run)]))
+    for damaged in (b"[]", b'{"task": "gs', b"\xff"):
+        (run / "config.json").write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"{run}/config.json: not the config.json of a run"):
+            evaluation.settle(evaluation.Config(models=[str(run)]))
 
 
 @pytest.mark.parametrize("flags, words", [(["--samples", "-1"], "--samples must be at least 0, not -1"), (["--limit", "0"], "--limit must be at least 1"),
