@@ -133,7 +133,7 @@ class Config:
     task: str | None = flag(None, "shop, ads, gsm8k, or a JSONL file or folder (default: the first run's, else shop for tiny, else gsm8k)")
     data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
     bank: str | None = flag(None, "JSONL bank: evaluate on its questions (those of its test part) and show its routes (default: the first run's)")
-    split: str = flag("test", "test (built-in tasks: and ood), or validation: for whatever is chosen by what it gives", choices=("test", "validation"))
+    split: str = flag("test", "test (of built-in tasks also ood), or validation, to choose models or flags by", choices=("test", "validation"))
     routes: int | None = flag(None, "k, the routes shown (default: the first run's, else 3)", least=0)
     samples: int = flag(8, "n, completions sampled for each question beside the greedy one; 0: greedy only", least=0)
     limit: int = flag(200, "questions of each split", least=1)
@@ -247,11 +247,10 @@ def main(argv=None):
         for name in config.models:
             resolve_model(name)  # every name is looked at before the first long evaluation
         results = {}
+        settings = config.routes, config.samples, config.max_new_tokens, config.seed, config.batch, config.positive
         for name in config.models:
             model, tokenizer = load_policy(name, config.device)
-            results[name.rstrip("/")] = {split: evaluate(
-                model, tokenizer, part, config.routes, config.samples, config.max_new_tokens, config.seed, config.batch, config.positive)
-                for split, part in problems.items()}
+            results[name.rstrip("/")] = {split: evaluate(model, tokenizer, part, *settings) for split, part in problems.items()}
         print(table(results))
         if config.json:
             Path(config.json).write_text(json.dumps({"config": dataclasses.asdict(config), "results": results}, indent=1) + "\n")
