@@ -167,7 +167,8 @@ def split_by_question(problems, split):
 def by_prompt(answer):
     """The teacher that writes what answer(prompts) -> texts does: one prompt per route, in order."""
     def teach(problems, guided):
-        prompts = [teacher_prompt(p.question, p.rules if flag else ()) for p, flags in zip(problems, guided) for flag in flags]
+        prompts = [teacher_prompt(p.question, p.rules if reads_rules else ())
+                   for p, flags in zip(problems, guided) for reads_rules in flags]
         texts = iter(answer(prompts))
         return [[next(texts) for _ in flags] for flags in guided]
     return teach
@@ -344,9 +345,10 @@ def need_routes(problems, config):
     return problems
 
 
-def continued(path, problems, settings):
-    """Open a bank to append to, or continue one: the batches that are whole stay, what a cut left behind them goes ->
-    number of problems done. Raises ValueError if it was made with other settings, or from other questions."""
+def problems_done(path, problems, settings):
+    """How many problems a bank holds already, which is then ready to be appended to: the batches that are whole stay, what a
+    cut left behind them goes. A new one's settings are recorded beside it. Raises ValueError if a bank was made with other
+    settings, or from other questions."""
     path, record = Path(path), Path(f"{path}.config.json")
     if not path.exists() or path.stat().st_size == 0:
         record.write_text(json.dumps(settings, indent=1) + "\n")
@@ -406,7 +408,8 @@ def given_flags(config_class, doc, argv=None):
                                      argument_default=argparse.SUPPRESS)
     for field in dataclasses.fields(config_class):
         kind = (typing.get_args(field.type) or (field.type,))[0]  # str of `str`, of `str | None` and of `list[str]`
-        name, shown, choices = "--" + field.name.replace("_", "-"), field.metadata["help"].replace("%", "%%"), field.metadata["choices"]
+        name, choices = "--" + field.name.replace("_", "-"), field.metadata["choices"]
+        shown = field.metadata["help"].replace("%", "%%")  # argparse would take a % for a format
         if typing.get_origin(field.type) is list:
             parser.add_argument(field.name, nargs="+", metavar=field.name.upper(), help=shown)
         elif kind is bool:
@@ -449,8 +452,8 @@ def build_bank(config):
     problems = load_problems(config.task, config.split, config.limit, config.data)
     problems = list({p.question: p for p in problems}.values())  # a question asked twice in a file is asked once
     teacher, what = teacher_for(config, problems, config.temperature, config.max_new_tokens)
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "device")}
-    done = continued(config.out, problems, settings)
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "device")}  # what decides what is written
+    done = problems_done(config.out, problems, settings)
     print(f"{what} writes {config.n} routes for each of {len(problems)} questions"
           + (f", of which {done} are done" if done else ""), flush=True)
     with open(config.out, "ab") as file:
