@@ -57,7 +57,7 @@ class Config:
     prompts_per_step: int = flag((32, 8), "P, prompts a step", least=1)
     group_size: int = flag(8, "G, completions of each prompt", least=1)
     max_new_tokens: int = flag((96, 512), "longest completion", least=1)
-    temperature: float = flag(1.0, "sampling temperature")
+    temperature: float = flag(1.0, "sampling temperature, above 0", least=0)
     lr: float = flag((5e-4, 1e-6), "learning rate of RL", least=0)
     sft_lr: float = flag((5e-4, 1e-5), "learning rate of SFT", least=0)
     warmup: int = flag(10, "steps over which the learning rate rises from 0", least=0)
@@ -105,7 +105,7 @@ def settle(config):
         raise ValueError("--group-size 1: GRPO compares the completions of a group, it takes at least 2")
     if config.routes == 0 and config.method not in ("grpo", "rft"):
         raise ValueError(f"--routes 0: --method {config.method} shows routes; use --method grpo to train without any")
-    if not config.temperature > 0:
+    if config.temperature == 0:
         raise ValueError("--temperature must be above 0: at 0 all completions of a group are the same")
     config.device = settle_device(config.device, tiny)
     if not config.resume and Path(config.out).exists() and any(p.name != "new" for p in Path(config.out).iterdir()):  # new: see put

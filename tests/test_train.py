@@ -257,7 +257,7 @@ def test_training_never_sees_a_question_of_validation_or_test(tmp_path):
     (["--steps", "-1"], "--steps"),
     (["--fade", "1.5"], "--fade must lie in [0, 1], not 1.5"), (["--lr", "nan"], "--lr must be at least 0, not nan"), (["--limit", "0"], "--limit must be at least 1"),
     (["--routes", "0"], "--routes"),
-    (["--device", "cuda:7"], "cuda"), (["--device", "gpu"], "use cpu or cuda"), (["--temperature", "0"], "--temperature"), (["--beta", "-1"], "--beta"),
+    (["--device", "cuda:7"], "cuda"), (["--device", "gpu"], "use cpu or cuda"), (["--temperature", "0"], "--temperature"), (["--temperature", "nan"], "--temperature must be at least 0, not nan"), (["--beta", "-1"], "--beta"),
     (["--resume", "/no/run"], "/no/run"),
 ], ids=lambda x: " ".join(x) if isinstance(x, list) else "")
 def test_bad_input_stops_at_once_with_one_clear_line_and_writes_nothing(tmp_path, capsys, flags, words):
