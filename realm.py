@@ -14,6 +14,8 @@ This file holds no tensors; what the text earns is in rewards.py.
 import re
 from dataclasses import dataclass, field
 
+from rewards import tagged
+
 PLAIN_INSTRUCTION = (
     "Solve the problem. Reply in exactly this form:\n"
     "<think>your reasoning, step by step</think>\n"
@@ -126,15 +128,13 @@ def parse_response(text, n_routes=0):
     else:
         before, opened, inside = reasoning.partition("<think>")
         reasoning = inside.strip() if opened and not before.strip() else None
-    answers = re.findall(r"<answer>((?:(?!</?answer>).)*)</answer>", reply, flags=re.DOTALL)
-    answer = answers[-1].strip() or None if answers else None
+    answer = (tagged("answer", reply) or "").strip() or None
     return Response(reasoning, answer, parse_scores(reply, n_routes) if n_routes else None)
 
 
 def parse_scores(reply, n_routes):
     """The numbers of the last <scores>...</scores>, or None unless they are n_routes numbers in [0, 1]."""
-    found = re.findall(r"<scores>((?:(?!</?scores>).)*)</scores>", reply, flags=re.DOTALL)
-    parts = re.split(r"[,\s]+", found[-1].strip()) if found else []
+    parts = re.split(r"[,\s]+", (tagged("scores", reply) or "").strip())
     if len(parts) != n_routes or not all(re.fullmatch(r"(?:0|1|0?\.[0-9]{1,6}|[01]\.[0-9]{1,6})", p) for p in parts):
         return None
     scores = [float(p) for p in parts]

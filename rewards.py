@@ -30,6 +30,12 @@ class Reward:
     format: float
 
 
+def tagged(tag, text):
+    """Content of the last <tag>...</tag> with no tag of that name inside, or None."""
+    found = re.findall(rf"<{tag}>((?:(?!</?{tag}>).)*)</{tag}>", text, flags=re.DOTALL)
+    return found[-1] if found else None
+
+
 def boxed(text):
     """Content of the last \\boxed{...} with its braces balanced, or None."""
     start = text.rfind("\\boxed{")
@@ -43,20 +49,19 @@ def boxed(text):
 
 def final_answer(text):
     r"""The final answer in a teacher's free text, or None: the *last* of the first kind of these that occurs:
-    <answer>..</answer>, \boxed{..}, "#### ..", "A: .." on a line of its own, "the answer is ..", any number.
+    <answer>..</answer>, \boxed{..}, "#### ..", a line "A: ..", "the answer is ..", a line "Answer: ..", any number.
 
     >>> [final_answer(t) for t in ("6 x 7 = 42\nA: 42", "The answer is $1,000.", "so \\boxed{\\frac{1}{2}}", "3 + 4 is 7", "?")]
     ['42', '$1,000', '\\frac{1}{2}', '7', None]
     """
     if not isinstance(text, str):
         return None
-    tagged = re.findall(r"<answer>((?:(?!</?answer>).)*)</answer>", text, flags=re.DOTALL)
-    if tagged:
-        return tidy(tagged[-1])
-    if boxed(text) is not None:
-        return tidy(boxed(text))
-    for marker in (r"####[ \t]*(.+)", r"^[ \t]*A:[ \t]*(.+)", r"\banswer is:?[ \t]*(.+)", r"^[ \t*]*(?:final )?answer:[ \t*]*(.+)"):
-        found = re.findall(marker, text, flags=re.MULTILINE | re.IGNORECASE if "A:" not in marker else re.MULTILINE)
+    for marked in (tagged("answer", text), boxed(text)):
+        if marked is not None:
+            return tidy(marked)
+    for marker in (r"####[ \t]*(.+)", r"(?m)^[ \t]*A:[ \t]*(.+)", r"(?i)\banswer is:?[ \t]*(.+)",
+                   r"(?im)^[ \t*]*(?:final )?answer:[ \t*]*(.+)"):
+        found = re.findall(marker, text)
         if found:  # prose may run on after the answer: cut at the end of the sentence
             return tidy(re.split(r"\.\s|[,;]\s|\s\(", found[-1])[0])
     numbers = IN_TEXT.findall(text)
