@@ -55,7 +55,7 @@ class Config:
     steps: int = flag((300, 500), "RL steps", least=0)
     sft_steps: int | None = flag(None, "SFT steps before RL (default: 0; of realm-r1 and rft 150 for tiny, else 200)", least=0)
     prompts_per_step: int = flag((32, 8), "P, prompts a step", least=1)
-    group_size: int = flag(8, "G, completions of each prompt", least=1)
+    group_size: int = flag(8, "G, completions of each prompt, which are compared with one another", least=2)
     max_new_tokens: int = flag((96, 512), "longest completion", least=1)
     temperature: float = flag(1.0, "sampling temperature, above 0", least=0)
     lr: float = flag((5e-4, 1e-6), "learning rate of RL", least=0)
@@ -101,8 +101,6 @@ def settle(config):
     config.out = config.out or f"runs/{config.method}-{config.seed}"
     check_bounds(config)
     resolve_model(config.model)
-    if config.group_size < 2 and config.method != "rft":
-        raise ValueError("--group-size 1: GRPO compares the completions of a group, it takes at least 2")
     if config.routes == 0 and config.method not in ("grpo", "rft"):
         raise ValueError(f"--routes 0: --method {config.method} shows routes; use --method grpo to train without any")
     if config.temperature == 0:
