@@ -135,10 +135,9 @@ def parse_response(text, n_routes=0):
 def parse_scores(reply, n_routes):
     """The numbers of the last <scores>...</scores>, or None unless they are n_routes numbers in [0, 1]."""
     parts = re.split(r"[,\s]+", (tagged("scores", reply) or "").strip())
-    if len(parts) != n_routes or not all(re.fullmatch(r"(?:0|1|0?\.[0-9]{1,6}|[01]\.[0-9]{1,6})", p) for p in parts):
+    if len(parts) != n_routes or not all(re.fullmatch(r"0|1|0?\.[0-9]{1,6}|1\.0{1,6}", p) for p in parts):
         return None
-    scores = [float(p) for p in parts]
-    return scores if max(scores) <= 1.0 else None
+    return [float(p) for p in parts]
 
 
 def choose_routes(routes, k, rng, error_ratio=None, selection="random"):
