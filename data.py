@@ -375,9 +375,9 @@ def bank_summary(problems):
     kinds = [{r.correct for r in p.routes} for p in problems]
     answers = [Counter(canonical(r.answer or "none") for r in p.routes) for p in problems]
     wrong = Counter(canonical(r.answer or "none") for r in routes if not r.correct).most_common(5)
-    n, m = max(1, len(problems)), max(1, len(routes))
-    return [f"questions                        {len(problems)}",
-            f"routes                           {len(routes)} ({sum(r.guided for r in routes)} guided)",
+    n, m = len(problems), len(routes)
+    return [f"questions                        {n}",
+            f"routes                           {m} ({sum(r.guided for r in routes)} guided)",
             f"accuracy of the teacher          {sum(r.correct for r in routes) / m:.3f}",
             f"questions with right and wrong   {sum(len(k) == 2 for k in kinds) / n:.3f}",
             f"distinct answers per question    {sum(map(len, answers)) / n:.2f}",
