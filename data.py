@@ -296,13 +296,13 @@ def teacher_for(config, problems, temperature=0.8, longest=400):
     if name == "simulated" or not name and (
             config.task in BUILT_IN or all(p.routes and "####" in p.routes[0].text for p in problems)):
         wrong = "of the facts" if config.task in BUILT_IN else "of the routes, a mistake put into the gold one"
-        return BUILT_IN.get(config.task, gsm8k).teacher(config.teacher_error, config.systematic, config.seed), \
-            f"a simulated teacher (wrong on {config.teacher_error:.0%} {wrong}; {config.systematic:.0%} of it a misconception)"
+        teacher = BUILT_IN.get(config.task, gsm8k).teacher(config.teacher_error, config.systematic, config.seed)
+        return teacher, f"a simulated teacher (wrong on {config.teacher_error:.0%} {wrong}; {config.systematic:.0%} of it a misconception)"
     if name and name.startswith(("http://", "https://")):
         # A server that does not stream writes the whole route before it sends a byte: hence the long time-out.
         return server_teacher(name, config.teacher_model, temperature, longest, timeout=300), f"{config.teacher_model} at {name}"
     teacher = model_teacher(name or DEFAULT_TEACHER, config.device, temperature, longest, config.seed)
-    return teacher, f"{name or DEFAULT_TEACHER + ', the default --teacher,'} on {config.device or 'this machine'}"
+    return teacher, (name or f"{DEFAULT_TEACHER}, the default --teacher,") + f" on {config.device or 'this machine'}"
 
 
 # ---- banks ----------------------------------------------------------------------------------------------------------
