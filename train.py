@@ -207,7 +207,7 @@ def sft_step(model, tokenizer, optimizer, problems, config, step):
         carry = config.method != "rft" and rng.random() < 0.5
         routes = choose_routes(problem.routes, config.routes, rng, config.error_ratio, config.selection) if carry else []
         prompts.append(mrpv_prompt(problem.question, routes))
-        completions.append(demonstration(reasoning_only(target.text), problem.answer, [float(r.correct) for r in routes] if routes else None))
+        completions.append(demonstration(reasoning_only(target.text), problem.answer, [float(r.correct) for r in routes] or None))
     batch = demonstrations(model, tokenizer, prompts, completions)
     loss, norm = fitting(config, optimizer, lambda micro_batch: sft_update(model, optimizer, batch, micro_batch))
     return {"phase": "sft", "step": step, "loss": loss, "grad_norm": norm, "skipped": float(not math.isfinite(norm))}
@@ -378,7 +378,7 @@ def other_runs(run, problems):
 def closing_table(before, after, k, others):
     """Accuracy on test problems before and after, beside the teacher's, the vote's and other runs' (name -> result)."""
     def row(name, result):
-        cells = [evaluation.with_interval(result[how]["accuracy"], result[how]["interval"]) for how in ("alone", "routes") if how in result]
+        cells = [evaluation.with_interval(r["accuracy"], r["interval"]) for r in (result["alone"], result.get("routes")) if r]
         return f"{name:<28}" + "".join(f"{cell:<24}" for cell in cells)
     lines = [f"{'accuracy on test problems':<28}{'without routes':<24}with {k} routes", row("before", before), row("after", after)]
     if "vote" in after:
