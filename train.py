@@ -54,7 +54,7 @@ class Config:
     p_end: float = flag(0.0, "p(t) after the fade", least=0, most=1)
     steps: int = flag((300, 500), "RL steps", least=0)
     sft_steps: int | None = flag(None, "SFT steps before RL (default: 0; of realm-r1 and rft 150 for tiny, else 200)", least=0)
-    prompts_per_step: int = flag((32, 8), "P, prompts a step", least=1)
+    prompts_per_step: int = flag((32, 8), "P, prompts a step (of SFT 2P)", least=1)
     group_size: int = flag(8, "G, completions of each prompt, which are compared with one another", least=2)
     max_new_tokens: int = flag((96, 512), "longest completion", least=1)
     temperature: float = flag(1.0, "sampling temperature, above 0", least=0)
@@ -198,7 +198,7 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
 
 
 def sft_step(model, tokenizer, optimizer, problems, config, step):
-    """One step of SFT on correct routes -> metrics. A cold start shows k routes in half of the prompts, with the true labels
+    """One step of SFT on 2P correct routes -> metrics. A cold start shows k routes in half of the prompts, with the true labels
     as the scores to write, so that the student knows both formats; rft is trained on the plain prompt only."""
     rng = random.Random(f"{config.seed} sft {step}")
     prompts, completions = [], []
