@@ -240,6 +240,8 @@ def put(path, write):
         with open(new, "rb") as file:
             os.fsync(file.fileno())
         os.replace(new, path)
+    except SafetensorError as error:  # a full disk, say, which it does not name
+        raise OSError(f"{path}: {error}") from None
     finally:
         new.unlink(missing_ok=True)
 
