@@ -14,7 +14,7 @@ This file holds no tensors; what the text earns is in rewards.py.
 import re
 from dataclasses import dataclass, field
 
-from rewards import tagged
+from rewards import canonical, tagged
 
 PLAIN_INSTRUCTION = (
     "Solve the problem. Reply in exactly this form:\n"
@@ -29,7 +29,7 @@ MRPV_INSTRUCTION = (
 TEACHER_INSTRUCTION = (
     "Solve the problem step by step. End with a line that holds only the final answer, as <answer>...</answer>.\n\n")
 TAGS = ("think", "answer", "scores")
-CONTROL = ("s", "bos", "eos", "start_of_turn", "end_of_turn")  # of tokenizers that do not write them as <|...|>
+CONTROL = ("s", "bos", "eos", "unk", "pad", "start_of_turn", "end_of_turn")  # of tokenizers that do not write them as <|...|>
 
 
 @dataclass
@@ -67,7 +67,8 @@ def harmless(text):
     """
     text = re.sub(r"<<[^<>=]*=[^<>]*>>", "", text)
     text = re.sub(rf"<([\s/]*)({'|'.join(TAGS + CONTROL)})\s*>", r"(\1\2)", text, flags=re.IGNORECASE)
-    text = re.sub(r"(Route\s?[0-9]+|Problem|Solution)\s?:", r"(\1)", text)
+    text = re.sub(r"(Route\s*[0-9]+|Problem|Solution)([\s*]*):", r"(\1)\2", text, flags=re.IGNORECASE)
+    text = re.sub(r"\[(/?INST)\]", r"(\1)", text)  # Mistral's
     return text.replace("<|", "< |").replace("|>", "| >")
 
 
@@ -158,8 +159,8 @@ def choose_routes(routes, k, rng, error_ratio=None, selection="random"):
         n_wrong = max(k - len(right), min(n_wrong, len(wrong)))
         drawn = wrong[:n_wrong] + right[:k - n_wrong]
     elif selection == "diverse":
-        first = {route.answer: route for route in reversed(drawn)}  # the first route with each answer
-        drawn.sort(key=lambda route: first[route.answer] is not route)  # stable: repeats go behind
+        first = {canonical(route.answer or ""): route for route in reversed(drawn)}  # the first route with each answer
+        drawn.sort(key=lambda route: first[canonical(route.answer or "")] is not route)  # stable: repeats go behind
     elif selection != "random":
         raise ValueError(f"unknown selection {selection!r}: use random, diverse or balanced")
     return rng.sample(drawn[:k], k)

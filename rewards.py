@@ -9,7 +9,6 @@ y_i = 1 for a positive route, 0 for a negative one. The paper leaves the scale o
 [0, 1] and a mean over the two kinds of routes, not over routes: were it the plain mean, "always bad" would be paid 83% by
 a teacher that is right 17% of the time. Balanced, every constant earns 0.5 wherever both kinds are shown.
 """
-import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +16,8 @@ from fractions import Fraction
 MAX_ANSWER = 200  # characters; a longer "number" is compared as text (and never reaches int())
 NUMBER = r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+|(?<=[0-9])\.)?"
 NO_UNIT = set("and or not no wrong plus minus times over point squared cubed k hundred thousand million billion trillion dozen "
-              "percent hundreds thousands millions billions half third quarter".split())  # they change the value of a number
+              "percent hundreds thousands millions billions half third quarter tenth hundredth thousandth tenths hundredths thousandths thirds "
+              "quarters fourths fifths negative factorial pi incorrect false".split())  # they change the value of a number
 IN_TEXT = re.compile(r"(?<![\w.])-?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
 
 
@@ -59,21 +59,24 @@ def final_answer(text):
     for marked in (tagged("answer", text), boxed(text)):
         if marked is not None:
             return tidy(marked)
-    for marker in (r"####[ \t]*(.+)", r"(?m)^[ \t]*A:[ \t]*(.+)", r"(?i)\banswer is:?[ \t]*(.+)",
-                   r"(?im)^[ \t*]*(?:final )?answer:[ \t*]*(.+)"):
+    for marker in (r"####\s*(\S.*)", r"(?m)^[ \t]*A:\s*(\S.*)", r"(?i)\banswer is[\s:*]*([^\s:*].*)",
+                   r"(?im)^[ \t*]*(?:final )?answer:[\s*]*([^\s*].*)"):  # the answer may stand on the next line
         found = re.findall(marker, text)
-        if found:  # prose may run on after the answer: cut at the end of the sentence
-            return tidy(re.split(r"\.\s|[,;]\s|\s\(", found[-1])[0])
+        found = tidy(re.split(r"\.\s|[,;]\s|\s\(", found[-1])[0]) if found else None  # prose may run on behind it: cut where a sentence ends
+        if found and re.search(r"\w", found):
+            return found
     numbers = IN_TEXT.findall(text)
     return tidy(numbers[-1]) if numbers else None
 
 
 def tidy(answer):
-    """An answer without the marks around it: spaces, asterisks, a maths dollar pair, a remark in brackets, the final stop."""
-    answer = answer.strip().strip("*").strip()
-    if len(answer) <= MAX_ANSWER:  # a backtracking pattern: never on text without a bound
-        answer = re.sub(r"\s*\([^()]*\)\s*$", "", answer)
-    answer = answer[1:-1] if len(answer) > 2 and answer[0] == answer[-1] == "$" else answer
+    """An answer without the marks around it: spaces, asterisks, maths delimiters, the brackets of "(B)", a remark in brackets
+    behind it, the final stop."""
+    answer = answer.strip().rstrip(".,;").strip("*").strip()
+    if len(answer) <= MAX_ANSWER:  # backtracking patterns: never on text without a bound
+        answer = re.sub(r"(\S)\s+\([^()]*\)$", r"\1", answer)
+        answer = re.sub(r"^(?:\$\$|\$|\\\(|\\\[)(.+?)(?:\$\$|\$|\\\)|\\\])$", r"\1", answer)
+        answer = re.sub(r"^\(([^(),]+)\)$", r"\1", answer).strip()
     return answer.rstrip(".,;").strip() or None
 
 
@@ -132,7 +135,7 @@ def utility_score(scores, labels):
     >>> utility_score([1, 0, 0], [True, False, False]), utility_score([0, 0, 0], [True, False, False])
     (1.0, 0.5)
     """
-    if not scores or len(scores) != len(labels) or not all(s is not None and math.isfinite(s) and 0.0 <= s <= 1.0 for s in scores):
+    if not scores or len(scores) != len(labels) or not all(isinstance(s, (int, float)) and 0.0 <= s <= 1.0 for s in scores):
         return 0.0
     kinds = [[1.0 - abs(s - kind) for s, label in zip(scores, labels) if bool(label) == kind] for kind in (True, False)]
     means = [sum(fits) / len(fits) for fits in kinds if fits]
