@@ -105,7 +105,7 @@ def to_problem(entry, where):
         correct = need(route.get("correct", answers_match(given, answer)), bool, f"routes[{i}].correct")
         routes.append(Route(text, given, correct, need(route.get("guided", False), bool, f"routes[{i}].guided")))
     rules = [need(rule, str, f"rules[{i}]") for i, rule in enumerate(need(entry.get("rules", []), list, "rules"))]
-    return Problem(question, answer, routes, rules)
+    return Problem(question.strip(), answer, routes, rules)  # stripped as in a prompt: the same prompt is the same question
 
 
 def read_bank(path):
@@ -135,6 +135,8 @@ def load_problems(task, split, limit=None, data=None):
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
     if task in BUILT_IN:
+        if data:
+            raise ValueError(f"--data {data}: holds GSM8K, but the task is {task}; add --task gsm8k")
         n = limit or BUILT_IN[task].SIZES[split]
         if split == "all":
             parts = {"train": n - n // 10 * 2, "validation": n // 10, "test": n // 10}
@@ -148,8 +150,11 @@ def load_problems(task, split, limit=None, data=None):
     if where != "gsm8k" and not Path(where).is_dir():
         raise ValueError(f"--data {data}: neither a folder with train.jsonl and test.jsonl, nor a file" if where != task else
                          f"{task}: neither a built-in task ({', '.join(BUILT_IN)}), nor gsm8k, nor a JSONL file or folder that is there")
-    name = "test.jsonl" if split == "test" else "train.jsonl"
-    problems = read_bank(gsm8k_file(name) if where == "gsm8k" else Path(where) / name)
+    train, test = (gsm8k_file(name) if where == "gsm8k" else Path(where) / name for name in ("train.jsonl", "test.jsonl"))
+    if split == "test":
+        return read_bank(test)[:limit]
+    held = {p.question for p in read_bank(test)} if test.exists() else set()
+    problems = [p for p in read_bank(train) if p.question not in held]
     if split in ("train", "validation"):
         first = len(problems) - min(500, len(problems) // 10)  # of the validation problems
         held = {p.question for p in problems[first:]}
@@ -396,8 +401,8 @@ def check_bounds(config):
     """Raises ValueError, in one line, for a number outside its flag's bounds (nan lies in none)."""
     for field in dataclasses.fields(config):
         value, least, most = getattr(config, field.name), field.metadata["least"], field.metadata["most"]
-        if isinstance(value, (int, float)) and not least <= value <= most:
-            allowed = f"be at least {least}" if most == math.inf else f"lie in [{least}, {most}]"
+        if isinstance(value, (int, float)) and not (least <= value <= most and abs(value) < math.inf):
+            allowed = "be finite" if value == math.inf else f"be at least {least}" if most == math.inf else f"lie in [{least}, {most}]"
             raise ValueError(f"--{field.name.replace('_', '-')} must {allowed}, not {value}")
 
 
@@ -419,6 +424,8 @@ def given_flags(config_class, doc, argv=None):
             shown += "" if default is None else f" (default: {default})"
             parser.add_argument(name, type=kind, choices=choices, metavar=None if choices else "X", help=shown)
     given = vars(parser.parse_args(argv))
+    if "" in given.values():  # an unset variable in a shell, most likely
+        parser.error(f"--{next(name for name, value in given.items() if value == '').replace('_', '-')}: is empty")
     teacher = given.get("teacher") or ""
     if may_hold_a_key(teacher) and not os.path.exists(teacher):  # Path.exists may raise, with the whole name
         parser.error("--teacher: no folder, and an address or a name holds none of @ ? #: a key belongs in OPENAI_API_KEY")
@@ -456,10 +463,14 @@ def build_bank(config):
     done = problems_done(config.out, problems, settings)
     print(f"{what} writes {config.n} routes for each of {len(problems)} questions"
           + (f", of which {done} are done" if done else ""), flush=True)
-    with open(config.out, "ab") as file:
-        for problem in taught_in_batches(problems, teacher, config, config.n, done, config.batch):
-            file.write(json.dumps(dataclasses.asdict(problem)).encode() + b"\n")
-            file.flush()
+    try:
+        with open(config.out, "ab") as file:
+            for problem in taught_in_batches(problems, teacher, config, config.n, done, config.batch):
+                file.write(json.dumps(dataclasses.asdict(problem)).encode() + b"\n")
+                file.flush()
+    finally:
+        if not os.path.getsize(config.out):  # refused before the first line: as if it had not been begun
+            os.remove(config.out), os.remove(f"{config.out}.config.json")
     return read_bank(config.out)
 
 

@@ -1,7 +1,8 @@
 """Evaluate students, with routes and without: python eval.py RUN_OR_MODEL... [--task shop] [--routes 3]
 
 What is asked of ReaLM: without routes the student must stand alone (autonomy); with routes it must do better than the
-teacher, better than a majority vote over the same routes, and not repeat the teacher's mistakes. Every interval is 95%.
+teacher, better than a majority vote over the same routes, and not repeat the teacher's mistakes. Every interval is 95%
+(Wilson's; of mean@n the normal one over questions, too narrow for a few of them).
 
 columns: accuracy   greedy decoding              mean@n, pass@n, maj@n   mean, best and majority of n samples at temperature 1
          AUC        P(a right route is scored above a wrong one), ties count half; a constant has 0.5
@@ -21,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from data import BUILT_IN, check_bounds, flag, given_flags, load_problems, need_routes
-from grpo import load_policy, resolve_model, sample, settle_device
+from grpo import is_tiny, load_policy, resolve_model, sample, settle_device
 from realm import choose_routes, mrpv_prompt, parse_response
 from rewards import answers_match, canonical
 
@@ -145,7 +146,7 @@ class Config:
     teacher: str | None = flag(None, "who writes routes where there are none (default: the first run's): simulated, a model, or a server's address, as in data.py")
     teacher_model: str | None = flag(None, "the model's name at a server")
     n: int = flag(8, "N, routes per question where a teacher writes them now", least=1)
-    inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route", least=0, most=1)
+    inject_rules: float = flag(0.0, "q, probability that the expert rules enter that teacher's prompt, whatever it was in training", least=0, most=1)
     positive: str | None = flag(None, "yes-or-no tasks: the answer that precision, recall and F1 count (ads: relevant)")
     seed: int = flag(0, "seed of the routes and the samples")
     device: str | None = flag(None, "cpu or cuda (tiny: cpu; else a GPU where there is one)")
@@ -154,7 +155,9 @@ class Config:
 
 
 def settle(config):
-    """Fill in what the first run folder knows, and find the problems -> {split: problems}."""
+    """Fill in what the first run folder knows, look at every name, and find the problems -> {split: problems}."""
+    for name in config.models:
+        resolve_model(name)
     folder, run = Path(config.models[0]), {}
     if (folder / "model" / "config.json").is_file() and (folder / "config.json").is_file():
         try:
@@ -164,9 +167,11 @@ def settle(config):
     if not isinstance(run, dict):
         raise ValueError(f"{folder / 'config.json'}: not the config.json of a run")
     for path in (config.json, config.figure):
-        if path and not Path(path).parent.is_dir():
-            raise ValueError(f"{path}: there is no such folder")
-    tiny = (run.get("model") or config.models[0]).startswith("tiny")
+        if path and (Path(path).is_dir() or not Path(path).parent.is_dir()):
+            raise ValueError(f"{path}: {'a folder, not a file' if Path(path).is_dir() else 'there is no such folder'}")
+    if config.figure and not config.figure.endswith((".png", ".pdf", ".svg", ".jpg")):
+        raise ValueError(f"--figure {config.figure}: its name must end in .png, .pdf, .svg or .jpg")
+    tiny = is_tiny(config.models[0])
     config.device = settle_device(config.device, tiny)
     if config.bank is None and config.task is None:
         config.bank = run.get("bank")
@@ -243,10 +248,7 @@ def draw_comparison(results, path):
 def main(argv=None):
     config = Config(**given_flags(Config, __doc__, argv))
     try:
-        problems = settle(config)
-        for name in config.models:
-            resolve_model(name)  # every name is looked at before the first long evaluation
-        results = {}
+        problems, results = settle(config), {}
         settings = config.routes, config.samples, config.max_new_tokens, config.seed, config.batch, config.positive
         for name in config.models:
             model, tokenizer = load_policy(name, config.device)

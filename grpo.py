@@ -17,7 +17,10 @@ Computing it for each of G completions costs G * (Tp + C) tokens, computing it o
 40C against 12C. (A prompt without routes, Tp = C/4, gains little: 10C against 8.25C.) Sampling (`sample`) and scoring
 (`completion_logps`) both do the latter, and give the same numbers.
 """
+import contextlib
+import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +35,7 @@ transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()  # what matters of its warnings load_policy raises
 ASSETS = Path(__file__).resolve().parent / "assets"
 AT_ONCE = 2048  # tokens of prompts that sampling computes at a time
+TINY = ("tiny", "tiny-ads")  # the students that ship with this project
 HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama"}
 
 
@@ -41,11 +45,13 @@ def resolve_model(name):
 
     Raises ValueError, in one line, for a name that is none of these.
     """
-    if name in ("tiny", "tiny-ads"):
+    if name in TINY:
         return str(ASSETS / name)
     path = Path(name)
     if (path / "model" / "config.json").is_file():  # a run folder of train.py
         return str(path / "model")
+    if (path / "before.json").is_file():
+        raise ValueError(f"--model {name}: a run that is not finished has no model/ yet: python train.py --resume {name}")
     if (path / "config.json").is_file():
         return str(path)
     owner = next((owner for start, owner in HUB_OWNERS.items() if name.startswith(start)), None)
@@ -53,6 +59,13 @@ def resolve_model(name):
         raise ValueError(f"--model {name}: neither a folder with a config.json, nor a Hub id like Qwen/Qwen2.5-0.5B, "
                          f"nor a short name that begins with {', '.join(HUB_OWNERS)}")
     return name if "/" in name else f"{owner}/{name}"
+
+
+def is_tiny(name):
+    """Is this one of the students that ship with this project, or a run folder of one?"""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # no run folder
+        return name in TINY or is_tiny(json.loads((Path(name) / "config.json").read_text())["model"])
+    return False
 
 
 def settle_device(device=None, tiny=False):
@@ -124,12 +137,15 @@ def encode_prompts(tokenizer, prompts):
     if tokenizer.chat_template:
         prompts = [tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False,
                                                  add_generation_prompt=True) for prompt in prompts]
+        prompts = [re.sub(r"<think>\s*$", "", prompt) for prompt in prompts]  # some templates open it; here the student does
     return tokenizer(prompts, add_special_tokens=not tokenizer.chat_template)["input_ids"]
 
 
 def must_fit(model, encoded, max_new_tokens):
-    """Raises ValueError if one of the encoded prompts and its completion would not fit the model's context."""
+    """Raises ValueError if one of the encoded prompts is empty, or would not fit the model's context with its completion."""
     context, longest = getattr(model.config, "max_position_embeddings", None) or float("inf"), max(map(len, encoded))
+    if not all(encoded):
+        raise ValueError("a prompt is empty: there is no token to predict a first one from")
     if longest + max_new_tokens > context:
         raise ValueError(f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the model's context of {context}: "
                          f"shorten the prompt (fewer --routes) or lower --max-new-tokens")
@@ -282,15 +298,17 @@ class Decoder:
         stay in a CPU's cache (for the tiny student that takes two thirds of the time of all at once).
         """
         self.layers, (P, Tp) = Layers(model), prompt_ids.shape
-        self.kv_heads, stored, last = self.layers.kv_heads, [], []
-        parts = prompt_lengths.argsort(stable=True).split(max(1, AT_ONCE // Tp))
-        for part in parts:
-            computed = prompt_pass(model, prompt_ids[part, :int(prompt_lengths[part].max())], prompt_lengths[part])
-            last.append(computed[0])
-            stored = stored or [t.new_zeros(self.kv_heads, P, Tp, t.shape[3]) for t in computed[1:]]
-            for whole, t in zip(stored, computed[1:]):
-                whole[:, part, :t.shape[2]] = t.transpose(0, 1)
-        self.last = torch.cat(last)[torch.cat(parts).argsort()]  # [P, E]: the hidden states that predict the first tokens
+        self.kv_heads, stored, last, rest = self.layers.kv_heads, [], [], prompt_lengths.argsort(stable=True, descending=True)
+        order = rest
+        while len(rest):
+            width = int(prompt_lengths[rest[0]])
+            part, rest = rest.tensor_split([max(1, AT_ONCE // width)])
+            hidden, *computed = prompt_pass(model, prompt_ids[part, :width], prompt_lengths[part])
+            last.append(hidden)
+            stored = stored or [t.new_zeros(self.kv_heads, P, Tp, t.shape[3]) for t in computed]
+            for whole, t in zip(stored, computed):
+                whole[:, part, :width] = t.transpose(0, 1)
+        self.last = torch.cat(last)[order.argsort()]  # [P, E]: the hidden states that predict the first tokens
         flat = [t.flatten(0, 1) for t in stored]  # heads first: rows [Hkv*B, ...] are then groups [Hkv*P, G, ...]
         self.prompt = [list(layer) for layer in zip(flat[::2], flat[1::2])]  # keys and values [Hkv*P, Tp, D]
         self.own = [[t.new_empty(len(t) * group_size, capacity, t.shape[2]) for t in layer] for layer in self.prompt]  # of the rows
@@ -341,8 +359,9 @@ def decodable(model):
     except (AttributeError, TypeError, RuntimeError, ValueError):
         return False
     window = "sliding_attention" if getattr(model.config, "sliding_window", None) else "full_attention"  # where layers are not named one by one
-    windowed = any(kind != "full_attention" for kind in getattr(model.config, "layer_types", None) or [window])  # six tokens do not show it
-    return not windowed and bool((found - wanted).norm() < (1e-3 if found.dtype == torch.float32 else 0.05) * wanted.norm())
+    windowed = any(kind != "full_attention" for kind in getattr(model.config, "layer_types", None) or [window])  # six tokens do not show it,
+    longrope = "longrope" in str([getattr(model.config, name, None) for name in ("rope_parameters", "rope_scaling")])  # nor this
+    return not windowed and not longrope and bool((found - wanted).norm() < (1e-3 if found.dtype == torch.float32 else 0.05) * wanted.norm())
 
 
 def pick(logits, temperature, top_p, uniform):
@@ -398,8 +417,8 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
     """
     device, encoded = model.device, encode_prompts(tokenizer, prompts)
     must_fit(model, encoded, max_new_tokens)
-    if not 0 < top_p <= 1:
-        raise ValueError(f"top_p must lie in (0, 1], not {top_p}")
+    if not 0 < top_p <= 1 or temperature < 0:
+        raise ValueError(f"top_p must lie in (0, 1] and temperature be at least 0, not {top_p} and {temperature}")
     prompt_ids, prompt_lengths = pad(encoded, tokenizer.pad_token_id, device)  # [P, Tp], [P]
     (P, Tp), G, C = prompt_ids.shape, group_size, max_new_tokens
     B, room = P * G, P * (Tp + G * C)  # room: the keys of the full grid; a repacked one holds no more
@@ -662,7 +681,8 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     prompts = live.nonzero()[:, 0].tolist()
     weights, flat = token_weights(rollouts.mask, loss_type, max_len), advantages.flatten().to(rollouts.logps.device)
     total = rollouts.mask.sum().item()
-    metrics = {"loss": 0.0, "approx_kl": 0.0, "kl": 0.0, "clip_fraction": 0.0, "grad_norm": 0.0, "drift": 0.0, "skipped": 0.0}
+    metrics = {"loss": 0.0, "approx_kl": 0.0, "kl": 0.0, "clip_fraction": 0.0, "grad_norm": 0.0, "drift": 0.0,
+               "skipped": 0.0 if rollouts.logps.isfinite().all() or prompts else 1.0}  # weights of nan draw tokens too
     for epoch in range(epochs if prompts else 0):
         metrics = {**dict.fromkeys(metrics, 0.0), "drift": metrics["drift"], "skipped": metrics["skipped"]}
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 import eval as evaluation
 from data import check_bounds, flag, given_flags, load_problems, need_routes
-from grpo import (Optimizer, demonstrations, encode_prompts, group_advantages, grpo_update, load_policy, must_fit, resolve_model,
+from grpo import (Optimizer, demonstrations, encode_prompts, group_advantages, grpo_update, is_tiny, load_policy, must_fit, resolve_model,
                   sample, settle_device, sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
 from rewards import realm_reward
@@ -92,7 +92,7 @@ def settle(config):
     """Fill in the defaults that depend on the student, and refuse what cannot work, before any long work starts."""
     if config.model == "tiny" and config.task == "ads":
         config.model = "tiny-ads"  # each built-in task has a student that speaks its words
-    tiny = config.model.startswith("tiny")
+    tiny = is_tiny(config.model)
     if config.sft_steps is None:  # another method with --sft-steps starts RL where realm-r1 does
         config.sft_steps = (150, 200) if config.method in ("realm-r1", "rft") else 0
     for name, value in vars(config).items():

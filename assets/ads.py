@@ -117,7 +117,7 @@ SIZES = {"train": 2000, "validation": 500, "test": 500, "ood": 500, "all": 3000}
 def problems(split, limit):
     """Which split a question is in is a hash of its text, so that no two splits share one; "ood" holds what is held out."""
     if limit > 10_000:
-        raise ValueError(f"--limit {limit}: the ads have 10000 questions a split")
+        raise ValueError(f"{limit} questions asked for: the ads have 10000 questions a split")
     rng, found = random.Random(f"ads {split}"), {}
     share = {"train": range(0, 80), "validation": range(80, 90), "test": range(90, 100), "ood": range(100)}[split]
     while len(found) < limit:

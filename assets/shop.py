@@ -59,7 +59,7 @@ def problems(split, limit):
     """Orders of two or three items; of four in the split "ood". Which split an order is in is a hash of its text, so
     that no two splits share one. Of two items there are only 270: the more problems, the more of them have three."""
     if limit > MOST[split]:
-        raise ValueError(f"--limit {limit}: the shop has only {MOST[split]} different orders for the split {split}")
+        raise ValueError(f"{limit} questions asked for: the shop has only {MOST[split]} different orders for the split {split}")
     prices, _ = price_lists()
     rng, found = random.Random(f"shop {split}"), {}
     share = {"train": range(0, 80), "validation": range(80, 90), "test": range(90, 100), "ood": range(100)}[split]

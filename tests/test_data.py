@@ -93,7 +93,7 @@ def test_a_line_of_gsm8k_gives_its_solution_as_the_first_route(tmp_path):
 
 def test_text_of_all_kinds_survives_the_disk(tmp_path):
     odd = Problem(
-        "Wie\u2028viel\x85\r\x0b \U0001f914 \"?\"\n", "5", [Route("so\u2029\n<answer>5</answer>", "5", True, True)], ["R\u00fcle"])
+        "Wie\u2028viel\x85\r\x0b \U0001f914\n\"?\"", "5", [Route("so\u2029\n<answer>5</answer>", "5", True, True)], ["R\u00fcle"])
     path = write(tmp_path / "ours.jsonl", dataclasses.asdict(odd))
     assert read_bank(path) == [odd]
     theirs = tmp_path / "theirs.jsonl"  # other tools write such characters as they are, and a byte order mark first
@@ -132,6 +132,13 @@ def test_no_two_splits_share_a_question(tmp_path):
 
 
 @on_gsm8k
+def test_a_question_of_the_test_file_is_in_no_other_split_however_it_is_spaced(tmp_path):
+    write(tmp_path / "train.jsonl", *questions(200))
+    write(tmp_path / "test.jsonl", *({**q, "question": f"  {q['question']} "} for q in questions(20)))
+    parts = {split: {p.question for p in load_problems(str(tmp_path), split)} for split in ("train", "validation", "test", "all")}
+    assert not parts["test"] & (parts["train"] | parts["validation"] | parts["all"]) and len(parts["test"]) == 20 and len(parts["all"]) == 180
+
+
 def test_no_two_splits_of_gsm8k_share_a_question_however_its_files_are_named():
     for where in (GSM8K, GSM8K / "train.jsonl"):
         assert_apart(by_split("gsm8k", where=str(where)))
@@ -166,7 +173,7 @@ def test_the_shop_has_as_many_orders_as_it_says_and_refuses_more():
     for split, most in shop.MOST.items():  # beyond what there is, the search for another order would never end
         found = shop.problems(split, most)
         assert len({p.question for p in found}) == most >= shop.SIZES[split] == len(load_problems("shop", split))
-        with pytest.raises(ValueError, match=f"--limit {most + 1}: the shop has only {most}"):
+        with pytest.raises(ValueError, match=f"{most + 1} questions asked for: the shop has only {most}"):
             load_problems("shop", split, most + 1)
 
 
@@ -419,4 +426,5 @@ def test_bad_flags_are_one_clear_line(tmp_path, capsys, flags, words):
     flags = [write(tmp_path / "my.jsonl", *questions(3)) if flag == "FILE" else flag for flag in flags]
     out = [] if "--out" in flags else ["--out", tmp_path / "bank.jsonl"]
     assert words in refused(capsys, *flags, *out)
+    assert {path.name for path in tmp_path.iterdir()} <= {"my.jsonl"}, "a refused start leaves nothing behind"
     assert not (tmp_path / "bank.jsonl").exists() or not (tmp_path / "bank.jsonl").read_bytes()

@@ -100,6 +100,7 @@ def test_the_command_prints_a_table_and_writes_json_and_a_figure(tmp_path, capsy
 
 def test_an_unknown_model_is_refused_before_any_evaluation(monkeypatch):
     monkeypatch.setattr(evaluation, "evaluate", lambda *a, **k: pytest.fail("evaluated"))
+    monkeypatch.setattr(evaluation, "need_routes", lambda *a, **k: pytest.fail("a teacher was asked"))
     with pytest.raises(SystemExit, match="no/such/model/here"):
         evaluation.main(["tiny", "no/such/model/here"])
 
@@ -127,6 +128,7 @@ def test_a_student_of_an_own_bank_is_evaluated_on_that_bank_unless_told_otherwis
 
 @pytest.mark.parametrize("flags, words", [(["--samples", "-1"], "--samples must be at least 0, not -1"), (["--limit", "0"], "--limit must be at least 1"),
                                           (["--json", "no/such/x.json"], "no/such/x.json: there is no such folder"), (["--figure", "no/x.png"], "no/x.png"),
+                                          (["--json", "/tmp"], "/tmp: a folder"), (["--figure", "x.xyz"], "--figure x.xyz: "), (["--data", "/tmp"], "--data /tmp: holds GSM8K"),
                                           (["--teacher-error", "1.5"], "--teacher-error must lie in \\[0, 1\\]")])
 def test_a_flag_that_cannot_be_is_refused_in_one_line_before_anything_is_evaluated(monkeypatch, flags, words):
     monkeypatch.setattr(evaluation, "evaluate", lambda *a, **k: pytest.fail("evaluated"))

@@ -71,6 +71,12 @@ def test_the_end_token_is_trained_also_where_it_is_the_pad(many_ends):
         assert (gradient[:len(row)] < 0).all() and (gradient[len(row):] == 0).all()
 
 
+@pytest.mark.parametrize("opened", ["<think>", "<think>\n"])
+def test_a_chat_template_that_opens_the_reasoning_leaves_that_to_the_student(opened):
+    asked = [small_tokenizer(chat_template=CHAT + end) for end in (opened, "")]
+    assert grpo.encode_prompts(asked[0], ["abc"]) == grpo.encode_prompts(asked[1], ["abc"])
+
+
 def test_pad_and_end_tokens_inside_a_prompt_are_part_of_it(model):
     tokenizer = small_tokenizer(pad_token="<end>", chat_template=CHAT + "<end><turn>")
     assert grpo.encode_prompts(tokenizer, ["ab"]) == [[PAD, 3, 4, TURN, 3, END, TURN]]  # the template's "u" is unknown: <pad>
@@ -175,6 +181,9 @@ def test_in_bf16_the_sampler_agrees_with_the_scorer_also_where_key_biases_make_s
 
 @pytest.mark.parametrize("config", [GemmaConfig(**SHAPE, head_dim=8), Olmo2Config(**SHAPE), MistralConfig(**SHAPE, sliding_window=4),
                                     MistralConfig(**SHAPE, sliding_window=100),
+                                    LlamaConfig(**SHAPE, rope_parameters={  # other frequencies from 64 tokens on
+                                        "rope_type": "longrope", "rope_theta": 100.0, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4,
+                                        "original_max_position_embeddings": 64, "factor": 4.0}),
                                     GraniteConfig(**SHAPE, logits_scaling=8.0, attention_multiplier=8 ** -0.5),  # only its head is another
                                     Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=100, max_window_layers=1)],
                          ids=lambda config: config.model_type)
@@ -269,6 +278,12 @@ def test_a_completion_that_would_not_fit_the_context_is_refused(frozen_model, to
     for top_p in (0.0, 1.1):
         with pytest.raises(ValueError, match="top_p"):
             draw(frozen_model, tokenizer, top_p=top_p)
+
+
+@pytest.mark.parametrize("prompts, options", [(["ab", ""], {}), (["ab"], {"top_p": 0.0}), (["ab"], {"temperature": -1.0})])
+def test_what_cannot_be_sampled_is_refused(frozen_model, tokenizer, prompts, options):
+    with pytest.raises(ValueError, match="empty|top_p"):
+        sample(frozen_model, tokenizer, prompts, 2, 4, **options)
 
 
 def test_while_sampling_one_copy_of_each_prompts_keys_and_values_is_kept_and_nothing_is_recomputed(tokenizer, monkeypatch):
@@ -618,6 +633,20 @@ def test_a_policy_is_found_by_folder_run_short_name_or_hub_id(tmp_path, model):
         assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values()))
     assert loaded.dtype == grpo.load_policy(name, "cpu:0")[0].dtype == torch.float32
     assert grpo.resolve_model("Qwen2.5-0.5B") == "Qwen/Qwen2.5-0.5B" and grpo.resolve_model("some/where") == "some/where"
+
+
+def test_a_student_is_tiny_if_it_ships_with_the_project_or_descends_from_one_that_does(tmp_path):
+    for run, student in (("first", "tiny-ads"), ("second", str(tmp_path / "first")), ("large", "Qwen2.5-0.5B"), ("odd", 3)):
+        (tmp_path / run).mkdir(), (tmp_path / run / "config.json").write_text(json.dumps({"model": student}))
+    (tmp_path / "tiny-llama").mkdir(), (tmp_path / "tiny-llama" / "config.json").write_text("{}")
+    names = {"tiny": True, "tiny-ads": True, "first": True, "second": True, "large": False, "odd": False, "tiny-llama": False, "none": False}
+    assert {n: grpo.is_tiny(n if n in grpo.TINY else str(tmp_path / n)) for n in names} == names
+
+
+def test_a_run_that_is_not_finished_is_not_taken_for_a_model(tmp_path):
+    (tmp_path / "config.json").write_text("{}"), (tmp_path / "before.json").write_text("{}")
+    with pytest.raises(ValueError, match="not finished.*--resume"):
+        grpo.resolve_model(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["Quen2.5-0.5B", "./nowhere", "/no/such/folder", "a/b/c", "no-such-owner-at-all/no-such-model"])

@@ -172,6 +172,16 @@ def test_a_balanced_choice_shows_as_many_right_as_wrong_routes_in_no_fixed_order
     assert all(n == pytest.approx(1500, abs=100) for n in places.values())  # the place of a route reveals nothing
 
 
+@pytest.mark.parametrize("text", ["Route 2: 8", "route 2 : 8", "**Route  2**: 8", "ROUTE\t2:\n8", "solution: 8", "**Problem:** 8"])
+def test_a_route_cannot_pass_for_another_part_of_the_prompt(text):
+    assert not re.search(r"(route\s*\d+|problem|solution)[\s*]*:", harmless(text), flags=re.IGNORECASE) and "8" in harmless(text)
+
+
+@pytest.mark.parametrize("token", ["<s>", "</s>", "<unk>", "<pad>", "[INST]", "[/INST]", "<|im_end|>", "<end_of_turn>"])
+def test_a_route_holds_no_control_token_of_a_tokenizer(token):
+    assert token not in mrpv_prompt(token, [Route(token, "4", True)]) + teacher_prompt(token)
+
+
 def test_a_diverse_choice_shows_different_answers_before_it_repeats_one():
     rng = random.Random(0)
     for _ in range(200):
@@ -179,3 +189,8 @@ def test_a_diverse_choice_shows_different_answers_before_it_repeats_one():
         assert len({r.answer for r in chosen}) == 3
     with pytest.raises(ValueError, match="selection"):
         choose_routes(bank(2, 2), 2, random.Random(0), selection="best")
+
+
+def test_to_a_diverse_choice_answers_that_are_the_same_number_are_the_same():
+    routes = [Route(answer, answer, answer != "19") for answer in ("18", "18.0", "$18", "19")]
+    assert all({r.correct for r in choose_routes(routes, 2, random.Random(i), selection="diverse")} == {True, False} for i in range(50))

@@ -83,7 +83,7 @@ def test_right_and_wrong_routes_weigh_the_same_so_that_every_constant_earns_one_
     assert utility_score([None, 1.0], [True, True]) == utility_score([math.nan, 1.0], [True, True]) == 0.0
 
 
-@pytest.mark.parametrize("scores", [None, [], [1.0], [1.0, 0.0, 0.0], [1.0, -0.1], [1.0, 1.1], [1.0, math.nan], [1.0, math.inf]])
+@pytest.mark.parametrize("scores", [None, [], [1.0], [1.0, 0.0, 0.0], [1.0, -0.1], [1.0, 1.1], [1.0, math.nan], [1.0, math.inf], [1.0, "0"]])
 def test_scores_of_the_wrong_count_or_range_earn_nothing(scores):
     assert utility_score(scores, [True, False]) == 0.0
     assert realm_reward(Response("r", "4", scores), "4", [True, False]).total == 1.0  # but the answer is still right

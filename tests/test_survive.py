@@ -226,6 +226,14 @@ def test_a_step_without_a_number_changes_nothing_and_is_counted(monkeypatch, wro
     assert all(p.isfinite().all() for p in model.parameters())
 
 
+def test_weights_that_are_no_numbers_are_noticed_also_where_nothing_they_write_is_rewarded():
+    model, rollouts = small_model(), by_hand(small_model())
+    found = grpo.grpo_update(model, grpo.Optimizer(model, 0.1), rollouts, torch.zeros(3, 4))
+    assert found["skipped"] == 0
+    rollouts.logps[0, 0] = math.nan
+    assert grpo.grpo_update(model, grpo.Optimizer(model, 0.1), rollouts, torch.zeros(3, 4))["skipped"] == 1
+
+
 def test_after_five_such_steps_in_a_row_the_run_stops_with_a_checkpoint_and_a_hint(tmp_path, monkeypatch, capsys):
     real = train.sft_update
 

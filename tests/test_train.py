@@ -259,6 +259,7 @@ def test_training_never_sees_a_question_of_validation_or_test(tmp_path):
     (["--routes", "0"], "--routes"),
     (["--device", "cuda:7"], "cuda"), (["--device", "gpu"], "use cpu or cuda"), (["--temperature", "0"], "--temperature"), (["--temperature", "nan"], "--temperature must be at least 0, not nan"), (["--beta", "-1"], "--beta"),
     (["--resume", "/no/run"], "/no/run"),
+    (["--lr", "inf"], "--lr must be finite"), (["--data", "/tmp"], "--task gsm8k"), (["--eval-limit", "301"], "301 questions"),
 ], ids=lambda x: " ".join(x) if isinstance(x, list) else "")
 def test_bad_input_stops_at_once_with_one_clear_line_and_writes_nothing(tmp_path, capsys, flags, words):
     problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
@@ -270,6 +271,13 @@ def test_bad_input_stops_at_once_with_one_clear_line_and_writes_nothing(tmp_path
     flags = [{"FOREIGN": str(tmp_path / "foreign.jsonl"), "BANK": str(tmp_path / "bank.jsonl"), "BROKEN": str(tmp_path / "broken.jsonl")}.get(f, f) for f in flags]
     assert words in refused(capsys, "--out", str(tmp_path / "run"), *flags)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--bank", "--model"])
+def test_an_empty_flag_is_an_unset_variable_and_no_default(capsys, flag):
+    with pytest.raises(SystemExit):
+        train.main([flag, ""])
+    assert f"{flag}: is empty" in capsys.readouterr().err
 
 
 def test_a_training_prompt_that_does_not_fit_the_context_is_refused_before_the_step_that_draws_it(tmp_path, capsys):
