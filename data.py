@@ -3,7 +3,7 @@
     {"question": str, "answer": str, "routes": [{"text": str, "answer": str, "correct": bool, "guided": bool}], "rules": [str]}
 
     python data.py --task shop --n 8 --out bank.jsonl           a simulated teacher, in seconds
-    python data.py --task gsm8k --n 8 --out bank.jsonl          gold solutions, two in three with a mistake put in
+    python data.py --task gsm8k --n 8 --out bank.jsonl          gold solutions, six in ten with a mistake put in
     python data.py --task my.jsonl --teacher Qwen2.5-1.5B-Instruct --out bank.jsonl                    a model, on this machine
     python data.py --task my.jsonl --teacher http://localhost:8000/v1 --teacher-model NAME --out bank.jsonl     behind a server
 
