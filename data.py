@@ -150,11 +150,11 @@ def load_problems(task, split, limit=None, data=None):
     if where != "gsm8k" and not Path(where).is_dir():
         raise ValueError(f"--data {data}: neither a folder with train.jsonl and test.jsonl, nor a file" if where != task else
                          f"{task}: neither a built-in task ({', '.join(BUILT_IN)}), nor gsm8k, nor a JSONL file or folder that is there")
-    train, test = (gsm8k_file(name) if where == "gsm8k" else Path(where) / name for name in ("train.jsonl", "test.jsonl"))
-    if split == "test":
-        return read_bank(test)[:limit]
-    held = {p.question for p in read_bank(test)} if test.exists() else set()
-    problems = [p for p in read_bank(train) if p.question not in held]
+    name, test = "test.jsonl" if split == "test" else "train.jsonl", Path(where) / "test.jsonl"
+    problems = read_bank(gsm8k_file(name) if where == "gsm8k" else Path(where) / name)
+    if split != "test" and test.is_file():  # a folder of one's own; GSM8K's files share no question
+        unseen = {p.question for p in read_bank(test)}
+        problems = [p for p in problems if p.question not in unseen]
     if split in ("train", "validation"):
         first = len(problems) - min(500, len(problems) // 10)  # of the validation problems
         held = {p.question for p in problems[first:]}
@@ -463,13 +463,14 @@ def build_bank(config):
     done = problems_done(config.out, problems, settings)
     print(f"{what} writes {config.n} routes for each of {len(problems)} questions"
           + (f", of which {done} are done" if done else ""), flush=True)
+    begun = not os.path.exists(config.out)
     try:
         with open(config.out, "ab") as file:
             for problem in taught_in_batches(problems, teacher, config, config.n, done, config.batch):
                 file.write(json.dumps(dataclasses.asdict(problem)).encode() + b"\n")
                 file.flush()
     finally:
-        if not os.path.getsize(config.out):  # refused before the first line: as if it had not been begun
+        if begun and os.path.isfile(config.out) and not os.path.getsize(config.out):  # refused before the first line: leave nothing
             os.remove(config.out), os.remove(f"{config.out}.config.json")
     return read_bank(config.out)
 

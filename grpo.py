@@ -63,7 +63,7 @@ def resolve_model(name):
 
 def is_tiny(name):
     """Is this one of the students that ship with this project, or a run folder of one?"""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # no run folder
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):  # no run folder, or one of itself
         return name in TINY or is_tiny(json.loads((Path(name) / "config.json").read_text())["model"])
     return False
 

@@ -67,7 +67,8 @@ def harmless(text):
     """
     text = re.sub(r"<<[^<>=]*=[^<>]*>>", "", text)
     text = re.sub(rf"<([\s/]*)({'|'.join(TAGS + CONTROL)})\s*>", r"(\1\2)", text, flags=re.IGNORECASE)
-    text = re.sub(r"(Route\s*[0-9]+|Problem|Solution)([\s*]*):", r"(\1)\2", text, flags=re.IGNORECASE)
+    text = re.sub(r"(Route\s*[0-9]+|Problem|Solution)([\s*]*):", r"(\1)\2", text)
+    text = re.sub(r"(?im)^([ \t*]*)(route\s*[0-9]+|problem|solution)([\s*]*):", r"\1(\2)\3", text)
     text = re.sub(r"\[(/?INST)\]", r"(\1)", text)  # Mistral's
     return text.replace("<|", "< |").replace("|>", "| >")
 

@@ -16,8 +16,8 @@ from fractions import Fraction
 MAX_ANSWER = 200  # characters; a longer "number" is compared as text (and never reaches int())
 NUMBER = r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+|(?<=[0-9])\.)?"
 NO_UNIT = set("and or not no wrong plus minus times over point squared cubed k hundred thousand million billion trillion dozen "
-              "percent hundreds thousands millions billions half third quarter tenth hundredth thousandth tenths hundredths thousandths thirds "
-              "quarters fourths fifths negative factorial pi incorrect false".split())  # they change the value of a number
+              "percent hundreds thousands millions billions half third quarter tenth hundredth thousandth tenths hundredths thousandths "
+              "factorial pi".split())  # they change the value of a number
 IN_TEXT = re.compile(r"(?<![\w.])-?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
 
 
@@ -59,11 +59,11 @@ def final_answer(text):
     for marked in (tagged("answer", text), boxed(text)):
         if marked is not None:
             return tidy(marked)
-    for marker in (r"####\s*(\S.*)", r"(?m)^[ \t]*A:\s*(\S.*)", r"(?i)\banswer is[\s:*]*([^\s:*].*)",
-                   r"(?im)^[ \t*]*(?:final )?answer:[\s*]*([^\s*].*)"):  # the answer may stand on the next line
+    for marker in (r"####[ \t]*(\S.*)", r"(?m)^[ \t]*A:[ \t]*(\S.*)", r"(?i)\banswer is\b[ \t:*]*([^\s:*].*)",
+                   r"(?im)^[ \t*]*(?:final )?answer:[ \t*]*([^\s*].*)"):
         found = re.findall(marker, text)
         found = tidy(re.split(r"\.\s|[,;]\s|\s\(", found[-1])[0]) if found else None  # prose may run on behind it: cut where a sentence ends
-        if found and re.search(r"\w", found):
+        if found and found.strip("\\[](){}$:`"):  # else the answer stands on another line: the last number, most likely
             return found
     numbers = IN_TEXT.findall(text)
     return tidy(numbers[-1]) if numbers else None
@@ -74,8 +74,8 @@ def tidy(answer):
     behind it, the final stop."""
     answer = answer.strip().rstrip(".,;").strip("*").strip()
     if len(answer) <= MAX_ANSWER:  # backtracking patterns: never on text without a bound
-        answer = re.sub(r"(\S)\s+\([^()]*\)$", r"\1", answer)
-        answer = re.sub(r"^(?:\$\$|\$|\\\(|\\\[)(.+?)(?:\$\$|\$|\\\)|\\\])$", r"\1", answer)
+        answer = re.sub(r"([^\s)])\s+\([^()]*\)$", r"\1", answer)  # but not a factor
+        answer = re.sub(r"(?s)^(?:\$\$|\$|\\\(|\\\[)(.+?)(?:\$\$|\$|\\\)|\\\])$", r"\1", answer).strip()
         answer = re.sub(r"^\(([^(),]+)\)$", r"\1", answer).strip()
     return answer.rstrip(".,;").strip() or None
 

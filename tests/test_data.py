@@ -131,7 +131,6 @@ def test_no_two_splits_share_a_question(tmp_path):
     assert_apart(by_split(str(tmp_path)))
 
 
-@on_gsm8k
 def test_a_question_of_the_test_file_is_in_no_other_split_however_it_is_spaced(tmp_path):
     write(tmp_path / "train.jsonl", *questions(200))
     write(tmp_path / "test.jsonl", *({**q, "question": f"  {q['question']} "} for q in questions(20)))
@@ -139,6 +138,7 @@ def test_a_question_of_the_test_file_is_in_no_other_split_however_it_is_spaced(t
     assert not parts["test"] & (parts["train"] | parts["validation"] | parts["all"]) and len(parts["test"]) == 20 and len(parts["all"]) == 180
 
 
+@on_gsm8k
 def test_no_two_splits_of_gsm8k_share_a_question_however_its_files_are_named():
     for where in (GSM8K, GSM8K / "train.jsonl"):
         assert_apart(by_split("gsm8k", where=str(where)))
@@ -411,6 +411,12 @@ def test_a_question_that_a_file_holds_twice_is_asked_once(tmp_path):
     gold = {"question": "1 + 1?", "answer": "1 + 1 = <<1+1=2>>2\n#### 2"}
     build("--task", write(tmp_path / "my.jsonl", gold, gold), "--out", tmp_path / "bank.jsonl")
     assert len(read_bank(tmp_path / "bank.jsonl")) == 1
+
+
+def test_a_refused_bank_takes_nothing_away_that_was_there(tmp_path, capsys):
+    (tmp_path / "bank.jsonl").touch()
+    refused(capsys, "--teacher", "no/such/folder", "--out", tmp_path / "bank.jsonl")
+    assert (tmp_path / "bank.jsonl").exists()
 
 
 @pytest.mark.parametrize("flags, words", [

@@ -636,10 +636,10 @@ def test_a_policy_is_found_by_folder_run_short_name_or_hub_id(tmp_path, model):
 
 
 def test_a_student_is_tiny_if_it_ships_with_the_project_or_descends_from_one_that_does(tmp_path):
-    for run, student in (("first", "tiny-ads"), ("second", str(tmp_path / "first")), ("large", "Qwen2.5-0.5B"), ("odd", 3)):
+    for run, student in (("first", "tiny-ads"), ("second", str(tmp_path / "first")), ("large", "Qwen2.5-0.5B"), ("odd", 3), ("own", str(tmp_path / "own"))):
         (tmp_path / run).mkdir(), (tmp_path / run / "config.json").write_text(json.dumps({"model": student}))
     (tmp_path / "tiny-llama").mkdir(), (tmp_path / "tiny-llama" / "config.json").write_text("{}")
-    names = {"tiny": True, "tiny-ads": True, "first": True, "second": True, "large": False, "odd": False, "tiny-llama": False, "none": False}
+    names = {"tiny": True, "tiny-ads": True, "first": True, "second": True, "large": False, "odd": False, "own": False, "tiny-llama": False, "none": False}
     assert {n: grpo.is_tiny(n if n in grpo.TINY else str(tmp_path / n)) for n in names} == names
 
 

@@ -177,6 +177,11 @@ def test_a_route_cannot_pass_for_another_part_of_the_prompt(text):
     assert not re.search(r"(route\s*\d+|problem|solution)[\s*]*:", harmless(text), flags=re.IGNORECASE) and "8" in harmless(text)
 
 
+def test_the_same_words_inside_a_sentence_are_left_alone():
+    for text in ("Screen resolution: 1920", "Subproblem: 2", "a salt solution: 5%", "bus route 5: 10 stops"):
+        assert harmless(text) == text
+
+
 @pytest.mark.parametrize("token", ["<s>", "</s>", "<unk>", "<pad>", "[INST]", "[/INST]", "<|im_end|>", "<end_of_turn>"])
 def test_a_route_holds_no_control_token_of_a_tokenizer(token):
     assert token not in mrpv_prompt(token, [Route(token, "4", True)]) + teacher_prompt(token)
