@@ -22,7 +22,7 @@ SOLUTIONS = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / 
     ("The answer is:\n42", "42"), ("The answer is:\n\n**42**", "42"), ("The answer is: \n$$42$$", "$42"), ("The answer is **42**.", "42"),
     ("A:\nLet's see. 9*2 = 18.\nThe answer is 18.", "18"), ("Answer:\n1. 9 eggs.\n2. 9*2 = 18\n\nSo Janet makes 18 dollars.", "18"),
     ("**Answer:**\n\nJanet makes $18 every day", "$18"), ("Final Answer:\nAnswer: 18", "18"), ("what the answer is\nThe answer is 18", "18"),
-    ("She makes 18.\n####\n\nLet me know!", "18"), ("Answer:\n| Total | 18 |", "18"), ("1 2 3\nThe answer is >.", ">"), ("A: =", "="),
+    ("She makes 18.\n####\n\nLet me know!", "18"), ("Answer:\n| Total | 18 |", "18"), ("1 2 3\nThe answer is >.", ">"), ("A: =", "="), ("The answer is: \\[\n42\n\\]", "42"),
     ("**Final Answer:**\n42", "42"), ("#### \n42", "42"), (r"The final answer is: \(42\)", "42"), ("so\n\\[\n42\n\\]\nThe answer is:", "42"),
     ("Answer: (B)", "B"), (r"\boxed{(1,2)}", "(1,2)"), ("Final answer: $42$.", "42"), ("The answer is.", None),
     ("3, then 4, then 7 of them", "7"), ("it falls to -7 degrees", "-7"), ("it costs .5 dollars", ".5"),  # the last resort
