@@ -298,10 +298,10 @@ class Decoder:
         stay in a CPU's cache (for the tiny student that takes two thirds of the time of all at once).
         """
         self.layers, (P, Tp) = Layers(model), prompt_ids.shape
-        self.kv_heads, stored, last, rest = self.layers.kv_heads, [], [], prompt_lengths.argsort(stable=True, descending=True)
-        order = rest
+        self.kv_heads, stored, last = self.layers.kv_heads, [], []  # stored: keys and values of each layer, [Hkv, P, Tp, D]
+        order = rest = prompt_lengths.argsort(descending=True, stable=True)
         while len(rest):
-            width = int(prompt_lengths[rest[0]])
+            width = int(prompt_lengths[rest[0]])  # of the longest prompt that is left
             part, rest = rest.tensor_split([max(1, AT_ONCE // width)])
             hidden, *computed = prompt_pass(model, prompt_ids[part, :width], prompt_lengths[part])
             last.append(hidden)
@@ -309,7 +309,7 @@ class Decoder:
             for whole, t in zip(stored, computed):
                 whole[:, part, :width] = t.transpose(0, 1)
         self.last = torch.cat(last)[order.argsort()]  # [P, E]: the hidden states that predict the first tokens
-        flat = [t.flatten(0, 1) for t in stored]  # heads first: rows [Hkv*B, ...] are then groups [Hkv*P, G, ...]
+        flat = [t.flatten(0, 1) for t in stored]  # heads first, so that rows [Hkv*B, ...] are groups [Hkv*P, G, ...]
         self.prompt = [list(layer) for layer in zip(flat[::2], flat[1::2])]  # keys and values [Hkv*P, Tp, D]
         self.own = [[t.new_empty(len(t) * group_size, capacity, t.shape[2]) for t in layer] for layer in self.prompt]  # of the rows
         padding = ~real(prompt_lengths, Tp).repeat(self.kv_heads, 1)
