@@ -506,8 +506,10 @@ def main(argv=None):
         train(config, record)
     except ValueError as error:
         sys.exit(f"train.py: {error}")
-    except torch.OutOfMemoryError:
-        sys.exit("train.py: out of GPU memory where smaller micro-batches do not help (sampling, say): lower --max-new-tokens, "
+    except RuntimeError as error:  # a GPU's memory has an exception of its own, a CPU's has not
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        sys.exit("train.py: out of memory where smaller micro-batches do not help (sampling, say): lower --max-new-tokens, "
                  "--prompts-per-step or --group-size")
     except (OSError, SafetensorError, KeyboardInterrupt) as error:
         begun = config.out and Path(config.out, "config.json").is_file()

@@ -315,3 +315,16 @@ def test_help_says_a_line_about_every_flag(capsys):
     text = capsys.readouterr().out
     for field in dataclasses.fields(train.Config):
         assert "--" + field.name.replace("_", "-") in text and field.metadata["help"]
+
+
+@pytest.mark.parametrize("error, told", [(torch.OutOfMemoryError("CUDA"), True), (RuntimeError("alloc_cpu.cpp: can't allocate memory: 8 GiB"), True),
+                                         (RuntimeError("shape mismatch"), False)])
+def test_memory_that_runs_out_is_told_in_one_line_and_a_bug_is_not_hidden_by_it(tmp_path, monkeypatch, capsys, error, told):
+    def fails(*_):
+        raise error
+    monkeypatch.setattr(train, "train", fails)
+    if told:
+        assert "--group-size" in refused(capsys, "--out", str(tmp_path / "run"))
+    else:
+        with pytest.raises(RuntimeError, match="shape"):
+            train.main(["--out", str(tmp_path / "run")])
