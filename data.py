@@ -424,8 +424,9 @@ def given_flags(config_class, doc, argv=None):
             shown += "" if default is None else f" (default: {default})"
             parser.add_argument(name, type=kind, choices=choices, metavar=None if choices else "X", help=shown)
     given = vars(parser.parse_args(argv))
-    if "" in given.values():  # an unset variable in a shell, most likely
-        parser.error(f"--{next(name for name, value in given.items() if value == '').replace('_', '-')}: is empty")
+    for name, value in given.items():
+        if value == "":  # an unset variable in a shell, most likely
+            parser.error(f"--{name.replace('_', '-')}: is empty")
     teacher = given.get("teacher") or ""
     if may_hold_a_key(teacher) and not os.path.exists(teacher):  # Path.exists may raise, with the whole name
         parser.error("--teacher: no folder, and an address or a name holds none of @ ? #: a key belongs in OPENAI_API_KEY")

@@ -358,10 +358,12 @@ def decodable(model):
         found, wanted = model.get_output_embeddings()(decoder.step(ids[:, 5], length)), model(ids).logits[:, -1]
     except (AttributeError, TypeError, RuntimeError, ValueError):
         return False
+    # What six tokens do not show: attention to a window only, and rotary frequencies that change with the length
     window = "sliding_attention" if getattr(model.config, "sliding_window", None) else "full_attention"  # where layers are not named one by one
-    windowed = any(kind != "full_attention" for kind in getattr(model.config, "layer_types", None) or [window])  # six tokens do not show it,
-    longrope = "longrope" in str([getattr(model.config, name, None) for name in ("rope_parameters", "rope_scaling")])  # nor this
-    return not windowed and not longrope and bool((found - wanted).norm() < (1e-3 if found.dtype == torch.float32 else 0.05) * wanted.norm())
+    windowed = any(kind != "full_attention" for kind in getattr(model.config, "layer_types", None) or [window])
+    longrope = "longrope" in str([getattr(model.config, name, None) for name in ("rope_parameters", "rope_scaling")])
+    close = (found - wanted).norm() < (1e-3 if found.dtype == torch.float32 else 0.05) * wanted.norm()
+    return bool(close) and not windowed and not longrope
 
 
 def pick(logits, temperature, top_p, uniform):
@@ -675,14 +677,15 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     """One GRPO step: `epochs` passes over the same rollouts, each ending in one optimizer step -> metrics (dict of float).
 
     advantages [P, G]. A group whose advantages are all zero has no gradient (beta = 0) and is not computed at all, but it
-    still counts in the batch's means. Metrics are of the last epoch, but drift (of the first) and skipped (a sum); no live group: zeros, and no step.
+    still counts in the batch's means. Metrics are of the last epoch, but drift (of the first) and skipped (a sum); no live group: no step,
+    and zeros, but skipped is 1 if the rollouts' log-probabilities are no numbers.
     """
     live = (advantages != 0).any(dim=1) if beta == 0.0 else torch.ones(len(advantages), dtype=torch.bool)
     prompts = live.nonzero()[:, 0].tolist()
     weights, flat = token_weights(rollouts.mask, loss_type, max_len), advantages.flatten().to(rollouts.logps.device)
     total = rollouts.mask.sum().item()
     metrics = {"loss": 0.0, "approx_kl": 0.0, "kl": 0.0, "clip_fraction": 0.0, "grad_norm": 0.0, "drift": 0.0,
-               "skipped": 0.0 if rollouts.logps.isfinite().all() or prompts else 1.0}  # weights of nan draw tokens too
+               "skipped": float(not prompts and not rollouts.logps.isfinite().all())}  # weights of nan draw tokens too, but earn nothing
     for epoch in range(epochs if prompts else 0):
         metrics = {**dict.fromkeys(metrics, 0.0), "drift": metrics["drift"], "skipped": metrics["skipped"]}
 

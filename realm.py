@@ -67,7 +67,8 @@ def harmless(text):
     """
     text = re.sub(r"<<[^<>=]*=[^<>]*>>", "", text)
     text = re.sub(rf"<([\s/]*)({'|'.join(TAGS + CONTROL)})\s*>", r"(\1\2)", text, flags=re.IGNORECASE)
-    text = re.sub(r"(Route\s*[0-9]+|Problem|Solution)([\s*]*):", r"(\1)\2", text)
+    text = re.sub(r"(Route\s*[0-9]+|Problem|Solution)([\s*]*):", r"(\1)\2", text)  # as the prompt writes them: anywhere;
+    # in any spelling: where a line begins ("a salt solution: 5%" is a sentence)
     text = re.sub(r"(?im)^([ \t*]*)(route\s*[0-9]+|problem|solution)([\s*]*):", r"\1(\2)\3", text)
     text = re.sub(r"\[(/?INST)\]", r"(\1)", text)  # Mistral's
     return text.replace("<|", "< |").replace("|>", "| >")
@@ -160,8 +161,9 @@ def choose_routes(routes, k, rng, error_ratio=None, selection="random"):
         n_wrong = max(k - len(right), min(n_wrong, len(wrong)))
         drawn = wrong[:n_wrong] + right[:k - n_wrong]
     elif selection == "diverse":
-        first = {canonical(route.answer or ""): route for route in reversed(drawn)}  # the first route with each answer
-        drawn.sort(key=lambda route: first[canonical(route.answer or "")] is not route)  # stable: repeats go behind
+        first = {canonical(route.answer or ""): id(route) for route in reversed(drawn)}  # the first route with each answer
+        kept = set(first.values())
+        drawn.sort(key=lambda route: id(route) not in kept)  # stable: repeats go behind
     elif selection != "random":
         raise ValueError(f"unknown selection {selection!r}: use random, diverse or balanced")
     return rng.sample(drawn[:k], k)

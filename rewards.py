@@ -62,9 +62,9 @@ def final_answer(text):
     for marker in (r"####[ \t]*(\S.*)", r"(?m)^[ \t]*A:[ \t]*(\S.*)", r"(?i)\banswer is\b[ \t:*]*([^\s:*].*)",
                    r"(?im)^[ \t*]*(?:final )?answer:[ \t*]*([^\s*].*)"):
         found = re.findall(marker, text)
-        found = tidy(re.split(r"\.\s|[,;]\s|\s\(", found[-1])[0]) if found else None  # prose may run on behind it: cut where a sentence ends
-        if found and found.strip("\\[](){}$:`"):  # else the answer stands on another line: the last number, most likely
-            return found
+        answer = tidy(re.split(r"\.\s|[,;]\s|\s\(", found[-1])[0]) if found else None  # prose may run on: cut at the end of the sentence
+        if answer and answer.strip("\\[](){}$:`"):  # else the answer stands on another line: the last number, most likely
+            return answer
     numbers = IN_TEXT.findall(text)
     return tidy(numbers[-1]) if numbers else None
 
@@ -115,8 +115,10 @@ def answers_match(predicted, gold):
     [True, True, True, False, False, False, False, False]
     """
     keys = ["" if answer is None else canonical(answer) for answer in (predicted, gold)]
-    if not all(keys) or keys[0] == keys[1]:
-        return all(keys)
+    if "" in keys:
+        return False
+    if keys[0] == keys[1]:
+        return True
     for bare, other in ((predicted, gold), (gold, predicted)):
         value, words = number(tidy(str(bare)) or ""), (tidy(str(other)) or "").split()
         units = [w.lower() for w in words[1:]]
