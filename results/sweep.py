@@ -59,8 +59,8 @@ SWEEPS = {  # name -> (what it shows, {arm: train.py arguments}, [(contrast, (ar
             **{f"cosine, {f}": f"{ZERO} --fade {f}" for f in (0.75, 0.5, 0.25)}}, []),
     "C6": ("the two-stage reward", {f"{name}, {how}": f"{m} {flag}".strip() for name, m in (("ReaLM-R1", JUDGE), ("ReaLM-Zero", ZERO))
                                     for how, flag in (("two stages", ""), ("scores unpaid", "--utility-weight 0"), ("scores paid always", "--one-stage"))},
-           [(f"{what}, two stages - {how}", (f"ReaLM-{of}, two stages", figure), (f"ReaLM-{of}, scores {how}", figure)) for how in ("unpaid", "paid always")
-            for what, of, figure in (("AUC, R1", "R1", "AUC"), ("with routes, Zero", "Zero", "with routes"))]),
+           [(f"{figure}, {of}, two stages - {how}", (f"ReaLM-{of}, two stages", figure), (f"ReaLM-{of}, scores {how}", figure))
+            for of, figure in (("R1", "AUC"), ("Zero", "with routes")) for how in ("unpaid", "paid always")]),
     "C7": ("ReaLM-R1, ReaLM-Zero and RFT, with few routes that are right throughout, and with many",
            {**{f"{name}, few": f"{m} {FEW}" for name, m in (("ReaLM-R1", R1), ("GRPO from R1's start", COLD), ("ReaLM-Zero", ZERO), ("RFT", RFT))},
             "ReaLM-R1, many": R1, "ReaLM-Zero, many": ZERO, "RFT, many": RFT},
