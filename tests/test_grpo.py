@@ -328,6 +328,14 @@ def test_scoring_in_chunks_changes_neither_value_nor_gradient(model):
         assert_same_gradients(gradients, results[1][1], 1e-5)
 
 
+def test_the_logits_of_all_tokens_never_stand_in_memory_together(model):
+    head, hidden, rows = model.get_output_embeddings(), torch.randn(11, 32, requires_grad=True), []
+    hook = head.register_forward_hook(lambda module, inputs, logits: rows.append(len(logits)))
+    grpo.token_logps(head, hidden, torch.arange(11), chunk_elements=16 * 3).sum().backward()
+    hook.remove()
+    assert sorted(rows) == [2, 2, 3, 3, 3, 3, 3, 3], "every chunk once forwards, and once more for its gradient"
+
+
 # ---- advantages -----------------------------------------------------------------------------------------------------
 def test_the_advantage_is_the_distance_to_the_groups_mean_in_unbiased_deviations():
     rewards = torch.tensor([[1.0, 0.0, 0.0, 1.5], [3.0, 3.0, 2.0, -1.0]])

@@ -232,6 +232,8 @@ def test_weights_that_are_no_numbers_are_noticed_also_where_nothing_they_write_i
     assert found["skipped"] == 0
     rollouts.logps[0, 0] = math.nan
     assert grpo.grpo_update(model, grpo.Optimizer(model, 0.1), rollouts, torch.zeros(3, 4))["skipped"] == 1
+    live = torch.tensor([[1.0, -1.0, 0.5, -0.5]] * 3)  # where something is, its step is what is skipped, and counted once
+    assert grpo.grpo_update(model, grpo.Optimizer(model, 0.1), rollouts, live)["skipped"] == 1
 
 
 def test_after_five_such_steps_in_a_row_the_run_stops_with_a_checkpoint_and_a_hint(tmp_path, monkeypatch, capsys):

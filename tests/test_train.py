@@ -328,3 +328,11 @@ def test_memory_that_runs_out_is_told_in_one_line_and_a_bug_is_not_hidden_by_it(
     else:
         with pytest.raises(RuntimeError, match="shape"):
             train.main(["--out", str(tmp_path / "run")])
+
+
+@pytest.mark.parametrize("flags, weight, two_stage", [([], 0.5, True), (["--utility-weight", "0"], 0.0, True), (["--one-stage"], 0.5, False)])
+def test_how_scores_are_paid_is_what_the_flags_say(tmp_path, monkeypatch, flags, weight, two_stage):
+    paid, realm_reward = [], train.realm_reward
+    monkeypatch.setattr(train, "realm_reward", lambda *a: (paid.append(a[3:]), realm_reward(*a))[1])
+    run(tmp_path / "run", "--steps", "1", "--eval-every", "0", *flags)
+    assert set(paid) == {(weight, two_stage)}
