@@ -183,8 +183,8 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
     """Any Hub id or local folder as the teacher, sampled with the project's own sampler; loaded when it is first asked. What
     it draws depends on the seed and on the prompts asked together, so that a bank continued later repeats no draw."""
     import torch
-    from grpo import load_policy, sample, settle_device
-    device = settle_device(device)
+    from grpo import load_policy, sample, choose_device
+    device = choose_device(device)
     policy = functools.cache(lambda: load_policy(name, device))
 
     @by_prompt
@@ -348,6 +348,9 @@ def need_routes(problems, config):
     if len(poorest.routes) < config.routes:
         raise ValueError(f"--routes {config.routes}: the question {poorest.question[:60]!r} has only {len(poorest.routes)} routes")
     return problems
+
+
+with_routes = need_routes
 
 
 def problems_done(path, problems, settings):
