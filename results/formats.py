@@ -1,0 +1,174 @@
+"""How often does a real model write the format before any training? By four prompts:
+
+    python -m tests.real_model runs/smollm2
+    python -m results.formats runs/smollm2 --out results/formats.json
+
+    today     the project's prompt, which says in words what to write
+    opened    the same, but the reply already begins with <think>
+    example   the same as today, with one worked example before the problem
+    both      one worked example, and a reply that begins with <think>
+
+Each is asked without routes and with two, at temperature 1.0 and 0.6: 16 cells. The questions are the
+first of GSM8K's test questions, the routes are the solutions of OpenAI's two 6B models. A cell is
+written when it is done, and the same command goes on with those that are missing. At the end, or with
+--table alone, the table is printed.
+"""
+import argparse
+import copy
+import itertools
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from engine.run import write_json
+from eval import wilson
+from grpo import load_policy, sample, turn_end
+from realm import Route, demonstration, mrpv_prompt, parse_response
+from rewards import answers_match, final_answer, realm_reward
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k"
+PROMPTS = ("today", "opened", "example", "both")
+TEMPERATURES = (1.0, 0.6)
+CELLS = list(itertools.product(PROMPTS, (0, 2), TEMPERATURES))
+
+QUESTION = ("A box holds 6 red pens and twice as many blue pens. Tom buys 3 boxes. How many pens does "
+            "he have?")
+ROUTES = ["There are 6 * 2 = 12 blue pens.\nA box holds 6 + 12 = 18 pens.\n"
+          "Tom has 18 * 3 = 54 pens.\nA: 54",
+          "A box holds 6 + 2 = 8 pens.\nTom has 8 * 3 = 24 pens.\nA: 24"]
+REASONING = "Blue pens: 6 * 2 = 12. Pens in a box: 6 + 12 = 18. Pens in 3 boxes: 18 * 3 = 54."
+
+
+# ---- prompts -----------------------------------------------------------------------------------------
+def worked_example(k):
+    """A problem with k routes (0 or 2) and the reply to write, as text."""
+    _, _, problem = mrpv_prompt(QUESTION, ROUTES[:k]).partition("Problem: ")
+    scores = [1.0, 0.0] if k else None
+    return f"Problem: {problem}{demonstration(REASONING, '54', scores)}\n\n"
+
+
+def written_prompt(name, question, routes):
+    """The prompt of one of the four kinds, as text."""
+    prompt = mrpv_prompt(question, routes)
+    if name not in ("example", "both"):
+        return prompt
+    instruction, _, problem = prompt.partition("Problem: ")
+    return f"{instruction}{worked_example(len(routes))}Problem: {problem}"
+
+
+def in_chat(tokenizer, prompt, opened):
+    """A prompt in the model's chat template. opened: the reply begins with <think>."""
+    text = prompt
+    if tokenizer.chat_template:
+        text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False,
+                                             add_generation_prompt=True)
+    return text + ("<think>" if opened else "")
+
+
+def as_written(tokenizer):
+    """A tokenizer that takes prompts as they are: the template is in them already."""
+    plain = copy.deepcopy(tokenizer)
+    end = turn_end(tokenizer)
+    if end is not None:
+        plain.eos_token = tokenizer.convert_ids_to_tokens(end)
+    plain.chat_template = None
+    return plain
+
+
+# ---- one cell ----------------------------------------------------------------------------------------
+def questions(folder, n):
+    """The first n of GSM8K's test questions: (question, gold answer, two routes) of each."""
+    lines = (Path(folder) / "model_solutions_6b.jsonl").read_text().splitlines()[:n]
+    found = []
+    for entry in map(json.loads, lines):
+        gold = final_answer(entry["ground_truth"])
+        routes = []
+        for solution in entry["solutions"][:2]:
+            answer = final_answer(solution["solution"])
+            routes.append(Route(solution["solution"], answer, answers_match(answer, gold)))
+        found.append((entry["question"], gold, routes))
+    return found
+
+
+def measure(model, tokenizer, asked, cell, given):
+    """The shares of one cell -> dict. asked: what `questions` gave."""
+    name, k, temperature = cell
+    opened = name in ("opened", "both")
+    prompts = [in_chat(tokenizer, written_prompt(name, question, routes[:k]), opened)
+               for question, _, routes in asked]
+    generator = torch.Generator(model.device).manual_seed(given.seed)
+    began = time.perf_counter()
+    rollouts = sample(model, as_written(tokenizer), prompts, given.samples, given.max_new_tokens,
+                      temperature, generator=generator)
+    counts = dict.fromkeys(("format", "any_tag", "answer", "lenient", "right", "lenient_right"), 0)
+    for i, text in enumerate(rollouts.texts):
+        _, gold, routes = asked[i // given.samples]
+        text = "<think>" * opened + text
+        response = parse_response(text, k)
+        reward = realm_reward(response, gold, [route.correct for route in routes[:k]])
+        loose = final_answer(text)
+        written = text.removeprefix("<think>") if opened else text
+        counts["format"] += reward.format == 1
+        counts["any_tag"] += any(f"{tag}>" in written for tag in ("think", "answer", "scores"))
+        counts["answer"] += response.answer is not None
+        counts["lenient"] += loose is not None
+        counts["right"] += reward.answer == 1
+        counts["lenient_right"] += answers_match(loose, gold)
+    return {"prompt": name, "routes": k, "temperature": temperature, "n": len(rollouts.texts),
+            **counts, "finished": int(rollouts.finished.sum()),
+            "tokens": rollouts.lengths.float().mean().item(),
+            "prompt_tokens": rollouts.prompt_lengths.float().mean().item(),
+            "seconds": round(time.perf_counter() - began, 1), "first": rollouts.texts[:2]}
+
+
+# ---- the table ---------------------------------------------------------------------------------------
+def table(cells):
+    """The cells as a table in Markdown. The interval is Wilson's, of the full format."""
+    lines = ["| prompt | routes | T | full format | answer tag | right | any tag | a last number | "
+             "ended | tokens |", "|---|---|---|---|---|---|---|---|---|---|"]
+    for c in cells:
+        low, high = wilson(c["format"], c["n"])
+        lines.append(
+            f"| {c['prompt']} | {c['routes']} | {c['temperature']} | {c['format']} of {c['n']} "
+            f"[{low:.2f}, {high:.2f}] | {c['answer']} | {c['right']} | {c['any_tag']} | "
+            f"{c['lenient']} ({c['lenient_right']} right) | {c['finished']} | {c['tokens']:.0f} |")
+    return "\n".join(lines)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--data", default=str(DATA), help="folder with model_solutions_6b.jsonl")
+    parser.add_argument("--questions", type=int, default=8)
+    parser.add_argument("--samples", type=int, default=2, help="completions of each question")
+    parser.add_argument("--max-new-tokens", type=int, default=160)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", default="results/formats.json")
+    parser.add_argument("--table", action="store_true", help="only print the table")
+    given = parser.parse_args(argv)
+    torch.set_num_threads(given.threads)
+    settings = {name: getattr(given, name) for name in
+                ("questions", "samples", "max_new_tokens", "seed")}
+    path = Path(given.out)
+    stored = json.loads(path.read_text()) if path.is_file() else {"settings": settings, "cells": []}
+    if stored["settings"] != settings and not given.table:
+        raise SystemExit(f"{path}: measured with {stored['settings']}; choose another --out")
+    done = {(c["prompt"], c["routes"], c["temperature"]) for c in stored["cells"]}
+    missing = [] if given.table else [cell for cell in CELLS if cell not in done]
+    if missing:
+        model, tokenizer = load_policy(given.model, given.device)
+        asked = questions(given.data, given.questions)
+    for cell in missing:
+        stored["cells"].append(measure(model, tokenizer, asked, cell, given))
+        write_json(path, stored)
+        print(cell, {n: v for n, v in stored["cells"][-1].items() if n != "first"}, flush=True)
+    print(table(stored["cells"]))
+
+
+if __name__ == "__main__":
+    main()
