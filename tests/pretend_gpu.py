@@ -1,4 +1,4 @@
-"""A GPU that is not there. Within `with PretendGpu() as gpu:` tensors made on "cuda:0" say that they lie
+"""A GPU that is not there. Within `with pretend_gpu() as gpu:` tensors made on "cuda:0" say that they lie
 there, but are computed on the CPU.
 
     model = gpu.take(model)          its weights lie on the GPU now
@@ -12,6 +12,8 @@ How it works. A PretendTensor holds its values in `inner`, on the CPU. For torch
 the device "meta", which has an autograd of its own and no values, so that nothing can read them without
 coming through `PretendGpu.run`.
 """
+import contextlib
+import functools
 from collections import Counter
 from unittest import mock
 
@@ -50,8 +52,8 @@ class PretendTensor(torch.Tensor):
     def __repr__(self):
         return f"on the GPU: {self.inner!r}"
 
-    def cpu(self):
-        return self.to("cpu")
+    def tolist(self):
+        return self.cpu().tolist()
 
     @classmethod
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
@@ -63,14 +65,35 @@ def on_gpu(device):
     return device is not None and torch.device(device).type in ("cuda", "meta")
 
 
-def wrapped(value, known=None):
+@functools.cache
+def is_composite(function):
+    """Is this operation nothing but others?"""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "CompositeImplicitAutograd")
+
+
+def wrapped(value, known):
     """Values that an operation gave, as tensors of the GPU. known: {id of a tensor: the PretendTensor
     that holds it}, so that an operation in place gives back what it was given."""
     def wrap(t):
         if not isinstance(t, torch.Tensor):
             return t
-        return (known or {}).get(id(t)) or PretendTensor(t)
+        return known[id(t)] if id(t) in known else PretendTensor(t)
     return tree_map(wrap, value)
+
+
+@contextlib.contextmanager
+def pretend_gpu():
+    """The PretendGpu, for as long as the context lasts."""
+    real = torch.Generator
+    lifted = torch._C._only_lift_cpu_tensors()
+    torch._C._set_only_lift_cpu_tensors(True)  # else torch.tensor asks for the GPU unseen
+    try:
+        with mock.patch.object(torch.cuda, "_lazy_init", lambda: None), \
+                mock.patch.object(torch, "Generator", lambda device="cpu": real()), \
+                PretendGpu() as PretendGpu.current:
+            yield PretendGpu.current
+    finally:
+        torch._C._set_only_lift_cpu_tensors(lifted)
 
 
 class PretendGpu(TorchDispatchMode):
@@ -82,20 +105,6 @@ class PretendGpu(TorchDispatchMode):
         super().__init__()
         self.syncs = Counter()
         self.operations = 0
-
-    def __enter__(self):
-        PretendGpu.current = self
-        real = torch.Generator
-        self.patches = [mock.patch.object(torch.cuda, "_lazy_init", lambda: None),
-                        mock.patch.object(torch, "Generator", lambda device="cpu": real())]
-        for patch in self.patches:
-            patch.start()
-        return super().__enter__()
-
-    def __exit__(self, *error):
-        super().__exit__(*error)
-        for patch in self.patches:
-            patch.stop()
 
     def take(self, model):
         """Put a model's weights and buffers onto the GPU, in place -> the model. Tied weights stay
@@ -119,6 +128,9 @@ class PretendGpu(TorchDispatchMode):
 
     def run(self, function, args, kwargs):
         """One operation of torch, computed on the CPU."""
+        if torch.is_inference_mode_enabled() and is_composite(function):
+            with self:  # in this mode torch leaves it to us to take it apart
+                return function.decompose(*args, **kwargs)
         flat, form = tree_flatten((args, kwargs))
         ours = [x for x in flat if isinstance(x, PretendTensor)]
         theirs = [x for x in flat if isinstance(x, torch.Tensor) and not isinstance(x, PretendTensor)]
@@ -132,11 +144,13 @@ class PretendGpu(TorchDispatchMode):
             [x.inner if isinstance(x, PretendTensor) else x for x in flat], form)
         if wanted is not None and on_gpu(wanted):
             plain_kwargs["device"] = torch.device("cpu")
-        found = compute(function, plain_args, plain_kwargs)
-        if function is aten.copy_.default:
-            return args[0]
         goes_there = bool(ours) if wanted is None else on_gpu(wanted)
-        return wrapped(found, known) if goes_there else found
+        # In inference mode a view of a normal tensor would not be a normal one itself.
+        with torch.inference_mode(False), torch.no_grad():
+            found = compute(function, plain_args, plain_kwargs)
+            if function is aten.copy_.default:
+                return args[0]
+            return wrapped(found, known) if goes_there else found
 
     def check(self, function, args, theirs):
         """Raises RuntimeError if an operation may not take these tensors of the CPU (theirs) beside
