@@ -142,7 +142,7 @@ def test_an_update_waits_as_often_for_long_completions_as_for_short_ones(gpu):
 
 
 def test_one_step_of_realm_and_an_evaluation_stay_on_the_gpu(tiny, gpu):
-    config = train.Config(method="realm-r1", prompts_per_step=2, group_size=4, max_new_tokens=20, n=3,
+    config = train.Config(method="realm-r1", prompts_per_step=2, group_size=4, max_new_tokens=18, n=3,
                           beta=0.01)
     config = train.prepare(config, {})
     problems = with_routes(load_problems("shop", "train", 20), config)
@@ -154,7 +154,7 @@ def test_one_step_of_realm_and_an_evaluation_stay_on_the_gpu(tiny, gpu):
     train.sft_step(model, tokenizer, optimizer, problems, config, 0)
     metrics, _, _ = train.rl_step(model, tokenizer, reference, optimizer, problems, config, 0)
     assert metrics["drift"] < 1e-3 and metrics["skipped"] == 0
-    found = evaluation.evaluate(model, tokenizer, problems[:2], 2, samples=2, max_new_tokens=20)
+    found = evaluation.evaluate(model, tokenizer, problems[:1], 2, samples=1, max_new_tokens=6)
     assert found["routes"]["tokens"] > 0
 
 
