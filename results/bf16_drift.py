@@ -1,10 +1,10 @@
-"""How far are sampler and scorer apart in bf16? With logits in fp32, and with logits rounded to bf16.
+"""How far are sampler and scorer apart in bf16? With logits in fp32, and rounded to bf16.
 
     python -m tests.real_model runs/smollm2
     python -m results.bf16_drift runs/smollm2
 
-In exact arithmetic both give a token the same probability. In bf16 they do not: their sums are rounded
-at other places. The table is of the first update on tokens that the model has just sampled:
+In exact arithmetic both give a token the same probability. In bf16 they do not: their sums are
+rounded at other places. The table is of the first update on tokens that the model has just sampled:
 
     mean drift   mean of |log pi(scorer) - log pi(sampler)| over the tokens
     max drift    the largest of them: the metric `drift` of a run
@@ -59,14 +59,15 @@ def main(argv=None):
     model, tokenizer = grpo.load_policy(given.model, given.device, torch.bfloat16)
     prompts = [mrpv_prompt(q, routes) for q, _, routes in questions(given.data, given.questions)]
     card = torch.cuda.get_device_name() if model.device.type == "cuda" else "CPU"
-    print(f"{card}, torch {torch.__version__}, {given.model} in bf16, {given.questions} x "
-          f"{given.samples} completions of at most {given.max_new_tokens} tokens, seed {given.seed}")
+    print(f"{card}, torch {torch.__version__}, {given.model} in bf16, seed {given.seed}, "
+          f"{given.questions} x {given.samples} completions of at most {given.max_new_tokens} tokens")
     print("| logits | tokens | mean drift | max drift | outside 20% | approx_kl |")
     print("|---|---|---|---|---|---|")
     for name, logits_of in (("rounded to bf16", rounded), ("in fp32", engine.layers.logits_of)):
         found = measure(model, tokenizer, prompts, given, logits_of)
-        print(f"| {name} | {found['tokens']} | {found['mean drift']:.4f} | {found['max drift']:.2f} | "
-              f"{found['outside']:.2%} | {found['approx_kl']:.5f} |", flush=True)
+        print(f"| {name} | {found['tokens']} | {found['mean drift']:.4f} | "
+              f"{found['max drift']:.2f} | {found['outside']:.2%} | {found['approx_kl']:.5f} |",
+              flush=True)
 
 
 if __name__ == "__main__":

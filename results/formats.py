@@ -8,10 +8,10 @@
     example   the same as today, with one worked example before the problem
     both      one worked example, and a reply that begins with <think>
 
-Each is asked without routes and with two, at temperature 1.0 and 0.6: 16 cells. The questions are the
-first of GSM8K's test questions, the routes are the solutions of OpenAI's two 6B models. A cell is
-written when it is done, and the same command goes on with those that are missing. At the end, or with
---table alone, the table is printed.
+Each is asked without routes and with two, at temperature 1.0 and 0.6: 16 cells. The questions are
+the first of GSM8K's test questions, the routes are the solutions of OpenAI's two 6B models. A cell
+is written when it is done, and the same command goes on with those that are missing. At the end, or
+with --table alone, the table is printed.
 """
 import argparse
 import copy
@@ -33,15 +33,15 @@ PROMPTS = ("today", "opened", "example", "both")
 TEMPERATURES = (1.0, 0.6)
 CELLS = list(itertools.product(PROMPTS, (0, 2), TEMPERATURES))
 
-QUESTION = ("A box holds 6 red pens and twice as many blue pens. Tom buys 3 boxes. How many pens does "
-            "he have?")
+QUESTION = ("A box holds 6 red pens and twice as many blue pens. Tom buys 3 boxes. How many pens "
+            "does he have?")
 ROUTES = ["There are 6 * 2 = 12 blue pens.\nA box holds 6 + 12 = 18 pens.\n"
           "Tom has 18 * 3 = 54 pens.\nA: 54",
           "A box holds 6 + 2 = 8 pens.\nTom has 8 * 3 = 24 pens.\nA: 24"]
 REASONING = "Blue pens: 6 * 2 = 12. Pens in a box: 6 + 12 = 18. Pens in 3 boxes: 18 * 3 = 54."
 
 
-# ---- prompts -----------------------------------------------------------------------------------------
+# ---- prompts ------------------------------------------------------------------------------------
 def worked_example(k):
     """A problem with k routes (0 or 2) and the reply to write, as text."""
     _, _, problem = mrpv_prompt(QUESTION, ROUTES[:k]).partition("Problem: ")
@@ -77,7 +77,7 @@ def as_written(tokenizer):
     return plain
 
 
-# ---- one cell ----------------------------------------------------------------------------------------
+# ---- one cell -----------------------------------------------------------------------------------
 def questions(folder, n):
     """The first n of GSM8K's test questions: (question, gold answer, two routes) of each."""
     lines = (Path(folder) / "model_solutions_6b.jsonl").read_text().splitlines()[:n]
@@ -123,7 +123,7 @@ def measure(model, tokenizer, asked, cell, given):
             "seconds": round(time.perf_counter() - began, 1), "first": rollouts.texts[:2]}
 
 
-# ---- the table ---------------------------------------------------------------------------------------
+# ---- the table ----------------------------------------------------------------------------------
 def table(cells):
     """The cells as a table in Markdown. The interval is Wilson's, of the full format."""
     lines = ["| prompt | routes | T | full format | answer tag | right | any tag | a last number | "

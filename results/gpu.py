@@ -4,15 +4,15 @@
     python -m results.gpu --dry-run                     what it would run, and for how long
     python -m results.gpu --only readme,bench           some parts (a machine lent for 10 minutes)
 
-    readme    the README's GPU command: on a model of Qwen2.5-0.5B's shape with random weights, and on
-              SmolLM2-135M-Instruct; a step at full shape with a reference model
+    readme    the README's GPU command: on a model of Qwen2.5-0.5B's shape with random weights, and
+              on SmolLM2-135M-Instruct; a step at full shape with a reference model
     bench     tests/bench.py: P4 (memory), P5 (decoding) and P6 (against TRL, where it is installed)
     bf16      drift of sampler and scorer, and how often SmolLM2 writes the format
     market    the task "market" with SmolLM2: one cold start, then three arms over five seeds
 
-SmolLM2 is made from the packages that tests/real_model.py names, or from its weights alone (--gguf).
-Parts, and runs of train.py, that are done are not done again: a command that was cut goes on where it
-was. Every table names the card.
+SmolLM2 is made from the packages that tests/real_model.py names. With --gguf it needs only two of
+them. What is done is not done again: a command that was cut goes on where it was. Every table names
+the card.
 """
 import argparse
 import json
@@ -35,12 +35,13 @@ ARMS = {  # of the market: flags of train.py, all from one cold start and with e
 }
 MARKET = ("--task market --steps 100 --prompts-per-step 16 --group-size 8 --max-new-tokens 128 "
           "--lr 1e-5 --eval-every 0 --eval-limit 200 --save-every 50 --device cuda")
-WARM = "--method realm-r1 --steps 0 --sft-steps 100 --sft-lr 5e-5 --max-new-tokens 128 --eval-limit 50"
+WARM = ("--method realm-r1 --steps 0 --sft-steps 100 --sft-lr 5e-5 --max-new-tokens 128 "
+        "--eval-limit 50")
 GSM8K = "--task gsm8k --method realm-r1 --routes 2 --device cuda --eval-every 0"
 MINUTES = {"readme": 8, "bench": 5, "bf16": 2, "market": 13}  # what each part may take
 
 
-# ---- the commands ------------------------------------------------------------------------------------
+# ---- the commands -------------------------------------------------------------------------------
 def commands(part, given):
     """The commands of a part -> a list of stages. The commands of a stage run side by side.
 
@@ -94,10 +95,12 @@ def inputs(given):
         six_billion_bank(out / "bank.jsonl")
 
 
-# ---- running them ------------------------------------------------------------------------------------
+# ---- running them -------------------------------------------------------------------------------
 def run(command, out, until):
-    """Run one command, its output in OUT/logs -> None, or what went wrong. until: when it must end, on
-    the clock of time.monotonic."""
+    """Run one command, its output in OUT/logs -> None, or what went wrong.
+
+    until: when it must end, on the clock of time.monotonic.
+    """
     name, arguments = command
     log = out / "logs" / f"{name}.txt"
     if arguments[0] == "train.py":
@@ -135,7 +138,7 @@ def run_part(part, given, until):
                 print(f"{name}: {trouble}", flush=True)
 
 
-# ---- the tables --------------------------------------------------------------------------------------
+# ---- the tables ---------------------------------------------------------------------------------
 def accuracy(found, how):
     """Accuracy of one evaluation as text. how: "alone" or "routes"."""
     return f"{found[how]['accuracy']:.3f}" if how in found else "-"
@@ -214,9 +217,10 @@ def main(argv=None):
     given.parts = given.only.split(",")
     unknown = set(given.parts) - set(MINUTES)
     if unknown:
-        sys.exit(f"results.gpu: no part {', '.join(sorted(unknown))}; there are {', '.join(MINUTES)}")
+        sys.exit(f"results.gpu: no part {', '.join(sorted(unknown))}; "
+                 f"there are {', '.join(MINUTES)}")
     if given.dry_run:
-        print(f"# in {given.out}: smollm2/ and Qwen2.5-0.5B-shape/ (models), bank.jsonl (6B routes)")
+        print(f"# {given.out} gets smollm2/, Qwen2.5-0.5B-shape/ and bank.jsonl (6B routes)")
         for part in given.parts:
             print(f"# {part}: at most {MINUTES[part]} minutes")
             for stage in commands(part, given):

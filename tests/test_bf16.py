@@ -74,7 +74,8 @@ def test_sampler_and_scorer_make_their_logits_so(tokenizer, monkeypatch):
     real = LogitsInFp32.apply
     monkeypatch.setattr(engine.layers.LogitsInFp32, "apply", watched)
     rollouts = draw(model, tokenizer, group_size=2, new=6)
-    assert rows[0] == 3 and len(rows) == rollouts.lengths.max()  # the prompts' ends, then every pass
+    assert rows[0] == 3  # the prompts' ends
+    assert len(rows) == rollouts.lengths.max()  # and every pass
     rows.clear()
     completion_logps(model, rollouts)
     assert sum(rows) == rollouts.lengths.sum()  # every token that was sampled
@@ -83,7 +84,7 @@ def test_sampler_and_scorer_make_their_logits_so(tokenizer, monkeypatch):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_it_makes_sampler_and_scorer_differ_less(tokenizer, monkeypatch, seed):
     model = small_model(seed)
-    with torch.no_grad():  # all logits lie near 10 to 30, as a real model's do: bf16 knows every 1/8
+    with torch.no_grad():  # logits of 10 to 30, as a real model's are: bf16 knows every 1/8 there
         model.get_output_embeddings().weight += 2.0
     model, drift = model.bfloat16(), []
     for make_logits in (logits_of, rounded_logits):

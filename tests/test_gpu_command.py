@@ -1,4 +1,4 @@
-"""The command that measures all that needs a GPU (results/gpu.py), as far as it can be tested without one."""
+"""The command that measures all that needs a GPU (results/gpu.py), tested without one."""
 import argparse
 import json
 import shlex
@@ -71,5 +71,6 @@ def test_the_tables_name_the_card_and_show_what_is_done_and_what_is_not(tmp_path
     assert text.count("NVIDIA H200") == 3
     assert "P4  peak memory: 1.00 GiB" in text
     assert "| ReaLM | 1 | 0.250 [0.250, 0.250] | 0.500 [0.500, 0.500] |" in text
-    assert "| market-ReaLM-0 | 0.250 -> 0.250 | 0.500 -> 0.500 | 0.75 | 2.00 | 1.50 | 100.00 |" in text
+    row = "| market-ReaLM-0 | 0.250 -> 0.250 | 0.500 -> 0.500 | 0.75 | 2.00 | 1.50 | 100.00 |"
+    assert row in text
     assert "| market-GRPO-4 | not done |" in text

@@ -1,5 +1,7 @@
-"""The path through a GPU, guarded without one: every tensor where it must be, and no waiting for the GPU at
-each token. The GPU is pretended (tests/pretend_gpu.py)."""
+"""The path through a GPU, guarded without one. The GPU is pretended (tests/pretend_gpu.py).
+
+Every tensor must lie where the operation needs it, and no token may make the CPU wait for the GPU.
+"""
 import copy
 
 import pytest
@@ -48,7 +50,7 @@ def draw(model, tokenizer, device, new=20, group_size=4):
     return sample(model, tokenizer, PROMPTS, group_size, new, generator=generator)
 
 
-# ---- the pretended GPU itself ------------------------------------------------------------------------
+# ---- the pretended GPU itself -------------------------------------------------------------------
 @pytest.mark.parametrize("mix", [
     lambda a, b: a + b, lambda a, b: b * a, lambda a, b: torch.cat([a, b]), lambda a, b: b.add_(a),
     lambda a, b: torch.where(a > 0, a, b), lambda a, b: a.masked_fill_(b > 0, 0.0),
@@ -71,8 +73,8 @@ def test_all_that_makes_the_cpu_wait_is_counted(gpu):
     a = torch.arange(3.0, device=GPU)
     waits = [lambda: a[0].item(), lambda: int(a[0]), lambda: bool(a[0] > 1), lambda: a.tolist(),
              lambda: a.cpu(), lambda: a.nonzero(), lambda: a[a > 1], lambda: a.to("cpu"),
-             lambda: torch.equal(a, a), lambda: torch.zeros(3).copy_(a), lambda: torch.ones(2).to(GPU),
-             lambda: torch.tensor([1.0], device=GPU), lambda: a.masked_select(a > 1)]
+             lambda: torch.equal(a, a), lambda: torch.zeros(3).copy_(a),
+             lambda: torch.ones(2).to(GPU), lambda: torch.tensor([1.0], device=GPU), lambda: a.masked_select(a > 1)]
     for wait in waits:
         before = gpu.waits
         wait()
@@ -82,7 +84,7 @@ def test_all_that_makes_the_cpu_wait_is_counted(gpu):
     assert gpu.waits == before
 
 
-# ---- the project on it -------------------------------------------------------------------------------
+# ---- the project on it --------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_sampling_while_rows_leave_scoring_and_updates_stay_on_the_gpu(gpu, monkeypatch, dtype):
     tokenizer, kept, keep = small_tokenizer(), [], grpo.Decoder.keep
@@ -142,8 +144,8 @@ def test_an_update_waits_as_often_for_long_completions_as_for_short_ones(gpu):
 
 
 def test_one_step_of_realm_and_an_evaluation_stay_on_the_gpu(tiny, gpu):
-    config = train.Config(method="realm-r1", prompts_per_step=2, group_size=4, max_new_tokens=18, n=3,
-                          beta=0.01)
+    config = train.Config(method="realm-r1", prompts_per_step=2, group_size=4, max_new_tokens=18,
+                          n=3, beta=0.01)
     config = train.prepare(config, {})
     problems = with_routes(load_problems("shop", "train", 20), config)
     problems = train.with_correct_route(problems, config)
@@ -158,7 +160,7 @@ def test_one_step_of_realm_and_an_evaluation_stay_on_the_gpu(tiny, gpu):
     assert found["routes"]["tokens"] > 0
 
 
-# ---- out of memory -----------------------------------------------------------------------------------
+# ---- out of memory ------------------------------------------------------------------------------
 @pytest.mark.parametrize("error", [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), RuntimeError(CUBLAS),
     RuntimeError(CUBLAS.replace("ALLOC_FAILED", "NOT_INITIALIZED")),

@@ -1,4 +1,7 @@
-"""The project on real pretrained weights (tests/real_model.py). Skipped where the packages are absent."""
+"""The project on real pretrained weights, made by tests/real_model.py.
+
+The tests are skipped where the packages that hold them are absent.
+"""
 import copy
 import importlib.util
 import json
@@ -12,7 +15,8 @@ import real_model
 from grpo import Optimizer, completion_logps, grpo_update, load_policy, sample
 from helpers import full_logps
 
-needs_weights = pytest.mark.skipif(real_model.missing() is not None, reason=str(real_model.missing()))
+LOST = real_model.missing()
+needs_weights = pytest.mark.skipif(LOST is not None, reason=str(LOST))
 PROMPTS = ["What is 2 + 2?", "Tom has 3 boxes of 12 pens and gives 5 pens away. How many are left?"]
 LAYOUT = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
           "tokenizer_config.json", "chat_template.jinja"}
@@ -36,7 +40,8 @@ def draw(model, tokenizer, group_size, max_new_tokens, **options):
 
 def test_where_a_package_is_missing_one_line_says_which_and_how_to_get_it(tmp_path, monkeypatch):
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gguf" else found(name))
+    monkeypatch.setattr(importlib.util, "find_spec",
+                        lambda name: None if name == "gguf" else found(name))
     with pytest.raises(SystemExit, match="without.* gguf: pip install") as error:
         real_model.main([str(tmp_path / "model")])
     assert "\n" not in str(error.value)
@@ -116,12 +121,13 @@ def test_a_grpo_step_moves_the_weights_the_right_way_and_they_are_saved_loaded_a
     assert all(moved)
     with torch.no_grad():
         gain = completion_logps(model, rollouts) - rollouts.logps
-    assert (gain.sum(1) * advantages.flatten()).sum() > 0.1  # paid ones likelier, others less likely
+    assert (gain.sum(1) * advantages.flatten()).sum() > 0.1  # what was paid became likelier
 
     model.save_pretrained(tmp_path / "student")
     tokenizer.save_pretrained(tmp_path / "student")
     again, _ = load_policy(str(tmp_path / "student"))
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    pairs = zip(model.parameters(), again.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
 
     route = {"text": "2 + 3 = 5", "answer": "5", "correct": True}
     line = {"question": "What is 2 + 3?", "answer": "5", "routes": [route]}
@@ -130,6 +136,6 @@ def test_a_grpo_step_moves_the_weights_the_right_way_and_they_are_saved_loaded_a
         str(tmp_path / "student"), "--bank", str(tmp_path / "bank.jsonl"), "--routes", "1",
         "--samples", "1", "--max-new-tokens", "8", "--device", "cpu",
         "--json", str(tmp_path / "found.json")])
-    assert "with routes" in capsys.readouterr().out or (tmp_path / "found.json").is_file()
+    assert "majority vote" in capsys.readouterr().out
     [result] = json.loads((tmp_path / "found.json").read_text())["results"].values()
     assert result["test"]["routes"]["tokens"] == 8.0
