@@ -59,8 +59,8 @@ def main(argv=None):
     model, tokenizer = grpo.load_policy(given.model, given.device, torch.bfloat16)
     prompts = [mrpv_prompt(q, routes) for q, _, routes in questions(given.data, given.questions)]
     card = torch.cuda.get_device_name() if model.device.type == "cuda" else "CPU"
-    print(f"{card}, torch {torch.__version__}, {given.model} in bf16, seed {given.seed}, "
-          f"{given.questions} x {given.samples} completions of at most {given.max_new_tokens} tokens")
+    print(f"{card}, torch {torch.__version__}, {given.model} in bf16, seed {given.seed}: "
+          f"{given.questions} x {given.samples} completions, {given.max_new_tokens} tokens at most")
     print("| logits | tokens | mean drift | max drift | outside 20% | approx_kl |")
     print("|---|---|---|---|---|---|")
     for name, logits_of in (("rounded to bf16", rounded), ("in fp32", engine.layers.logits_of)):

@@ -74,7 +74,8 @@ def test_all_that_makes_the_cpu_wait_is_counted(gpu):
     waits = [lambda: a[0].item(), lambda: int(a[0]), lambda: bool(a[0] > 1), lambda: a.tolist(),
              lambda: a.cpu(), lambda: a.nonzero(), lambda: a[a > 1], lambda: a.to("cpu"),
              lambda: torch.equal(a, a), lambda: torch.zeros(3).copy_(a),
-             lambda: torch.ones(2).to(GPU), lambda: torch.tensor([1.0], device=GPU), lambda: a.masked_select(a > 1)]
+             lambda: torch.ones(2).to(GPU), lambda: torch.tensor([1.0], device=GPU),
+             lambda: a.masked_select(a > 1)]
     for wait in waits:
         before = gpu.waits
         wait()
