@@ -15,7 +15,6 @@ with --table alone, the table is printed.
 """
 import argparse
 import copy
-import itertools
 import json
 import time
 from pathlib import Path
@@ -31,7 +30,7 @@ from rewards import answers_match, final_answer, realm_reward
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k"
 PROMPTS = ("today", "opened", "example", "both")
 TEMPERATURES = (1.0, 0.6)
-CELLS = list(itertools.product(PROMPTS, (0, 2), TEMPERATURES))
+CELLS = [(name, k, T) for k in (0, 2) for name in PROMPTS for T in TEMPERATURES]
 
 QUESTION = ("A box holds 6 red pens and twice as many blue pens. Tom buys 3 boxes. How many pens "
             "does he have?")
@@ -126,6 +125,7 @@ def measure(model, tokenizer, asked, cell, given):
 # ---- the table ----------------------------------------------------------------------------------
 def table(cells):
     """The cells as a table in Markdown. The interval is Wilson's, of the full format."""
+    cells = sorted(cells, key=lambda c: CELLS.index((c["prompt"], c["routes"], c["temperature"])))
     lines = ["| prompt | routes | T | full format | answer tag | right | any tag | a last number | "
              "ended | tokens |", "|---|---|---|---|---|---|---|---|---|---|"]
     for c in cells:
