@@ -32,7 +32,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from assets import ads, gsm8k, shop
+from tasks import ads, gsm8k, shop
 from realm import Problem, Route, teacher_prompt
 from rewards import answers_match, canonical, final_answer
 

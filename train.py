@@ -32,7 +32,7 @@ from grpo import (Optimizer, choose_device, demonstrations, encode_prompts, grou
                   sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
 from rewards import realm_reward
-from schedule import FADE, SHAPES, eaai_probability
+from schedule import SHAPES, eaai_probability
 
 METHODS = ("realm-zero", "realm-r1", "mrpv", "grpo", "rft")
 
@@ -62,7 +62,7 @@ class Config(TeacherFlags):
                           choices=("random", "diverse", "balanced"))
     schedule: str = flag("cosine", "shape of p(t), the probability that a prompt carries routes",
                          choices=SHAPES)
-    fade: float = flag(FADE, "share of the training over which p(t) falls", least=0, most=1)
+    fade: float = flag(0.95, "share of the training over which p(t) falls", least=0, most=1)
     p_end: float = flag(0.0, "p(t) after the fade", least=0, most=1)
     utility_weight: float = flag(0.5, "what perfect utility scores add to a right answer's reward of "
                                  "1", least=0)

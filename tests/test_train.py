@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import grpo
 import train
 from data import load_problems, make_routes, split_by_question
-from assets import shop
+from tasks import shop
 from helpers import small_model
 from realm import Problem, Route
 
@@ -38,7 +38,7 @@ def weights(folder):
 
 
 def config(**changes):
-    return train.settle(dataclasses.replace(train.Config(), **{"out": "/nonexistent/run", **changes}))
+    return train.prepare(dataclasses.replace(train.Config(), **{"out": "/nonexistent/run", **changes}), {})
 
 
 def test_a_run_leaves_everything_it_promises(tmp_path, capsys):
@@ -168,7 +168,7 @@ def test_what_a_failed_update_had_gathered_of_the_gradient_is_forgotten():
         if micro_batch > 2:
             raise torch.OutOfMemoryError
         return [p.grad.clone() for p in model.parameters()]
-    assert all((grad == 1).all() for grad in train.fitting(config(micro_batch=8), grpo.Optimizer(model, 0.1), update))
+    assert all((grad == 1).all() for grad in train.with_smaller_parts(config(micro_batch=8), grpo.Optimizer(model, 0.1), update))
 
 
 def test_an_update_is_not_done_again_once_a_step_was_taken(tmp_path):
@@ -180,7 +180,7 @@ def test_an_update_is_not_done_again_once_a_step_was_taken(tmp_path):
         optimizer.step()
         raise torch.OutOfMemoryError
     with pytest.raises(torch.OutOfMemoryError):
-        train.fitting(config(micro_batch=8), optimizer, update)
+        train.with_smaller_parts(config(micro_batch=8), optimizer, update)
     assert tried == [8]
 
 
