@@ -24,8 +24,8 @@ import zlib
 def in_split(question, split):
     """Does this question belong to this split? A hash of its text decides.
 
-    80 of 100 questions are for training, 10 for validation and 10 for the test. The split "ood" takes
-    every question: its task makes other questions for it.
+    80 of 100 questions are for training, 10 for validation and 10 for the test. The split "ood"
+    takes every question: its task makes other questions for it.
     """
     place = zlib.crc32(question.encode()) % 100
     if split == "train":
@@ -40,9 +40,10 @@ def in_split(question, split):
 def simulated_teacher(write_route, seed):
     """Make a teacher of a function that writes one route.
 
-    write_route(problem, reads_rules, rng) -> text. reads_rules says whether the expert rules are in
-    the teacher's prompt. A teacher is a function (problems, guided) -> texts, where guided[i][j] and
-    texts[i][j] belong to route j of problem i. Seed and question decide the text, nothing else does.
+    write_route(problem, reads_rules, rng) -> text. reads_rules says whether the expert rules are
+    in the teacher's prompt. A teacher is a function (problems, guided) -> texts, where
+    guided[i][j] and texts[i][j] belong to route j of problem i. Seed and question decide the text,
+    nothing else does.
     """
     def teach(problems, guided):
         texts = []
@@ -56,8 +57,8 @@ def simulated_teacher(write_route, seed):
 def corpus_scores(routes, answer, rng):
     """Scores in an example of the pretraining corpus: one per route, None without routes.
 
-    In half of the examples a route scores 1 if its answer is the student's. In the others the scores
-    are random. So the base can write scores, and does not yet know what they are for.
+    In half of the examples a route scores 1 if its answer is the student's. In the others the
+    scores are random. So the base can write scores, and does not yet know what they are for.
     """
     if not routes:
         return None

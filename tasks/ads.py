@@ -1,76 +1,176 @@
-"""The built-in task "ads": does a search ad answer the query? A vertical domain whose expert rules the student has never seen.
+"""The built-in task "ads": does a search ad answer the query?
 
-    query: used phone in rome ad: mobile case in ostia  ->  phone mobile same; case part; rome ostia near; answer is irrelevant.
+    question   query: used phone in rome ad: mobile case in ostia
+    route      phone mobile same; case part; rome ostia near; answer is irrelevant.
 
-Every attribute that both sides name is checked; one that fails makes the ad irrelevant. The facts (PAIRS) are secret, and
-words alone mislead: one thing has two names, and an accessory carries the product's. The split "ood" holds pairs of facts
-that stand together in no other split, while each fact by itself does: it tests the rules, not the examples.
+A vertical domain whose expert rules the student has never seen. Every attribute that both sides
+name is checked. The ad is relevant if all checks pass. The facts (ATTRIBUTES) are secret, and
+words alone mislead: one thing has two names, and an accessory carries the name of its product. The
+split "ood" combines facts that no other split combines; each fact alone is met in training. It
+tests whether the rules were learnt, not the examples.
+
+Promise: labels follow the facts, every fact is met in training, half of the questions are relevant.
+To read: ATTRIBUTES, then judge and work_out, then teacher and example (the pretraining corpus).
+tests/test_ads.py holds this file to that.
 """
 import itertools
 import random
 import zlib
+from dataclasses import dataclass
 
 from realm import Problem, Route, demonstration, mrpv_prompt
+from tasks import corpus_scores, in_split, simulated_teacher
 
-# attribute -> (what passes, what fails), in the order of a question. A pair holds both ways round, but "shoe > boot" passes for
-# the query "shoe" and fails for the query "boot". A single word stands in the ad alone and says something of its product.
-PAIRS = {
-    "deal": ("rent lease, buy purchase", "rent buy, lease purchase"),
-    "condition": ("new sealed, used secondhand", "new used, sealed secondhand"),
-    "kind": ("smart, classic, slim, compact", "toy, fake, broken, miniature"),
-    "brand": ("nova orbit, delta zenith, lumen apex", "nova delta, zenith lumen, apex orbit"),
-    "product": ("phone mobile, laptop notebook, sofa couch, bike bicycle, jumper sweater, shoe > boot, shoe > sneaker, "
-                "bag > backpack, table > desk", "phone tablet, notebook tablet, bicycle scooter, couch bench, bag purse"),
-    "extra": ("bundle, store, outlet, sale", "case, cover, strap, manual"),
-    "audience": ("kids junior, men > unisex, women > unisex", "men women, junior women"),
-    "city": ("rome ostia, rome tivoli, milan monza, milan como", "rome milan, ostia como, tivoli monza, tivoli como")}
-EXPERTS = {  # what they say of a pair (a: the query's word, b: the ad's) that passes, and of one that fails
-    "deal": ("To {b} is to {a}.", "To {b} is not to {a}."),
-    "condition": ("What is {b} is {a}.", "What is {b} is not {a}."),
-    "kind": ("A {b} product is the real thing.", "A {b} product is not the real thing."),
-    "brand": ("{B} is a sister brand of {A}.", "{B} is a rival brand of {A}."),
-    "product": ("A {b} is a {a}.", "A {b} will not do for a {a}."),
-    "extra": ("A {b} offers the product itself.", "A {b} goes with the product and is not the product."),
-    "audience": ("What is for {b} suits {a}.", "What is for {b} does not suit {a}."),
-    "city": ("{B} is near {A}.", "{B} is far from {A}.")}
-HOUSE_RULES = ["What only one side names is no conflict.", "An ad is relevant if no rule speaks against it, else irrelevant."]
-VERDICTS = {"kind": ("real", "mock"), "brand": ("sister", "rival"), "extra": ("whole", "part"), "city": ("near", "far")}
-SAME, ANSWERS = ("same", "other"), ("relevant", "irrelevant")  # SAME: the verdicts of all other attributes, and of equal words
+
+@dataclass(frozen=True)
+class Attribute:
+    """Something that queries and ads name, and what is true of it.
+
+    passing and failing are what experts say. {a} is the query's word, {b} the ad's; {A} and {B} are
+    the same with a capital. verdicts are the words of a route for a check that passes and one that
+    fails.
+    """
+    passing: str
+    failing: str
+    alike: tuple = ()  # (word, word): either may stand in the ad for the other in the query
+    narrower: tuple = ()  # (word, narrower word): passes only if the ad's word is the narrower one
+    unlike: tuple = ()  # (word, word): fails both ways round
+    harmless: tuple = ()  # words that stand in the ad alone and pass
+    harmful: tuple = ()  # words that stand in the ad alone and fail
+    verdicts: tuple = ("same", "other")
+    preposition: str = ""  # before the word, in a question
+
+
+ATTRIBUTES = {  # in the order of a question
+    "deal": Attribute(
+        "To {b} is to {a}.",
+        "To {b} is not to {a}.",
+        alike=(("rent", "lease"), ("buy", "purchase")),
+        unlike=(("rent", "buy"), ("lease", "purchase"))),
+    "condition": Attribute(
+        "What is {b} is {a}.",
+        "What is {b} is not {a}.",
+        alike=(("new", "sealed"), ("used", "secondhand")),
+        unlike=(("new", "used"), ("sealed", "secondhand"))),
+    "kind": Attribute(
+        "A {b} product is the real thing.",
+        "A {b} product is not the real thing.",
+        harmless=("smart", "classic", "slim", "compact"),
+        harmful=("toy", "fake", "broken", "miniature"),
+        verdicts=("real", "mock")),
+    "brand": Attribute(
+        "{B} is a sister brand of {A}.",
+        "{B} is a rival brand of {A}.",
+        alike=(("nova", "orbit"), ("delta", "zenith"), ("lumen", "apex")),
+        unlike=(("nova", "delta"), ("zenith", "lumen"), ("apex", "orbit")),
+        verdicts=("sister", "rival")),
+    "product": Attribute(
+        "A {b} is a {a}.",
+        "A {b} will not do for a {a}.",
+        alike=(("phone", "mobile"), ("laptop", "notebook"), ("sofa", "couch"), ("bike", "bicycle"),
+               ("jumper", "sweater")),
+        narrower=(("shoe", "boot"), ("shoe", "sneaker"), ("bag", "backpack"), ("table", "desk")),
+        unlike=(("phone", "tablet"), ("notebook", "tablet"), ("bicycle", "scooter"),
+                ("couch", "bench"), ("bag", "purse"))),
+    "extra": Attribute(
+        "A {b} offers the product itself.",
+        "A {b} goes with the product and is not the product.",
+        harmless=("bundle", "store", "outlet", "sale"),
+        harmful=("case", "cover", "strap", "manual"),
+        verdicts=("whole", "part")),
+    "audience": Attribute(
+        "What is for {b} suits {a}.",
+        "What is for {b} does not suit {a}.",
+        alike=(("kids", "junior"),),
+        narrower=(("men", "unisex"), ("women", "unisex")),
+        unlike=(("men", "women"), ("junior", "women")),
+        preposition="for "),
+    "city": Attribute(
+        "{B} is near {A}.",
+        "{B} is far from {A}.",
+        alike=(("rome", "ostia"), ("rome", "tivoli"), ("milan", "monza"), ("milan", "como")),
+        unlike=(("rome", "milan"), ("ostia", "como"), ("tivoli", "monza"), ("tivoli", "como")),
+        verdicts=("near", "far"),
+        preposition="in ")}
+IN_THE_AD_ALONE = ("kind", "extra")  # checked though the query never names them
+MAY_BE_ONE_SIDED = ("deal", "condition", "brand", "audience", "city")
+ANSWERS = ("relevant", "irrelevant")
+HOUSE_RULES = ["What only one side names is no conflict.",
+               "An ad is relevant if no rule speaks against it, else irrelevant."]
+SIZES = {"train": 2000, "validation": 500, "test": 500, "ood": 500, "all": 3000}
+MOST = 10_000  # questions of a split
 
 
 def true_facts():
-    """attribute -> {(the query's word, the ad's word): does it pass?}; for single words the query's is empty."""
-    facts = {name: {} for name in PAIRS}
-    for name in PAIRS:
-        for passes, text in zip((True, False), PAIRS[name]):
-            for words in map(str.split, text.split(", ")):
-                a, b = words[0] if len(words) > 1 else "", words[-1]
-                facts[name][a, b] = passes
-                if a:
-                    facts[name][b, a] = passes and ">" not in words
+    """attribute -> {(the query's word, the ad's word): does it pass?}.
+
+    For a word that stands in the ad alone, the query's word is "".
+    """
+    facts = {}
+    for name, attribute in ATTRIBUTES.items():
+        table = facts[name] = {}
+        for a, b in attribute.alike:
+            table[a, b] = table[b, a] = True
+        for broad, narrow in attribute.narrower:
+            table[broad, narrow] = True
+            table[narrow, broad] = False
+        for word in attribute.harmless:
+            table["", word] = True
+        for a, b in attribute.unlike:
+            table[a, b] = table[b, a] = False
+        for word in attribute.harmful:
+            table["", word] = False
     return facts
 
 
 FACTS = true_facts()
-ATTRIBUTE = {word: name for name in FACTS for pair in FACTS[name] for word in pair if word}
-WORDS = [*ATTRIBUTE, "query", "ad", "for", "in", "answer", "is", *ANSWERS, *SAME, *sum(VERDICTS.values(), ())]
-TOKENS = [*(f" {word}" for word in WORDS)]  # of the base
-COMPUTED = ("is",)  # what stands behind it follows from what stands before
+ATTRIBUTE_OF = {word: name for name in FACTS for pair in FACTS[name] for word in pair if word}
+
+
+def words_of_the_task():
+    """Every word of a question or a route. The tiny tokenizer numbers its tokens in this order."""
+    verdicts = [attribute.verdicts for attribute in ATTRIBUTES.values()]
+    words = [*ATTRIBUTE_OF, "query", "ad", "for", "in", "answer", "is", *ANSWERS, "same", "other"]
+    for pair in verdicts:
+        words += [verdict for verdict in pair if verdict not in words]
+    return words
+
+
+# For tasks/make_students.py: the tokens of the tiny tokenizer. Behind a token in COMPUTED stands a
+# word that the text before it determines.
+WORDS = words_of_the_task()
+TOKENS = [f" {word}" for word in WORDS]
+COMPUTED = ("is",)
 
 
 def new_question(rng, facts=FACTS):
-    """A random query and ad with two to four checks: half of them relevant under these facts, the others not for one reason."""
-    names = ["product", *rng.sample([name for name in facts if name != "product"], rng.choice([1, 2, 2, 3]))]
-    failing, query, ad = rng.choice(names) if rng.random() < 0.5 else None, {}, {}
+    """A random question with two to four checks.
+
+    Under these facts half of the questions are relevant. In the others exactly one check fails.
+    """
+    others = [name for name in facts if name != "product"]
+    n_others = rng.choice([1, 2, 2, 3])
+    names = ["product", *rng.sample(others, n_others)]
+    failing = rng.choice(names) if rng.random() < 0.5 else None
+    query, ad = {}, {}
     for name in names:
-        a, b = rng.choice([pair for pair, passes in facts[name].items() if passes == (name != failing)])
-        query[name], ad[name] = a, a if a and name != failing and rng.random() < 0.15 else b
-    name = rng.choice(["deal", "condition", "brand", "audience", "city"])
-    if name not in names and rng.random() < 0.5:  # named by one side only: no conflict
-        rng.choice([query, ad])[name] = rng.choice(list(facts[name]))[0]
-    told = [" ".join({"audience": "for ", "city": "in "}.get(name, "") + side[name] for name in facts if side.get(name))
-            for side in (query, ad)]
-    return f"query: {told[0]} ad: {told[1]}"
+        wanted = name != failing
+        pairs = [pair for pair, passes in facts[name].items() if passes == wanted]
+        query[name], ad[name] = rng.choice(pairs)
+        if query[name] and wanted and rng.random() < 0.15:
+            ad[name] = query[name]  # the same word on both sides
+    name = rng.choice(MAY_BE_ONE_SIDED)
+    if name not in names and rng.random() < 0.5:
+        word, _ = rng.choice(list(facts[name]))
+        side = rng.choice([query, ad])
+        side[name] = word
+    return f"query: {written(query)} ad: {written(ad)}"
+
+
+def written(side):
+    """One side of a question as text. side: attribute -> word."""
+    named = [name for name in ATTRIBUTES if side.get(name)]
+    return " ".join(ATTRIBUTES[name].preposition + side[name] for name in named)
 
 
 def read_question(question):
@@ -79,89 +179,119 @@ def read_question(question):
     >>> read_question("query: used phone in rome ad: mobile case in ostia")
     [('product', 'phone', 'mobile'), ('extra', '', 'case'), ('city', 'rome', 'ostia')]
     """
-    query, ad = ({ATTRIBUTE[word]: word for word in side.split() if word in ATTRIBUTE} for side in question.split(" ad: "))
-    query |= {"kind": "", "extra": ""}
+    query_text, ad_text = question.split(" ad: ")
+    query = {ATTRIBUTE_OF[word]: word for word in query_text.split() if word in ATTRIBUTE_OF}
+    ad = {ATTRIBUTE_OF[word]: word for word in ad_text.split() if word in ATTRIBUTE_OF}
+    for name in IN_THE_AD_ALONE:
+        query[name] = ""
     return [(name, query[name], ad[name]) for name in FACTS if name in query and name in ad]
 
 
 def judge(checks, facts=FACTS):
-    """The verdict of each check under these facts: does it pass? Equal words always do."""
+    """Does each check pass under these facts? Equal words always do."""
     return [a == b or facts[name][a, b] for name, a, b in checks]
 
 
 def work_out(checks, passes):
-    """Write the reasoning that the verdicts of the checks give -> (reasoning, answer).
+    """Write the reasoning that these verdicts give -> (reasoning, answer).
 
     >>> work_out([("extra", "", "case"), ("city", "rome", "ostia")], [False, True])
     ('case part; rome ostia near; answer is irrelevant.', 'irrelevant')
     """
-    steps = [f"{a} {b} {(SAME if a == b else VERDICTS.get(name, SAME))[not p]};" for (name, a, b), p in zip(checks, passes)]
-    answer = ANSWERS[not all(passes)]
-    return " ".join(step.strip() for step in steps) + f" answer is {answer}.", answer
+    relevant, irrelevant = ANSWERS
+    steps = []
+    for (name, a, b), check_passes in zip(checks, passes):
+        good, bad = ATTRIBUTES[name].verdicts
+        if a == b:
+            good, bad = "same", "other"
+        verdict = good if check_passes else bad
+        steps.append(f"{a} {b} {verdict};".strip())
+    answer = relevant if all(passes) else irrelevant
+    return " ".join(steps) + f" answer is {answer}.", answer
 
 
 def expert_comments(checks):
     """The rules that bear on a question, in plain English."""
-    return [EXPERTS[name][not passes].format(a=a, b=b, A=a.capitalize(), B=b.capitalize())
-            for (name, a, b), passes in zip(checks, judge(checks)) if a != b] + HOUSE_RULES
+    comments = []
+    for (name, a, b), passes in zip(checks, judge(checks)):
+        if a != b:
+            rule = ATTRIBUTES[name].passing if passes else ATTRIBUTES[name].failing
+            comments.append(rule.format(a=a, b=b, A=a.capitalize(), B=b.capitalize()))
+    return comments + HOUSE_RULES
 
 
 def held_out(checks):
-    """Does it hold two facts that are kept apart in training?"""
-    return any(zlib.crc32(repr(pair).encode()) % 8 == 0 for pair in itertools.combinations(checks, 2))
-
-
-SIZES = {"train": 2000, "validation": 500, "test": 500, "ood": 500, "all": 3000}  # problems of a split, unless told otherwise
+    """Does a question combine two facts that are combined in the split "ood" only?"""
+    pairs = itertools.combinations(checks, 2)
+    return any(zlib.crc32(repr(pair).encode()) % 8 == 0 for pair in pairs)
 
 
 def problems(split, limit):
-    """Which split a question is in is a hash of its text, so that no two splits share one; "ood" holds what is held out."""
-    if limit > 10_000:
-        raise ValueError(f"{limit} questions asked for: the ads have 10000 questions a split")
-    rng, found = random.Random(f"ads {split}"), {}
-    share = {"train": range(0, 80), "validation": range(80, 90), "test": range(90, 100), "ood": range(100)}[split]
+    """Random questions of a split. Raises ValueError if there are fewer than `limit`."""
+    if limit > MOST:
+        raise ValueError(f"{limit} questions asked for: the ads have {MOST} questions a split")
+    rng = random.Random(f"ads {split}")
+    found = {}
     while len(found) < limit:
         question = new_question(rng)
         checks = read_question(question)
-        if zlib.crc32(question.encode()) % 100 in share and held_out(checks) == (split == "ood"):
-            found[question] = Problem(question, work_out(checks, judge(checks))[1], [], expert_comments(checks))
+        if in_split(question, split) and held_out(checks) == (split == "ood"):
+            _, answer = work_out(checks, judge(checks))
+            found[question] = Problem(question, answer, [], expert_comments(checks))
     return list(found.values())
 
 
 def teacher(error=0.5, systematic=0.5, seed=0):
-    """A teacher who knows each fact of a route with probability 1 - error. Else it judges by the surface with probability
-    `systematic` (one misconception: another word is another thing, and a word more makes no difference), or by the
-    flip of a coin (a slip). With the rules in its prompt it reads the facts there."""
-    def teach(problems, guided):
-        written = []
-        for problem, flags in zip(problems, guided):
-            rng, checks = random.Random(f"teacher {seed} {problem.question}"), read_question(problem.question)
-            written.append([])
-            for reads_rules in flags:
-                passes = judge(checks)
-                for i, (name, a, b) in enumerate(checks):
-                    wrong, misled, slip = rng.random() < error, rng.random() < systematic, rng.random() < 0.5
-                    if wrong and not reads_rules and a != b:
-                        passes[i] = a == "" if misled else slip
-                written[-1].append(work_out(checks, passes)[0])
-        return written
-    return teach
+    """A simulated teacher that knows each fact of a route with probability 1 - error.
+
+    Where it does not, it judges by the surface with probability `systematic`: another word is
+    another thing, and an additional word in the ad makes no difference. This is a misconception.
+    Else it tosses a coin, a slip. With the rules in its prompt it reads the facts there.
+    """
+    def write_route(problem, reads_rules, rng):
+        checks = read_question(problem.question)
+        passes = judge(checks)
+        for i, (_, a, b) in enumerate(checks):
+            # All three are drawn every time: the random stream is the same whatever they turn out.
+            wrong = rng.random() < error
+            misled = rng.random() < systematic
+            slip = rng.random() < 0.5
+            if wrong and not reads_rules and a != b:
+                passes[i] = a == "" if misled else slip
+        reasoning, _ = work_out(checks, passes)
+        return reasoning
+
+    return simulated_teacher(write_route, seed)
 
 
 def example(rng):
-    """(prompt, completion) of the pretraining corpus: the verdicts of each attribute are dealt to its pairs anew."""
-    facts = {name: dict(zip(table, rng.sample(list(table.values()), len(table)))) for name, table in FACTS.items()}
+    """(prompt, completion) of the pretraining corpus, under facts of this example's own.
+
+    The verdicts of each attribute are dealt to its pairs anew, so there is no fact to learn. The
+    student takes each verdict from a random route: it learns to copy, and not from whom.
+    """
+    facts = {}
+    for name, table in FACTS.items():
+        facts[name] = dict(zip(table, rng.sample(list(table.values()), len(table))))
     question = new_question(rng, facts)
     checks = read_question(question)
-    truth, routes = judge(checks, facts), []
-    error = [rng.random() * 0.7 * (a != b) for _, a, b in checks]  # how often the routes get each check wrong
+    truth = judge(checks, facts)
+    error_rates = []  # of the routes, for each check
+    for _, a, b in checks:
+        rate = rng.random() * 0.7
+        error_rates.append(rate if a != b else 0.0)
+    routes, route_passes = [], []
     for _ in range(rng.choice([0, 0, 1, 2, 3, 3, 4])):
-        passes = [p != (rng.random() < e) for p, e in zip(truth, error)]
-        routes.append((Route(*work_out(checks, passes), False), passes))
-    passes = [rng.choice(routes)[1][i] if routes else p for i, p in enumerate(truth)]  # each verdict from a random route
+        passes = []
+        for true_verdict, rate in zip(truth, error_rates):
+            wrong = rng.random() < rate
+            passes.append(not true_verdict if wrong else true_verdict)
+        text, answer = work_out(checks, passes)
+        routes.append(Route(text, answer, False))
+        route_passes.append(passes)
+    passes = []
+    for i, true_verdict in enumerate(truth):
+        passes.append(rng.choice(route_passes)[i] if routes else true_verdict)
     text, answer = work_out(checks, passes)
-    scores = None
-    if routes:
-        agree = rng.random() < 0.5  # half the time the scores are what agrees with the student, half the time noise
-        scores = [float(r.answer == answer) if agree else float(rng.random() < 0.5) for r, _ in routes]
-    return mrpv_prompt(question, [r for r, _ in routes]), demonstration(text, answer, scores)
+    scores = corpus_scores(routes, answer, rng)
+    return mrpv_prompt(question, routes), demonstration(text, answer, scores)

@@ -3,12 +3,12 @@
     question   2 tea, 3 jam
     route      tea @40 x 2 = 80 sum 80; jam @25 x 2 = 50 sum 130; total 130 - 10 = 120.
 
-A route states the price of each item, multiplies, and keeps a running sum. There are two house rules:
-the third of an item is free, and an order of 100 or more gets 10 off. The student was pretrained on
-such orders, each under a random price list of its own. It is fluent in everything but the six prices
-of this shop. No prompt states them and no guess finds a total. Only the routes know some of them, and
-most routes are wrong somewhere. What stays right from order to order is the price list. A student
-that has learnt it needs no routes any more.
+A route states the price of each item, multiplies, and keeps a running sum. There are two house
+rules: the third of an item is free, and an order of 100 or more gets 10 off. The student was
+pretrained on such orders, each under a random price list of its own. It is fluent in everything
+but the six prices of this shop. No prompt states them and no guess finds a total. Only the routes
+know some of them, and most routes are wrong somewhere. What stays right from order to order is the
+price list. A student that has learnt it needs no routes any more.
 
 Promise: the gold answer of an order is what its true prices give, and every expert rule is true.
 To read: work_out first, then teacher (who knows which price) and example (the pretraining corpus).
@@ -26,7 +26,7 @@ SOLD = ITEMS[:6]  # what this shop sells; the pretraining corpus uses all items
 LOWEST, HIGHEST = 11, 99  # prices
 HOUSE_RULES = ["The third of an item is free.", "Orders of 100 or more get 10 off."]
 SIZES = {"train": 400, "validation": 300, "test": 300, "ood": 300, "all": 1000}
-MOST = {"train": 2500, "validation": 300, "test": 300, "ood": 2500}  # all of them can be found
+MOST = {"train": 2500, "validation": 300, "test": 300, "ood": 2500}  # so many can be found
 
 # For tasks/make_students.py: the tokens of the tiny tokenizer. Behind a token in COMPUTED stands a
 # number that the text before it determines.
@@ -38,7 +38,8 @@ COMPUTED = ("=", "sum", "total")
 def price_lists(seed=0):
     """(this year's prices, last year's prices), each a dict item -> price.
 
-    This year's prices are the true ones. A teacher with the misconception still believes last year's.
+    This year's prices are the true ones. A teacher with the misconception still believes last
+    year's.
     """
     rng = random.Random(f"price list {seed}")
     prices = {item: rng.randint(LOWEST, HIGHEST) for item in ITEMS}
