@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import data
-from assets import shop
+from tasks import shop
 from data import bank_summary, load_problems, make_routes, need_routes, read_bank
 from realm import Problem, Route, mrpv_prompt, parse_response, teacher_prompt
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 import data
 import grpo
 import train
-from assets import shop
+from tasks import shop
 from data import load_problems, make_routes
 from realm import mrpv_prompt
 from rewards import answers_match

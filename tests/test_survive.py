@@ -14,7 +14,7 @@ import torch
 
 import grpo
 import train
-from assets import shop
+from tasks import shop
 from data import load_problems, make_routes
 from helpers import by_hand, small_model
 from test_train import refused

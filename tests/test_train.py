@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import grpo
 import train
 from data import load_problems, make_routes, split_by_question
-from assets import shop
+from tasks import shop
 from helpers import small_model
 from realm import Problem, Route
 
