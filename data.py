@@ -34,10 +34,10 @@ from tqdm import tqdm
 
 from realm import Problem, Route, teacher_prompt
 from rewards import answers_match, canonical, final_answer
-from tasks import ads, gsm8k, shop
+from tasks import ads, gsm8k, market, shop
 from tasks.gsm8k import gsm8k_file
 
-BUILT_IN = {"shop": shop, "ads": ads}  # name -> module with SIZES, problems(split, limit) and teacher(error, systematic, seed)
+BUILT_IN = {"shop": shop, "ads": ads, "market": market}  # name -> module with SIZES, problems(split, limit) and teacher(error, systematic, seed)
 SPLITS = ("train", "validation", "test", "ood", "all")
 DEFAULT_TEACHER = "Qwen2.5-1.5B-Instruct"  # where a task has nothing to simulate one from; fits beside a 0.5B student
 MAX_LINE, MAX_REPLY = 2 ** 26, 2 ** 20  # bytes of a bank's line and of a server's reply
