@@ -194,16 +194,24 @@ def slips(signs, values, result):
     A carry is forgotten, or a zero or decimal point is in the wrong place, or the product is a
     neighbour in the times table, or the quotient is off by one.
     """
+    wrong = []
     if signs == {"+"}:
-        return [result - place for place in (10, 100, 1000)
-                if sum(v % place for v in values) >= place and place <= max(values) < result - place]
+        for place in (10, 100, 1000):
+            carried = sum(v % place for v in values) >= place
+            if carried and place <= max(values) < result - place:
+                wrong.append(result - place)
+        return wrong
     if signs == {"-"}:
         first, *others = values
-        return [result + place for place in (10, 100, 1000)
-                if first % place < sum(v % place for v in others) and result + place < first]
+        for place in (10, 100, 1000):
+            borrowed = first % place < sum(v % place for v in others)
+            if borrowed and result + place < first:
+                wrong.append(result + place)
+        return wrong
     hard_to_count = [v for v in values if v % 10 == 0 or v.denominator > 1]  # zeros and decimals
     if result.denominator > 1 or (signs == {"*"} and hard_to_count):
-        wrong = [result * 10] if len(hard_to_count) > 1 else []
+        if len(hard_to_count) > 1:
+            wrong.append(result * 10)
         if min(values) < 1 or result / 10 > max(values):
             wrong.append(result / 10)
         return wrong

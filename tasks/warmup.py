@@ -32,11 +32,12 @@ MIXED_ROUTES = 3  # routes of a question besides the right one
 
 
 def random_price(rng):
+    """A price, whatever the item."""
     return rng.randint(market.LOWEST, market.HIGHEST)
 
 
 def mixed_prices(beliefs, noise, rng):
-    """The price list of one route. beliefs: item -> (price, price). noise: how often it is neither."""
+    """The prices of one route. beliefs: item -> two prices. noise: how often it is neither."""
     prices = {}
     for item, pair in beliefs.items():
         prices[item] = random_price(rng) if rng.random() < noise else rng.choice(pair)
@@ -63,7 +64,7 @@ def taught_problem(rng):
 
 
 def bank(n, seed=0):
-    """n different problems, each with one route that is right and others that may be wrong."""
+    """n different problems, each with at least one right and one wrong route."""
     rng = random.Random(f"warm-up {seed}")
     found = {}
     while len(found) < n:
