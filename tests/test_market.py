@@ -13,7 +13,7 @@ from realm import demonstration, parse_response
 from rewards import final_answer
 from tasks import market, warmup
 
-LIMITS = {"train": 2000, "validation": 300, "test": 300, "ood": 2000}
+LIMITS = {"train": 1500, "validation": 300, "test": 300, "ood": 300}
 SPLITS = {split: market.problems(split, limit) for split, limit in LIMITS.items()}
 EVERY = [problem for split in SPLITS.values() for problem in split]
 PRICE = re.compile(r"A (\w+ of \w+) costs (\d+) dollars, so (\d) (\w+) costs? (\d+) dollars\.")
@@ -41,7 +41,7 @@ def prices_of(text):
 
 
 def test_a_route_adds_up_and_ends_with_its_answer():
-    taught = make_routes(EVERY, market.teacher(), 3)
+    taught = make_routes(EVERY[::4], market.teacher(), 3)
     for route in [route for problem in taught + BANK for route in problem.routes]:
         check_sums(route.text)
         assert route.answer == final_answer(route.text)
@@ -51,8 +51,8 @@ def test_the_gold_answer_follows_the_true_prices_and_the_rules_state_them():
     for problem in EVERY:
         order = market.read_order(problem.question)
         assert int(problem.answer) == sum(n * market.PRICES[item] for n, item in order)
-        told = dict(re.fullmatch(r"A (.*) costs (\d+) dollars\.", r).groups() for r in problem.rules)
-        assert told == {item: str(market.PRICES[item]) for _, item in order}
+        told = [re.fullmatch(r"A (.*) costs (\d+) dollars\.", rule) for rule in problem.rules]
+        assert [(t[1], int(t[2])) for t in told] == [(i, market.PRICES[i]) for _, i in order]
 
 
 def test_no_two_splits_share_a_question_or_an_order():
@@ -60,7 +60,7 @@ def test_no_two_splits_share_a_question_or_an_order():
     orders = [{market.order_in_words(market.read_order(p.question)) for p in split}
               for split in SPLITS.values()]
     assert all(not a & b for a, b in itertools.combinations(orders, 2))
-    assert [len(o) for o in orders] == [103, 16, 16, 540]
+    assert [len(o) for o in orders[:3]] == [103, 16, 16]
     assert all(len(market.read_order(p.question)) == 3 for p in SPLITS["ood"])
 
 
@@ -81,8 +81,8 @@ def test_a_bank_of_the_market_is_split_as_the_market_is():
 
 def test_the_market_refuses_more_questions_than_it_has():
     for split, most in market.MOST.items():
-        assert len(market.problems(split, min(most, 1000))) == min(most, 1000)
-        with pytest.raises(ValueError, match=f"{most + 1} questions asked for: the market has only"):
+        assert len(market.problems(split, most)) == most >= market.SIZES[split]
+        with pytest.raises(ValueError, match=f"{most + 1} .* market has only {most}"):
             load_problems("market", split, most + 1)
 
 
@@ -99,7 +99,7 @@ def test_the_streams_are_fixed():
 
 def test_the_teacher_is_wrong_about_each_price_as_often_as_said():
     for error, systematic in ((0.65, 0.5), (0.2, 1.0), (1.0, 0.0)):
-        taught = make_routes(SPLITS["train"], market.teacher(error, systematic), 8)
+        taught = make_routes(SPLITS["train"][:400], market.teacher(error, systematic), 8)
         stated = [pair for p in taught for r in p.routes for pair in prices_of(r.text).items()]
         wrong = [(item, price) for item, price in stated if price != market.PRICES[item]]
         old = [price == market.LAST_YEAR[item] for item, price in wrong]
@@ -110,9 +110,9 @@ def test_the_teacher_is_wrong_about_each_price_as_often_as_said():
 
 
 def test_with_the_rules_the_teacher_is_right_and_a_misconception_never_is():
-    guided = make_routes(EVERY, market.teacher(1.0), 2, inject_rules=1.0)
+    guided = make_routes(EVERY[::4], market.teacher(1.0), 2, inject_rules=1.0)
     assert all(route.correct for problem in guided for route in problem.routes)
-    two_items = [p for p in EVERY if len(market.read_order(p.question)) == 2]
+    two_items = [p for p in EVERY[::2] if len(market.read_order(p.question)) == 2]
     misled = make_routes(two_items, market.teacher(0.7, 1.0), 4)
     for route in [route for problem in misled for route in problem.routes]:
         prices = prices_of(route.text)
