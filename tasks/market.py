@@ -26,8 +26,8 @@ from realm import Problem
 from tasks import in_split, simulated_teacher
 
 LOWEST, HIGHEST = 2, 20  # dollars
-# The true prices are secret. They are chosen so that every total is rare among all orders. No mixture
-# of true and last year's prices comes to the right total of an order of two items.
+# The true prices are secret. They are chosen so that every total is rare among all orders, and so
+# that an order of two items never comes to the right total by last year's price of an item.
 PRICES = {"bag of rice": 20, "jar of honey": 16, "bottle of oil": 9,
           "basket of plums": 4, "box of tea": 5, "can of soup": 14}
 LAST_YEAR = {"bag of rice": 6, "jar of honey": 14, "bottle of oil": 19,
@@ -103,7 +103,8 @@ def rule(item):
 
 def new_order(rng, n_items, items):
     """A random order of n_items different items: a list of (quantity, item)."""
-    return [(rng.randint(1, MOST_OF_AN_ITEM), item) for item in rng.sample(items, n_items)]
+    chosen = rng.sample(items, n_items)
+    return [(rng.randint(1, MOST_OF_AN_ITEM), item) for item in chosen]
 
 
 def order_in_words(order):
@@ -124,11 +125,13 @@ def problems(split, limit):
     rng = random.Random(f"market {split}")
     found = {}
     while len(found) < limit:
-        order = new_order(rng, 3 if split == "ood" else 2, list(PRICES))
+        n_items = 3 if split == "ood" else 2
+        order = new_order(rng, n_items, list(PRICES))
         question = ask(order, rng.choice(NAMES), rng.choice(DAYS))
         if in_split(order_in_words(order), split) and in_split(question, split):
             _, total = work_out(order, PRICES)
-            found[question] = Problem(question, str(total), [], [rule(item) for _, item in order])
+            rules = [rule(item) for _, item in order]
+            found[question] = Problem(question, str(total), [], rules)
     return list(found.values())
 
 
