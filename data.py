@@ -32,31 +32,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tasks import ads, gsm8k, shop
 from realm import Problem, Route, teacher_prompt
 from rewards import answers_match, canonical, final_answer
+from tasks import ads, gsm8k, market, shop
+from tasks.gsm8k import gsm8k_file
 
-BUILT_IN = {"shop": shop, "ads": ads}  # name -> module with SIZES, problems(split, limit) and teacher(error, systematic, seed)
+BUILT_IN = {"shop": shop, "ads": ads, "market": market}  # name -> module with SIZES, problems(split, limit) and teacher(error, systematic, seed)
 SPLITS = ("train", "validation", "test", "ood", "all")
 DEFAULT_TEACHER = "Qwen2.5-1.5B-Instruct"  # where a task has nothing to simulate one from; fits beside a 0.5B student
 MAX_LINE, MAX_REPLY = 2 ** 26, 2 ** 20  # bytes of a bank's line and of a server's reply
-GSM8K_URL = "https://raw.githubusercontent.com/openai/grade-school-math/master/grade_school_math/data/"
-
-
-# ---- GSM8K ----------------------------------------------------------------------------------------------------------
-def gsm8k_file(name):
-    """The path of train.jsonl or test.jsonl in a cache, fetched once from OpenAI's repository."""
-    path = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "realm" / "gsm8k" / name
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        try:
-            with urllib.request.urlopen(GSM8K_URL + name, timeout=60) as reply:
-                partial.write_bytes(reply.read())
-        except (OSError, http.client.HTTPException) as error:
-            raise ValueError(f"GSM8K could not be fetched from {GSM8K_URL + name} ({error}): give it with --data DIR") from None
-        partial.rename(path)
-    return path
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------
@@ -183,8 +167,8 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
     """Any Hub id or local folder as the teacher, sampled with the project's own sampler; loaded when it is first asked. What
     it draws depends on the seed and on the prompts asked together, so that a bank continued later repeats no draw."""
     import torch
-    from grpo import load_policy, sample, choose_device
-    device = choose_device(device)
+    from grpo import load_policy, sample, settle_device
+    device = settle_device(device)
     policy = functools.cache(lambda: load_policy(name, device))
 
     @by_prompt
@@ -348,9 +332,6 @@ def need_routes(problems, config):
     if len(poorest.routes) < config.routes:
         raise ValueError(f"--routes {config.routes}: the question {poorest.question[:60]!r} has only {len(poorest.routes)} routes")
     return problems
-
-
-with_routes = need_routes
 
 
 def problems_done(path, problems, settings):

@@ -123,8 +123,17 @@ def true_facts():
     return facts
 
 
+def attributes_by_word():
+    """word -> its attribute."""
+    attributes = {}
+    for name, table in FACTS.items():
+        for pair in table:
+            attributes |= {word: name for word in pair if word}
+    return attributes
+
+
 FACTS = true_facts()
-ATTRIBUTE_OF = {word: name for name in FACTS for pair in FACTS[name] for word in pair if word}
+ATTRIBUTE_OF = attributes_by_word()
 
 
 def words_of_the_task():
@@ -184,7 +193,8 @@ def read_question(question):
     ad = {ATTRIBUTE_OF[word]: word for word in ad_text.split() if word in ATTRIBUTE_OF}
     for name in IN_THE_AD_ALONE:
         query[name] = ""
-    return [(name, query[name], ad[name]) for name in FACTS if name in query and name in ad]
+    named_by_both = [name for name in FACTS if name in query and name in ad]
+    return [(name, query[name], ad[name]) for name in named_by_both]
 
 
 def judge(checks, facts=FACTS):
@@ -216,7 +226,8 @@ def expert_comments(checks):
     for (name, a, b), passes in zip(checks, judge(checks)):
         if a != b:
             rule = ATTRIBUTES[name].passing if passes else ATTRIBUTES[name].failing
-            comments.append(rule.format(a=a, b=b, A=a.capitalize(), B=b.capitalize()))
+            capitals = {"A": a.capitalize(), "B": b.capitalize()}
+            comments.append(rule.format(a=a, b=b, **capitals))
     return comments + HOUSE_RULES
 
 
@@ -272,7 +283,8 @@ def example(rng):
     """
     facts = {}
     for name, table in FACTS.items():
-        facts[name] = dict(zip(table, rng.sample(list(table.values()), len(table))))
+        dealt = rng.sample(list(table.values()), len(table))
+        facts[name] = dict(zip(table, dealt))
     question = new_question(rng, facts)
     checks = read_question(question)
     truth = judge(checks, facts)

@@ -59,7 +59,8 @@ def arithmetic(text):
     """
     def value(node):
         if isinstance(node, ast.BinOp):
-            return OPERATIONS[type(node.op)](value(node.left), value(node.right))
+            operation = OPERATIONS[type(node.op)]
+            return operation(value(node.left), value(node.right))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -value(node.operand)
         if isinstance(node, ast.Constant):
@@ -163,7 +164,10 @@ class WrittenStep:
             0  1  2 3  4 5
         """
         figures = list(FIGURE.finditer(whole))[-len(self.values):]
-        return [place for figure in figures for place in figure.span()]
+        places = []
+        for figure in figures:
+            places += figure.span()
+        return places
 
     def between(self, first, last):
         """What is written between two marks, in the text and in the expression."""
@@ -183,7 +187,8 @@ class WrittenStep:
         for whole in (self.text, self.expression):
             marks = self.marks(whole)
             begin, end = marks[first], marks[last]
-            changed.append(whole[:begin] + rewrite(whole[begin:end]) + whole[end:])
+            new = rewrite(whole[begin:end])
+            changed.append(whole[:begin] + new + whole[end:])
         text, expression = changed
         return Change(text, expression, arithmetic(expression))
 
@@ -194,16 +199,24 @@ def slips(signs, values, result):
     A carry is forgotten, or a zero or decimal point is in the wrong place, or the product is a
     neighbour in the times table, or the quotient is off by one.
     """
+    wrong = []
     if signs == {"+"}:
-        return [result - place for place in (10, 100, 1000)
-                if sum(v % place for v in values) >= place and place <= max(values) < result - place]
+        for place in (10, 100, 1000):
+            carried = sum(v % place for v in values) >= place
+            if carried and place <= max(values) < result - place:
+                wrong.append(result - place)
+        return wrong
     if signs == {"-"}:
         first, *others = values
-        return [result + place for place in (10, 100, 1000)
-                if first % place < sum(v % place for v in others) and result + place < first]
+        for place in (10, 100, 1000):
+            borrowed = first % place < sum(v % place for v in others)
+            if borrowed and result + place < first:
+                wrong.append(result + place)
+        return wrong
     hard_to_count = [v for v in values if v % 10 == 0 or v.denominator > 1]  # zeros and decimals
     if result.denominator > 1 or (signs == {"*"} and hard_to_count):
-        wrong = [result * 10] if len(hard_to_count) > 1 else []
+        if len(hard_to_count) > 1:
+            wrong.append(result * 10)
         if min(values) < 1 or result / 10 > max(values):
             wrong.append(result / 10)
         return wrong
@@ -253,7 +266,8 @@ def wrong_operands(step, earlier):
             if value / 5 <= other <= value * 5:
                 def replace(figure, new=other):
                     return styled(new, figure)
-                found.append(("operand", step.rewritten(2 * t, 2 * t + 1, replace)))
+                change = step.rewritten(2 * t, 2 * t + 1, replace)
+                found.append(("operand", change))
     return found
 
 
@@ -284,12 +298,15 @@ def mistakes(text, expression, result, rest, earlier):
     right = arithmetic(result)
     if len(values) < 2 or right is None or arithmetic(expression) != right:
         return []
-    found = [("slip", Change(text, expression, wrong)) for wrong in slips(signs, values, right)]
+    found = []
+    for wrong in slips(signs, values, right):
+        found.append(("slip", Change(text, expression, wrong)))
     if right <= 100:
-        found += [("slip?", Change(text, expression, wrong)) for wrong in (right - 1, right + 1)]
-    says_the_same = amounts(text)[-len(values):] == values and re.search(r"=[\s$]*$", text)
-    if not says_the_same:  # only the result can be changed in both
-        return found
+        for wrong in (right - 1, right + 1):
+            found.append(("slip?", Change(text, expression, wrong)))
+    same_numbers = amounts(text)[-len(values):] == values
+    if not (same_numbers and re.search(r"=[\s$]*$", text)):
+        return found  # text and annotation differ: only the result can be changed in both
     sentence = text.rpartition("\n")[2] + rest.partition("\n")[0]
     step = WrittenStep(text, expression, sentence, values, signs)
     return found + wrong_operations(step) + wrong_operands(step, earlier) + forgotten_terms(step)
@@ -359,12 +376,14 @@ def stopped_early(solution, pieces):
     lines = solution.split("\n")
     if len(lines) <= 2 or not lines[-1].startswith("####"):
         return None
-    if len(STEP.findall(lines[-2])) != 1 or not STEP.search(lines[-3]):
+    line_before, last_line = lines[-3:-1]
+    if len(STEP.findall(last_line)) != 1 or not STEP.search(line_before):
         return None
     results = set(amounts(" ".join(pieces[2:-2:3])))
     used_last = results & set(amounts(pieces[-3]))  # the results that the last line is made from
     kind = "unfinished" if used_last == set(amounts(pieces[-5])) else "unfinished?"
-    return kind, "\n".join([*lines[:-2], "#### " + pieces[-5]])
+    answer = f"#### {pieces[-5]}"
+    return kind, "\n".join([*lines[:-2], answer])
 
 
 def numbers_given(question):

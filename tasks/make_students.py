@@ -41,7 +41,7 @@ def tiny_tokenizer(task_tokens=shop.TOKENS):
     gives every Qwen2 folder Qwen2's own pre-tokenizer, whatever tokenizer.json says; that one
     would cut the text differently. Decoding joins the tokens.
     """
-    digits = [space + str(digit) for space in (" ", "") for digit in range(10)]
+    digits = [*(f" {digit}" for digit in range(10)), *"0123456789"]
     tokens = [*task_tokens, *",;.:\n ", *digits, *PHRASES]
     vocabulary = {token: i for i, token in enumerate(SPECIAL)}
     pad, end, unknown = SPECIAL

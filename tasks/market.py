@@ -26,8 +26,8 @@ from realm import Problem
 from tasks import in_split, simulated_teacher
 
 LOWEST, HIGHEST = 2, 20  # dollars
-# The true prices are secret. They are chosen so that every total is rare among all orders, and so that
-# no mixture of true and last year's prices comes to the right total.
+# The true prices are secret. They are chosen so that every total is rare among all orders, and so
+# that an order of two items never comes to the right total by last year's price of an item.
 PRICES = {"bag of rice": 20, "jar of honey": 16, "bottle of oil": 9,
           "basket of plums": 4, "box of tea": 5, "can of soup": 14}
 LAST_YEAR = {"bag of rice": 6, "jar of honey": 14, "bottle of oil": 19,
@@ -37,8 +37,8 @@ PLURAL = {"bag": "bags", "jar": "jars", "bottle": "bottles",
           "basket": "baskets", "box": "boxes", "can": "cans"}
 SINGULAR = {plural: singular for singular, plural in PLURAL.items()}
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-NAMES = ["Ann", "Ben", "Carl", "Dora", "Emma", "Fred", "Grace", "Hugo", "Ida", "Jack", "Kate", "Leo",
-         "Mary", "Nick", "Olga", "Paul", "Rosa", "Sam", "Tina", "Walter"]
+NAMES = ["Ann", "Ben", "Carl", "Dora", "Emma", "Fred", "Grace", "Hugo", "Ida", "Jack", "Kate",
+         "Leo", "Mary", "Nick", "Olga", "Paul", "Rosa", "Sam", "Tina", "Walter"]
 SIZES = {"train": 400, "validation": 300, "test": 300, "ood": 300, "all": 1000}
 MOST = {"train": 5000, "validation": 300, "test": 300, "ood": 5000}  # so many can be found
 
@@ -75,10 +75,12 @@ def read_order(question):
 def work_out(order, prices):
     """Work an order out under a price list -> (reasoning, total).
 
-    >>> work_out([(2, "box of tea"), (1, "jar of honey")], {"box of tea": 4, "jar of honey": 7})[0]
-    'A box of tea costs 4 dollars, so 2 boxes cost 8 dollars. A jar of honey costs 7 dollars, so 1
-    jar \
-costs 7 dollars. Altogether that is 8 + 7 = 15 dollars.'
+    >>> reasoning, total = work_out([(1, "can of soup"), (2, "box of tea")],
+    ...                             {"can of soup": 3, "box of tea": 4})
+    >>> print(reasoning.replace(". ", ".\\n"))
+    A can of soup costs 3 dollars, so 1 can costs 3 dollars.
+    A box of tea costs 4 dollars, so 2 boxes cost 8 dollars.
+    Altogether that is 3 + 8 = 11 dollars.
     """
     sentences, amounts = [], []
     for quantity, item in order:
@@ -101,7 +103,8 @@ def rule(item):
 
 def new_order(rng, n_items, items):
     """A random order of n_items different items: a list of (quantity, item)."""
-    return [(rng.randint(1, MOST_OF_AN_ITEM), item) for item in rng.sample(items, n_items)]
+    chosen = rng.sample(items, n_items)
+    return [(rng.randint(1, MOST_OF_AN_ITEM), item) for item in chosen]
 
 
 def order_in_words(order):
@@ -122,11 +125,13 @@ def problems(split, limit):
     rng = random.Random(f"market {split}")
     found = {}
     while len(found) < limit:
-        order = new_order(rng, 3 if split == "ood" else 2, list(PRICES))
+        n_items = 3 if split == "ood" else 2
+        order = new_order(rng, n_items, list(PRICES))
         question = ask(order, rng.choice(NAMES), rng.choice(DAYS))
         if in_split(order_in_words(order), split) and in_split(question, split):
             _, total = work_out(order, PRICES)
-            found[question] = Problem(question, str(total), [], [rule(item) for _, item in order])
+            rules = [rule(item) for _, item in order]
+            found[question] = Problem(question, str(total), [], rules)
     return list(found.values())
 
 

@@ -1,16 +1,19 @@
-"""A cold start for the market that teaches the format, the sums and the reading of routes: no price.
+"""A cold start for the market. It teaches the format, the sums and the reading of routes; no price.
 
     python -m tasks.warmup --n 1000 --out warmup.jsonl
-    python train.py --model MODEL --bank warmup.jsonl --method realm-r1 --steps 0
+    python train.py --model MODEL --bank warmup.jsonl --method realm-r1 --steps 0 --out runs/warm
+    python train.py --model runs/warm --task market
 
-A real pretrained model does not write <think>, <answer> and <scores> by itself, so RL from it
-would never see a reward. This bank holds questions like those of market.py, with one right route
-each and several wrong ones. SFT on it makes the model fluent with and without routes. Nothing
-about the prices can be learnt from it: the market sells none of these items, and every question
-has a random price list of its own. Two beliefs about each price recur in its routes, as the truth
-and the misconception do at the market. The price that counts as true is that of a random route. So
-the model learns to copy each price from some route and not from whom, and to give a high score to
-the routes that agree with its own answer. Without routes it learns to state some price.
+A real pretrained model does not write <think>, <answer> and <scores> by itself. RL from it would
+never see a reward. This bank holds questions like those of market.py, each with one right route and
+several that may be wrong. SFT on it makes the model fluent with routes and without.
+
+Nothing about the market's prices can be learnt from it. The market sells none of these items, and
+every question has a random price list of its own. Two beliefs about each price recur in the routes,
+as the truth and the misconception do at the market. The price that counts as true comes from a
+random route. So the model learns to copy each price from some route, and not from which. It learns
+to give a high score to the routes that agree with its own answer. Without routes it learns to state
+some price.
 
 Promise: no item of the market occurs, and the prices of an item do not depend on the item.
 To read: taught_problem.
@@ -32,11 +35,12 @@ MIXED_ROUTES = 3  # routes of a question besides the right one
 
 
 def random_price(rng):
+    """A price, whatever the item."""
     return rng.randint(market.LOWEST, market.HIGHEST)
 
 
 def mixed_prices(beliefs, noise, rng):
-    """The price list of one route. beliefs: item -> (price, price). noise: how often it is neither."""
+    """The prices of one route. beliefs: item -> two prices. noise: how often it is neither."""
     prices = {}
     for item, pair in beliefs.items():
         prices[item] = random_price(rng) if rng.random() < noise else rng.choice(pair)
@@ -46,7 +50,8 @@ def mixed_prices(beliefs, noise, rng):
 def taught_problem(rng):
     """One problem with its routes, under a price list of its own. At least one route is wrong."""
     order = market.new_order(rng, rng.choice([2, 2, 3]), ITEMS)
-    question = market.ask(order, rng.choice(market.NAMES), rng.choice(market.DAYS))
+    name, day = rng.choice(market.NAMES), rng.choice(market.DAYS)
+    question = market.ask(order, name, day)
     while True:
         beliefs = {item: (random_price(rng), random_price(rng)) for _, item in order}
         noise = rng.random() * 0.6
@@ -63,7 +68,7 @@ def taught_problem(rng):
 
 
 def bank(n, seed=0):
-    """n different problems, each with one route that is right and others that may be wrong."""
+    """n different problems, each with at least one right and one wrong route."""
     rng = random.Random(f"warm-up {seed}")
     found = {}
     while len(found) < n:

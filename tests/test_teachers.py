@@ -12,11 +12,12 @@ import pytest
 
 import data
 import grpo
-from assets.gsm8k import STEP, amounts, annotated, arithmetic, corrupt_solution, swap, teacher as gsm8k_teacher
 from data import load_problems, make_routes, model_teacher, server_teacher, teacher_for
 from helpers import small_model, small_tokenizer
 from realm import Problem, Route, teacher_prompt
 from rewards import answers_match, final_answer
+from tasks.gsm8k import teacher as gsm8k_teacher
+from tasks.gsm8k_mistakes import STEP, amounts, annotated, arithmetic, corrupt_solution, swap
 
 GSM8K = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "gsm8k"
 on_gsm8k = pytest.mark.skipif(not GSM8K.is_dir(), reason="GSM8K is not here")
