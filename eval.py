@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from data import BUILT_IN, check_bounds, flag, given_flags, load_problems, need_routes
+from data import BUILT_IN, load_problems, with_routes
+from engine.flags import check_bounds, flag, for_the_record, given_flags
 from grpo import is_tiny, load_policy, resolve_model, sample, settle_device
 from realm import choose_routes, mrpv_prompt, parse_response
 from rewards import answers_match, canonical
@@ -145,6 +146,7 @@ class Config:
     systematic: float | None = flag(None, "built-in tasks: share of its mistakes that are one misconception (the first run's, else 0.5)", least=0, most=1)
     teacher: str | None = flag(None, "who writes routes where there are none (default: the first run's): simulated, a model, or a server's address, as in data.py")
     teacher_model: str | None = flag(None, "the model's name at a server")
+    teacher_options: str | None = flag(None, "more fields of each request to a server, as in data.py")
     n: int = flag(8, "N, routes per question where a teacher writes them now", least=1)
     inject_rules: float = flag(0.0, "q, probability that the expert rules enter that teacher's prompt, whatever it was in training", least=0, most=1)
     positive: str | None = flag(None, "yes-or-no tasks: the answer that precision, recall and F1 count (ads: relevant)")
@@ -187,7 +189,7 @@ def settle(config):
     if not problems[config.split]:
         print(f"{where}: so small that no question is in its {config.split} part; all of them are asked", flush=True)
         problems = {config.split: load_problems(where, "all", config.limit, config.data)}
-    return {split: need_routes(some, config) for split, some in problems.items()}
+    return {split: with_routes(some, config) for split, some in problems.items()}
 
 
 def with_interval(value, interval):
@@ -255,7 +257,7 @@ def main(argv=None):
             results[name.rstrip("/")] = {split: evaluate(model, tokenizer, part, *settings) for split, part in problems.items()}
         print(table(results))
         if config.json:
-            Path(config.json).write_text(json.dumps({"config": dataclasses.asdict(config), "results": results}, indent=1) + "\n")
+            Path(config.json).write_text(json.dumps({"config": for_the_record(config), "results": results}, indent=1) + "\n")
         if config.figure or len(results) > 1:
             draw_comparison(results, config.figure or "compare.png")
             print(f"figure: {config.figure or 'compare.png'}")

@@ -26,7 +26,8 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 import eval as evaluation
-from data import check_bounds, flag, given_flags, load_problems, need_routes
+from data import load_problems, with_routes
+from engine.flags import check_bounds, flag, for_the_record, given_flags
 from grpo import (Optimizer, demonstrations, encode_prompts, group_advantages, grpo_update, is_tiny, load_policy, must_fit, resolve_model,
                   sample, settle_device, sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
@@ -74,6 +75,7 @@ class Config:
     systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception (else random slips)", least=0, most=1)
     teacher: str | None = flag(None, "who writes routes where there are none: simulated, a model, or a server's address, as in data.py")
     teacher_model: str | None = flag(None, "the model's name at a server")
+    teacher_options: str | None = flag(None, "more fields of each request to a server, as in data.py")
     n: int = flag(8, "N, routes per question where a teacher writes them now", least=1)
     inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route", least=0, most=1)
     limit: int | None = flag(None, "use only so many training problems", least=1)
@@ -119,7 +121,7 @@ def load_splits(config):
     splits = [load_problems(where, split, size, config.data) for split, size in sizes.items()]
     if not all(splits):
         raise ValueError(f"{where}: too few problems to have some for training, validation and test")
-    return [need_routes(problems, config) for problems in splits]
+    return [with_routes(problems, config) for problems in splits]
 
 
 def draw_problems(problems, config, step):
@@ -440,7 +442,7 @@ def train(config, record=None):
         print(f"evaluating the student on {len(test)} test problems, before training", flush=True)
         before = evaluate(test)
     record = record or {"format": FORMAT, "problems": problems, "changes": []}
-    put_json(run / "config.json", {**dataclasses.asdict(config), "resume": None, "run": record})
+    put_json(run / "config.json", {**for_the_record(config), "resume": None, "run": record})
     put_json(run / "before.json", before)
     for name in ("metrics.jsonl", "timing.jsonl"):
         read_log(run / name, done, cut=True)

@@ -13,7 +13,7 @@ import pytest
 
 import data
 from assets import shop
-from data import bank_summary, load_problems, make_routes, need_routes, read_bank
+from data import bank_summary, load_problems, make_routes, with_routes, read_bank
 from realm import Problem, Route, mrpv_prompt, parse_response, teacher_prompt
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -242,7 +242,7 @@ def config(**more):
 
 @dataclasses.dataclass
 class Run:
-    """What need_routes reads of train.py's or eval.py's config."""
+    """What with_routes reads of train.py's or eval.py's config."""
     task: str = "shop"
     routes: int = 3
     n: int = 8
@@ -256,26 +256,26 @@ class Run:
 
 def test_where_routes_are_missing_a_teacher_says_what_it_does_and_does_it(capsys):
     problems = load_problems("shop", "train", 20)
-    taught = need_routes(problems, Run())
+    taught = with_routes(problems, Run())
     assert [len(p.routes) for p in taught] == [8] * 20 and "simulated teacher" in capsys.readouterr().out
-    assert need_routes(taught, Run()) is taught and capsys.readouterr().out == ""
-    assert need_routes(problems, Run(routes=0)) is problems
+    assert with_routes(taught, Run()) is taught and capsys.readouterr().out == ""
+    assert with_routes(problems, Run(routes=0)) is problems
 
 
 def test_a_gold_solution_is_not_shown_as_if_a_teacher_had_written_it(tmp_path):
     path = write(tmp_path / "x.jsonl", *({"question": f"{i}?", "answer": (
         f"20 + {i} = <<20+{i}={20 + i}>>{20 + i}\n5 x {20 + i} = <<5*{20 + i}={100 + 5 * i}>>{100 + 5 * i}\n"
         f"#### {100 + 5 * i}")} for i in range(40)))
-    taught = need_routes(read_bank(path), Run(task=path, routes=1))
+    taught = with_routes(read_bank(path), Run(task=path, routes=1))
     assert 0.3 < sum(r.correct for p in taught for r in p.routes) / 320 < 0.7
 
 
 def test_a_bank_with_too_few_routes_is_refused_not_replaced():
     with pytest.raises(ValueError, match="only 2 routes"):
-        need_routes([Problem("q", "4", [Route("t", "4", True), Route("t", "5", False)])], Run())
-    taught = need_routes(load_problems("shop", "train", 5), Run())
+        with_routes([Problem("q", "4", [Route("t", "4", True), Route("t", "5", False)])], Run())
+    taught = with_routes(load_problems("shop", "train", 5), Run())
     with pytest.raises(ValueError, match="'q' has only 0 routes"):  # one that was forgotten is no reason to write the others anew
-        need_routes([*taught, Problem("q", "4")], Run())
+        with_routes([*taught, Problem("q", "4")], Run())
 
 
 # ---- building a bank ------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import grpo
 import train
 from assets import shop
 from data import load_problems, make_routes
+from engine import bank
 from realm import mrpv_prompt
 from rewards import answers_match
 from test_train import refused
@@ -64,7 +65,7 @@ def test_a_bank_that_lies_is_refused_by_file_and_line(tmp_path, capsys, raw, nam
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "MAX_LINE", 2 ** 20)
+    monkeypatch.setattr(bank, "MAX_LINE", 2 ** 20)
     (tmp_path / "bank.jsonl").write_bytes(LINE + b'{"question": "' + b"x" * 2 ** 21)
     with pytest.raises(ValueError, match="line 2: longer than 1 MiB"):
         data.read_bank(tmp_path / "bank.jsonl")

@@ -13,6 +13,7 @@ import pytest
 import data
 import grpo
 from assets.gsm8k import STEP, amounts, annotated, arithmetic, corrupt_solution, swap, teacher as gsm8k_teacher
+from engine import teachers
 from data import load_problems, make_routes, model_teacher, server_teacher, teacher_for
 from helpers import small_model, small_tokenizer
 from realm import Problem, Route, teacher_prompt
@@ -300,7 +301,7 @@ def serve(monkeypatch):
 @pytest.fixture
 def pauses(monkeypatch):
     slept = []
-    monkeypatch.setattr(data.time, "sleep", slept.append)
+    monkeypatch.setattr(teachers.time, "sleep", slept.append)
     return slept
 
 
@@ -406,7 +407,7 @@ def test_one_refusal_stops_the_rest(serve, pauses):
 
 
 @pytest.mark.parametrize("failure", [(401, f"bad key {KEY}"), (500, f"Bearer {KEY}\n" * 50), (200, f"not JSON {KEY}"),
-                                     (302, f"{KEY}", {"Location": "/else"}), (200, "x " * 95 + KEY + "y" * data.MAX_REPLY)], ids=lambda f: str(f[0]))
+                                     (302, f"{KEY}", {"Location": "/else"}), (200, "x " * 95 + KEY + "y" * teachers.MAX_REPLY)], ids=lambda f: str(f[0]))
 def test_the_key_is_sent_and_shown_nowhere(serve, pauses, failure, capfd):
     server = serve(lambda request, attempt: failure)
     with pytest.raises(ValueError) as error:
@@ -490,7 +491,7 @@ def test_a_bank_is_built_from_a_server_and_continued_after_it_fails(serve, pause
 
 
 def test_a_reply_without_end_and_one_that_drips_are_given_up(serve, pauses, monkeypatch):
-    monkeypatch.setattr(data, "MAX_REPLY", 10_000)
+    monkeypatch.setattr(teachers, "MAX_REPLY", 10_000)
     server = serve(lambda request, attempt: (200, completion("9" * 20_000)))
     with pytest.raises(ValueError, match="more than 10000 bytes") as error:
         ask(server)
