@@ -14,7 +14,6 @@ A teacher is a function (problems, guided) -> texts. guided[i][j] says whether t
 problem i enter the prompt of its route j (guided CoT distillation). A rule reaches the student
 only through what the teacher writes.
 """
-import os
 import random
 import sys
 import zlib
@@ -25,10 +24,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from assets import ads, gsm8k, shop
-from engine.bank import (append_batch, continue_bank, gsm8k_file, read_bank, record_path,
-                         recorded_tally, why_it_cannot_teach)
-from engine.flags import (DEFAULT_TEACHER, TeacherFlags, check_bounds, flag, for_the_record,
-                          given_flags, is_address, shown_address, without_effect)
+from engine.bank import (append_batch, bank_settings, continue_bank, cut_summary, gsm8k_file,
+                         open_bank, read_bank, recorded_tally, refuse_out, why_it_cannot_teach)
+from engine.flags import (DEFAULT_TEACHER, TeacherFlags, check_bounds, flag, given_flags,
+                          idle_teacher_flags, is_address, shown_address, without_effect)
 from engine.teachers import (TRIES, CutText, address_hint, model_teacher, server_teacher,
                              whole_texts)
 from realm import Problem, Route
@@ -260,76 +259,40 @@ def bank_summary(problems):
 
     A route is redundant if another route of its question has the same answer.
     """
-    n_routes = n_right = n_guided = n_mixed = n_distinct = n_redundant = 0
-    wrong = Counter()
+    routes = [route for problem in problems for route in problem.routes]
+    wrong = Counter(canonical(r.answer or "none") for r in routes if not r.correct)
+    n_mixed = n_distinct = n_redundant = 0
     for problem in problems:
-        answers = [canonical(r.answer or "none") for r in problem.routes]
-        labels = [r.correct for r in problem.routes]
-        n_routes += len(answers)
-        n_right += sum(labels)
-        n_guided += sum(r.guided for r in problem.routes)
-        n_mixed += len(set(labels)) == 2
-        n_distinct += len(set(answers))
-        n_redundant += sum(count for count in Counter(answers).values() if count > 1)
-        wrong.update(answer for answer, right in zip(answers, labels) if not right)
+        answers = Counter(canonical(r.answer or "none") for r in problem.routes)
+        n_mixed += len({r.correct for r in problem.routes}) == 2
+        n_distinct += len(answers)
+        n_redundant += sum(count for count in answers.values() if count > 1)
     most_frequent = ", ".join(f"{answer} ({count})" for answer, count in wrong.most_common(5))
     n = len(problems)
+    m = len(routes)
     return [f"questions                        {n}",
-            f"routes                           {n_routes} ({n_guided} guided)",
-            f"accuracy of the teacher          {n_right / n_routes:.3f}",
+            f"routes                           {m} ({sum(r.guided for r in routes)} guided)",
+            f"accuracy of the teacher          {sum(r.correct for r in routes) / m:.3f}",
             f"questions with right and wrong   {n_mixed / n:.3f}",
             f"distinct answers per question    {n_distinct / n:.2f}",
-            f"redundant routes                 {n_redundant / n_routes:.3f}",
+            f"redundant routes                 {n_redundant / m:.3f}",
             f"most frequent wrong answers      {most_frequent}"]
 
 
-def cut_summary(tally, n_left_out):
-    """What to say of replies that were cut at the token limit -> lines; none if there are none."""
-    if not tally["cut"]:
-        return []
-    share = tally["cut"] / tally["replies"]
-    of_all = f"{tally['cut']} of {tally['replies']}"
-    return [f"replies cut at the token limit   {share:.3f} ({of_all}; --max-new-tokens)",
-            f"questions left out for that      {n_left_out}"]
-
-
-def refuse_out(path):
-    """Raises ValueError, in one line, if no file can be written there."""
-    if Path(path).is_dir():
-        raise ValueError(f"--out {path}: is a folder, not a file")
-    if not Path(path).parent.is_dir():
-        raise ValueError(f"--out {path}: there is no folder {Path(path).parent}")
-
-
-def idle_flags(config, given, problems):
-    """Sentences on flags that have no effect beside this teacher, this task or these problems."""
+def say_idle_flags(config, given, problems):
+    """Print, on one line, which flags that were given have no effect."""
     kind = teacher_kind(config, problems)
-    simulated = kind == "simulated"
-    no_rules = not any(p.rules for p in problems)
-    rules = [
-        (("teacher_error", "systematic"), not simulated, "this teacher is not simulated"),
-        (("temperature", "max_new_tokens", "keep_cut", "device"), simulated,
+    idle = idle_teacher_flags(given, kind, config.task, any(p.rules for p in problems))
+    idle += without_effect(given, [
+        (("temperature", "max_new_tokens", "keep_cut", "device"), kind == "simulated",
          "the teacher is simulated"),
-        (("teacher_model", "teacher_options"), kind != "server", "the teacher is no server"),
-        (("device",), kind == "server", "the teacher is a server"),
-        (("inject_rules",), no_rules, "no question has rules"),
-        (("data",), config.task != "gsm8k", f"the task is {config.task}, not gsm8k")]
-    return without_effect(given, rules)
-
-
-def bank_settings(config):
-    """The flags that decide what a bank holds, as its record has them -> dict."""
-    settings = for_the_record(config)
-    for name in ("out", "device"):
-        del settings[name]
-    for name in ("keep_cut", "teacher_options"):  # older records do not have them
-        if not settings[name]:
-            del settings[name]
-    return settings
+        (("device",), kind == "server", "the teacher is a server")])
+    if idle:
+        print("; ".join(idle), flush=True)
 
 
 def build_bank(config, given=()):
-    """Write a bank, or the rest of one, line by line -> its problems.
+    """Write a bank, or the rest of one, batch by batch -> its problems.
 
     given: the flags on the command line; those without effect are said. Raises ValueError.
     """
@@ -338,25 +301,15 @@ def build_bank(config, given=()):
     problems = load_problems(config.task, config.split, config.limit, config.data)
     problems = list({p.question: p for p in problems}.values())  # asked twice in a file: once here
     teacher, what = teacher_for(config, problems, config.temperature, config.max_new_tokens)
-    idle = idle_flags(config, given, problems)
-    if idle:
-        print("; ".join(idle), flush=True)
-    begun = not os.path.exists(config.out)
-    done = continue_bank(config.out, problems, bank_settings(config))
-    of_which = f", of which {done} are done" if done else ""
-    print(f"{what} writes {config.n} routes for each of {len(problems)} questions{of_which}",
-          flush=True)
-    batches = taught_in_batches(problems, teacher, config, config.n, done, config.batch,
-                                config.keep_cut)
-    try:
-        with open(config.out, "ab") as file:
-            for first, part, tally in batches:
-                append_batch(file, config.out, first, part, config.n, tally)
-    finally:
-        written = os.path.isfile(config.out) and os.path.getsize(config.out)
-        if begun and not written:  # refused before the first line: leave nothing
-            Path(config.out).unlink(missing_ok=True)
-            record_path(config.out).unlink(missing_ok=True)
+    say_idle_flags(config, given, problems)
+    with open_bank(config.out) as file:
+        done = continue_bank(config.out, problems, bank_settings(config))
+        of_which = f", of which {done} are done" if done else ""
+        print(f"{what} writes {config.n} routes for each of {len(problems)} questions{of_which}",
+              flush=True)
+        for first, part, tally in taught_in_batches(problems, teacher, config, config.n, done,
+                                                    config.batch, config.keep_cut):
+            append_batch(file, config.out, first, part, config.n, tally)
     return read_bank(config.out)
 
 
@@ -365,11 +318,12 @@ def main(argv=None):
     config = Config(**given)
     try:
         bank = build_bank(config, given)
-        summary = bank_summary(bank) + cut_summary(*recorded_tally(config.out, len(bank), config.n))
+        cut, left_out = recorded_tally(config.out, len(bank), config.n)
     except (ValueError, OSError) as error:
         sys.exit(f"data.py: {error}")
     except KeyboardInterrupt:
         sys.exit(f"data.py: stopped; the same command continues {config.out}")
+    summary = bank_summary(bank) + cut_summary(cut, left_out)
     print("\n".join([*summary, f"bank                             {config.out}"]))
     trouble = why_it_cannot_teach(bank)
     if trouble:

@@ -8,21 +8,23 @@ is continued to what it would have been. A bank that cannot teach is said to be 
 To read: `to_problem` is the format; `continue_bank` and `append_batch` write it.
 tests/test_data.py and tests/test_hostile.py hold it to that.
 """
+import contextlib
 import dataclasses
 import http.client
 import json
 import os
+import re
 import urllib.request
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
-from engine.flags import flag_name
+from engine.flags import flag_name, for_the_record
 from realm import Problem, Route
-from rewards import answers_match, final_answer, number
+from rewards import answers_match, canonical, final_answer
 
 MAX_LINE = 2 ** 26  # bytes
-MAX_WORDS = 12  # of a gold answer that a student can be expected to write word for word
+MAX_WORDS, MAX_CHARACTERS = 12, 200  # of a gold answer that a student may be asked to repeat
 GSM8K_URL = ("https://raw.githubusercontent.com/openai/grade-school-math/master/"
              "grade_school_math/data/")
 
@@ -103,7 +105,7 @@ def check_kind(value, kind, where, name):
 
 
 def read_field(entry, name, kind, where, prefix="", default=None):
-    """One field of a JSON object. default: its value where it is missing; without one, ValueError."""
+    """One field of a JSON object. Where it is missing: the default, or ValueError if it is None."""
     if name in entry:
         check_kind(entry[name], kind, where, prefix + name)
         return entry[name]
@@ -280,6 +282,19 @@ def refuse_other_settings(path, before, settings):
                          "choose another file")
 
 
+@contextlib.contextmanager
+def open_bank(path):
+    """Open a bank to append to it. One that is still empty at the end leaves no file behind."""
+    is_new = not os.path.exists(path)
+    try:
+        with open(path, "ab") as file:
+            yield file
+    finally:
+        if is_new and not (os.path.isfile(path) and os.path.getsize(path)):
+            Path(path).unlink(missing_ok=True)
+            record_path(path).unlink(missing_ok=True)
+
+
 def append_batch(file, path, first, batch, n, tally):
     """Append a batch of problems to an open bank. One with fewer than n routes is left out.
 
@@ -300,6 +315,25 @@ def append_batch(file, path, first, batch, n, tally):
             file.flush()
 
 
+def refuse_out(path):
+    """Raises ValueError, in one line, if no bank can be written there."""
+    if Path(path).is_dir():
+        raise ValueError(f"--out {path}: is a folder, not a file")
+    if not Path(path).parent.is_dir():
+        raise ValueError(f"--out {path}: there is no folder {Path(path).parent}")
+
+
+def bank_settings(config):
+    """The flags that decide what a bank holds, as its record has them -> dict."""
+    settings = for_the_record(config)
+    for name in ("out", "device"):
+        del settings[name]
+    for name in ("keep_cut", "teacher_options"):  # older records do not have them
+        if not settings[name]:
+            del settings[name]
+    return settings
+
+
 def recorded_tally(path, n_questions, n):
     """(tally, number of questions left out) of a whole bank: see `append_batch`.
 
@@ -313,13 +347,26 @@ def recorded_tally(path, n_questions, n):
     return Counter(replies=replies, cut=cut), left_out
 
 
+def cut_summary(tally, left_out):
+    """What to say of replies that were cut at the token limit -> lines; none if there are none.
+
+    tally: see `recorded_tally`. left_out: number of questions.
+    """
+    if not tally["cut"]:
+        return []
+    share = tally["cut"] / tally["replies"]
+    of_all = f"{tally['cut']} of {tally['replies']}"
+    return [f"replies cut at the token limit   {share:.3f} ({of_all}; --max-new-tokens)",
+            f"questions left out for that      {left_out}"]
+
+
 # ---- can it teach? ------------------------------------------------------------------------------
 def why_it_cannot_teach(problems):
     """One line that says why a bank cannot teach, with three examples; None if it can.
 
     It cannot if no route is right (nothing to imitate, and most likely an answer that is never
-    recognised), if none is wrong (nothing to judge), or if most gold answers are prose that no
-    student will repeat word for word. A bank without any routes is not judged.
+    recognised), if none is wrong (nothing to judge), or if most gold answers are prose, or nothing
+    that can be compared, so that no student will ever be right. A bank without any routes is not judged.
     """
     pairs = []  # one route of each question
     for problem in problems:
@@ -328,24 +375,37 @@ def why_it_cannot_teach(problems):
     if not pairs:
         return None
     labels = {route.correct for problem in problems for route in problem.routes}
-    prose = [pair for pair in pairs if is_prose(pair[0])]
-    if 2 * len(prose) > len(pairs):
-        reason = (f"{len(prose)} of {len(pairs)} gold answers are prose, which no student will "
-                  "repeat word for word (an answer is a number or a few words)")
-        pairs = prose
+    unreadable = [pair for pair in pairs if is_unreadable(pair[0])]
+    if 2 * len(unreadable) > len(pairs):
+        reason = (f"{len(unreadable)} of {len(pairs)} gold answers are no number and no few words, "
+                  "so no student will ever be right")
+        pairs = unreadable
     elif True not in labels:
         reason = "no route is right, so the answers may be written in a way that is never accepted"
     elif False not in labels:
         reason = "no route is wrong, so there is nothing to judge in them"
     else:
         return None
-    examples = list(dict.fromkeys(pairs))[:3]  # different ones where there are
-    return f"this bank cannot teach: {reason}. Examples: {'; '.join(map(example, examples))}"
+    different = list(dict.fromkeys(pairs))
+    examples = "; ".join(example(pair) for pair in different[:3])
+    return f"this bank cannot teach: {reason}. Examples: {examples}"
 
 
-def is_prose(gold):
-    """Is a gold answer too long to be compared with what a student writes?"""
-    return number(gold) is None and len(gold.split()) > MAX_WORDS
+def is_unreadable(gold):
+    """Is a gold answer too long to be repeated word for word, or nothing that can be compared?
+
+    >>> [is_unreadable(gold) for gold in ("1/2", "not relevant", "word " * 20, ".")]
+    [False, False, True, True]
+    """
+    if is_number(gold):
+        return False
+    too_long = len(gold.split()) > MAX_WORDS or len(gold) > MAX_CHARACTERS
+    return too_long or not answers_match(gold, gold)
+
+
+def is_number(answer):
+    """Is an answer compared by its value, and not by its letters?"""
+    return bool(re.fullmatch(r"-?[0-9]+(/[0-9]+)?", canonical(answer)))
 
 
 def example(pair):
@@ -370,9 +430,9 @@ def why_they_differ(gold, answer):
         return "no answer was found in it"
     if answers_match(answer, gold):
         return "they are equal"
-    if is_prose(gold):
-        return f"the gold answer has {len(gold.split())} words"
-    numbers = number(gold) is not None, number(answer) is not None
+    if is_unreadable(gold):
+        return f"the gold answer is {len(gold.split())} words long"
+    numbers = is_number(gold), is_number(answer)
     if numbers == (True, True):
         return "another number"
     if numbers == (True, False):

@@ -46,7 +46,8 @@ def by_prompt(answer):
         prompts = []
         for problem, flags in zip(problems, guided):
             for reads_rules in flags:
-                prompts.append(teacher_prompt(problem.question, problem.rules if reads_rules else ()))
+                rules = problem.rules if reads_rules else ()
+                prompts.append(teacher_prompt(problem.question, rules))
         texts = iter(answer(prompts, attempt))
         return [[next(texts) for _ in flags] for flags in guided]
     return teach
@@ -248,7 +249,7 @@ class ServerTeacher:
             raise self.failed(f"cannot be asked: {error}") from None
 
     def ask(self, prompt):
-        """The server's text for one prompt -> str or CutText. Raises ValueError if there is none."""
+        """The server's text for one prompt -> str or CutText. Raises ValueError without one."""
         body = self.body(prompt)
         for attempt in range(self.retries + 1):
             jitter = random.uniform(0.5, 1)  # threads that failed together do not return together
@@ -283,7 +284,7 @@ class ServerTeacher:
         request = urllib.request.Request(self.address, body, self.headers)
         with self.opener.open(request, timeout=self.timeout) as reply:
             kind = reply.headers.get("Content-Type", "")
-            if "event-stream" in kind.lower():
+            if reply.status == 200 and "event-stream" in kind.lower():
                 refuse_stream()  # unread, for it may have no end
             raw = reply.read(MAX_REPLY + 1)
             if reply.length and len(raw) <= MAX_REPLY:  # dropped in the middle

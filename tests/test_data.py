@@ -493,13 +493,13 @@ PROSE = "It depends on the weather, on the season and on who is asked, as always
       "gold '7', route says 'seven' (words, and a number as gold)"]),
     ([taught_by("5", "5"), taught_by("6", "6.0"), taught_by("7", "7")], ["no route is wrong", "gold '6', route says '6.0' (they are equal)"]),
     ([taught_by("5", "5", "6"), taught_by(PROSE, "yes"), taught_by(PROSE + " Or not.", PROSE)],
-     ["2 of 3 gold answers are prose", "gold 'It depends on the weather, on the sea...', route says 'yes' (the gold answer has 15 words)"]),
+     ["2 of 3 gold answers are no number and no few words", "gold 'It depends on the weather, on the sea...', route says 'yes' (the gold answer is 15 words long)"]),
     ([taught_by("yes\nor no", "no")], ["gold 'yes\\nor no', route says 'no' (other words)"]),
     ([taught_by("yes", "7")], ["(a number, and words as gold)"])])
 def test_a_bank_that_cannot_teach_is_said_in_one_line_with_examples(problems, words):
     line = why_it_cannot_teach(problems)
     assert all(word in line for word in words) and "\n" not in line and line.count("gold '") == min(3, len(
-        [p for p in problems if "prose" not in line or len(p.answer) > 9]))
+        [p for p in problems if "few words" not in line or len(p.answer) > 9]))
 
 
 def test_a_bank_that_can_teach_and_one_without_routes_are_not_blamed():
@@ -518,8 +518,8 @@ def test_data_says_so_behind_the_summary(tmp_path, capsys):
 
 # ---- flags ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("flags, said", [
-    (["--teacher-model", "M", "--device", "cpu"], "--device has no effect: the teacher is simulated; "
-     "--teacher-model has no effect: the teacher is no server"),
+    (["--teacher-model", "M", "--device", "cpu"], "--teacher-model has no effect: the teacher is no server; "
+     "--device has no effect: the teacher is simulated"),
     (["--temperature", "0.5", "--keep-cut"], "--temperature and --keep-cut have no effect: the teacher is simulated"),
     (["--task", "FILE", "--data", "/no/such", "--inject-rules", "1"], "--inject-rules has no effect: no question has rules; "
      "--data has no effect: the task is FILE, not gsm8k")])
@@ -531,13 +531,18 @@ def test_a_flag_without_effect_is_said_once_on_one_line(tmp_path, capsys, flags,
     assert lines == [said.replace("FILE", task)]
 
 
-def test_a_simulated_teachers_flags_are_idle_beside_another_one():
+def test_a_simulated_teachers_flags_are_idle_beside_another_one(capsys):
     problems = [Problem("q", "4", [], ["RULE"])]
     given = dict(teacher_error=0.1, systematic=0.1, device="cpu", temperature=0.5, inject_rules=1.0)
-    model, server = (data.idle_flags(config(task="my.jsonl", teacher=name), given, problems) for name in ("tiny", "http://host"))
-    assert model == ["--teacher-error and --systematic have no effect: this teacher is not simulated"]
-    assert server == [*model, "--device has no effect: the teacher is a server"]
-    assert data.idle_flags(config(), {}, problems) == []
+
+    def said(teacher, given=given):
+        data.say_idle_flags(config(task="my.jsonl", teacher=teacher), given, problems)
+        return capsys.readouterr().out
+    assert said("tiny") == "--teacher-error and --systematic have no effect: this teacher is not simulated\n"
+    assert said("http://host") == said("tiny")[:-1] + "; --device has no effect: the teacher is a server\n"
+    assert said("tiny", {}) == said("tiny", {"n": 3, "task": "my.jsonl"}) == ""
+    assert flags_file.idle_teacher_flags({"n": 3, "seed": 1, "teacher": "tiny"}, None, "shop", True) == [
+        "--teacher and --n have no effect: no teacher is asked"]
 
 
 def test_help_shows_the_flags_under_headings(capsys):

@@ -100,7 +100,7 @@ def test_the_command_prints_a_table_and_writes_json_and_a_figure(tmp_path, capsy
 
 def test_an_unknown_model_is_refused_before_any_evaluation(monkeypatch):
     monkeypatch.setattr(evaluation, "evaluate", lambda *a, **k: pytest.fail("evaluated"))
-    monkeypatch.setattr(evaluation, "need_routes", lambda *a, **k: pytest.fail("a teacher was asked"))
+    monkeypatch.setattr(evaluation, "with_routes", lambda *a, **k: pytest.fail("a teacher was asked"))
     with pytest.raises(SystemExit, match="no/such/model/here"):
         evaluation.main(["tiny", "no/such/model/here"])
 

@@ -93,7 +93,7 @@ def test_a_run_folder_that_is_a_file_is_one_line(tmp_path, capsys):
 
 
 def bank_of(folder):
-    problems = make_routes(load_problems("shop", "train", 40), shop.teacher(), 3)  # with routes enough, nobody is asked
+    problems = make_routes(load_problems("shop", "all", 120), shop.teacher(), 3)  # with routes enough, nobody is asked
     (folder / "bank.jsonl").write_text("\n".join(json.dumps(dataclasses.asdict(p)) for p in problems))
     return ["--bank", str(folder / "bank.jsonl"), "--steps", "0", "--max-new-tokens", "2"]
 
