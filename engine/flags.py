@@ -172,6 +172,25 @@ def without_effect(given, rules):
     return sentences
 
 
+def idle_teacher_flags(given, kind, task, has_rules):
+    """`without_effect` for the teacher's flags -> list of sentences.
+
+    kind: of the teacher: "simulated", "server", "model", or None if none is asked. has_rules: does
+    any question have expert rules?
+    """
+    simulated = kind == "simulated"
+    names = ("teacher", "teacher_model", "teacher_options", "n", "inject_rules", "teacher_error",
+             "systematic")
+    if kind is None:
+        return without_effect(given, [(names, True, "no teacher is asked")])
+    rules = [
+        (("teacher_error", "systematic"), not simulated, "this teacher is not simulated"),
+        (("teacher_model", "teacher_options"), kind != "server", "the teacher is no server"),
+        (("inject_rules",), not has_rules, "no question has rules"),
+        (("data",), task != "gsm8k", f"the task is {task}, not gsm8k")]
+    return without_effect(given, rules)
+
+
 # ---- what is shown of an address ----------------------------------------------------------------
 def is_address(name):
     """Is this the address of a server, and not the name of a model?"""
