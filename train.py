@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 import eval as evaluation
 from data import check_bounds, flag, given_flags, load_problems, need_routes
+from engine.report import closing_table, diagnosis, draw_curves, other_runs, question_hash, show_sample, step_metrics
 from grpo import (Optimizer, demonstrations, encode_prompts, group_advantages, grpo_update, is_tiny, load_policy, must_fit, resolve_model,
                   sample, settle_device, sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
@@ -180,16 +181,7 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
         clip_high=config.clip_high, max_len=config.max_new_tokens))
     updated = time.perf_counter()
 
-    def mean(some, field):
-        return sum(getattr(r, field) for r in some) / len(some) if some else None
-    carried = [r for r, (_, routes) in zip(rewards, rows) if routes]
-    alone = [r for r, (_, routes) in zip(rewards, rows) if not routes]
-    metrics = {"phase": "rl", "step": step, "p": p_t, "reward": mean(rewards, "total"), "answer": mean(rewards, "answer"),
-               "answer_alone": mean(alone, "answer"), "answer_routes": mean(carried, "answer"), "utility": mean(carried, "utility"),
-               "format": mean(rewards, "format"), "carried": len(carried) / len(rewards),
-               "live": (advantages != 0).any(1).double().mean().item(), "truncated": 1 - rollouts.finished.double().mean().item(),
-               "length": rollouts.lengths.double().mean().item(),
-               "entropy": (rollouts.entropy.sum() / rollouts.mask.sum()).item(), **metrics}
+    metrics = {"phase": "rl", "step": step, **step_metrics(p_t, rewards, shown, rollouts, advantages), **metrics}
     tokens = int(rollouts.lengths.sum())
     timing = {"sample_s": sampled - began, "score_s": scored - sampled, "update_s": updated - scored, "tokens": tokens,
               "tokens_per_s": tokens / (sampled - began)}
@@ -329,75 +321,6 @@ def patient():
             signal.signal(number, handler)
 
 
-def sickness(history, n=20):
-    """What ails the last n RL steps, with the usual cure, in a line; None if nothing does. history: entries of metrics.jsonl."""
-    last = [m for m in history[-n:] if m["phase"] == "rl"]
-    truncated, entropy, live, answer = (sum(m[k] or 0.0 for m in last) / n for k in ("truncated", "entropy", "live", "answer"))
-    if len(last) < n or answer > 0.9:
-        return None  # too early to tell, or nothing left to learn
-    if truncated > 0.9:
-        return "nearly every completion is cut off: raise --max-new-tokens, or teach the format first (--method realm-r1)"
-    if entropy < 0.01 and answer < 0.5:
-        return "the policy has collapsed (entropy near 0, answers wrong): lower --lr, raise --clip-high, or add a little --beta"
-    if live < 0.01:
-        return ("no group has rewards that differ, so nothing is learnt: show more routes (--routes), take easier problems, or "
-                "start with --method realm-r1")
-    return None
-
-
-def draw_curves(metrics, path):
-    """The run in six panels."""
-    from matplotlib.figure import Figure  # without pyplot: nothing to close, and no display is asked for
-    rl = [m for m in metrics if m["phase"] == "rl"]
-    panels = [("reward", ["reward", "answer", "utility"]), ("accuracy", ["eval_alone", "eval_routes"]),
-              ("p(t) and live groups", ["p", "live", "truncated"]), ("KL", ["kl", "approx_kl"]), ("entropy (nats)", ["entropy"]),
-              ("completion length (tokens)", ["length"])]
-    names = {"p": "p(t)", "live": "share of live groups", "truncated": "share truncated", "eval_alone": "without routes",
-             "eval_routes": "with routes", "kl": "to the reference", "approx_kl": "old to new policy"}
-    figure = Figure(figsize=(13, 6.5), layout="constrained")
-    for ax, (title, keys) in zip(figure.subplots(2, 3).flat, panels):
-        for key in keys:
-            points = [(m["step"], m[key]) for m in rl if m.get(key) is not None]
-            if points:
-                ax.plot(*zip(*points), marker="o" if key.startswith("eval") else None, markersize=3, label=names.get(key, key))
-        ax.set(title=title, xlabel="RL step")
-        ax.grid(alpha=0.3)
-        if len(keys) > 1 and ax.lines:
-            ax.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
-
-
-def other_runs(run, problems):
-    """{name: result after training} of the runs beside this one that had the same problems and routes: other methods, other seeds."""
-    found = {}
-    for path in sorted(run.parent.glob("*/result.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # another version's, or damaged: not ours to mend
-            if path.parent.name != run.name and json.loads((path.parent / "config.json").read_text())["run"]["problems"] == problems:
-                found[path.parent.name] = json.loads(path.read_text())["after"]
-    return found
-
-
-def closing_table(before, after, k, others):
-    """Accuracy on test problems before and after, beside the teacher's, the vote's and other runs' (name -> result)."""
-    def row(name, result):
-        cells = [evaluation.with_interval(r["accuracy"], r["interval"]) for r in (result["alone"], result.get("routes")) if r]
-        return f"{name:<28}" + "".join(f"{cell:<24}" for cell in cells)
-    lines = [f"{'accuracy on test problems':<28}{'without routes':<24}with {k} routes", row("before", before), row("after", after)]
-    if "vote" in after:
-        lines.append(f"{'teacher, one route':<52}{evaluation.with_interval(after['teacher'], after['teacher_interval'])}")
-        lines.append(f"{f'majority vote, {k} routes':<52}{evaluation.with_interval(after['vote'], after['vote_interval'])}")
-    lines += [row(f"{name}, after", result) for name, result in others.items()]
-    if "routes" in after and None not in (areas := [r["routes"].get("score_auc") for r in (before, after)]):
-        lines.append(f"utility scores tell right routes from wrong ones (AUC): {areas[0]:.2f} before, {areas[1]:.2f} after")
-    return "\n".join(lines)
-
-
-def show_sample(prompt, completion, reward):
-    """One full sample: what the student saw, wrote and earned."""
-    question = prompt.partition("\n\n")[2]  # without the fixed instruction
-    return f"{'-' * 30} prompt\n{question}{'-' * 30} completion\n{completion}\n{'-' * 30} {reward}\n"
-
-
 # ---- the run --------------------------------------------------------------------------------------------------------
 def train(config, record=None):
     """The whole run, from the first evaluation to model/ and the closing table. Returns (before, after). record: what
@@ -439,7 +362,7 @@ def train(config, record=None):
     else:  # the run begins after it: one that runs out of memory here can be started anew with other flags
         print(f"evaluating the student on {len(test)} test problems, before training", flush=True)
         before = evaluate(test)
-    record = record or {"format": FORMAT, "problems": problems, "changes": []}
+    record = record or {"format": FORMAT, "problems": problems, "test": question_hash(test), "changes": []}
     put_json(run / "config.json", {**dataclasses.asdict(config), "resume": None, "run": record})
     put_json(run / "before.json", before)
     for name in ("metrics.jsonl", "timing.jsonl"):
@@ -489,12 +412,12 @@ def train(config, record=None):
                                  f"lower --lr; the weights before them are in {run / 'checkpoint'}")
             if asked and not last:
                 raise KeyboardInterrupt
-            if not ailment and (ailment := sickness(history)):
+            if not ailment and (ailment := diagnosis(history)):
                 bar.write(f"step {step}: {ailment}")
     model.save_pretrained(run / "model"), tokenizer.save_pretrained(run / "model")
     after = evaluate(test)
     put_json(run / "result.json", {"before": before, "after": after})
-    print("\n" + closing_table(before, after, config.routes, other_runs(run, problems)) + f"\n\nrun folder: {run}")
+    print("\n" + closing_table(before, after, other_runs(run, record)) + f"\n\nrun folder: {run}")
     return before, after
 
 
