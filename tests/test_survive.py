@@ -16,6 +16,7 @@ import grpo
 import train
 from assets import shop
 from data import load_problems, make_routes
+from engine.report import diagnosis
 from helpers import by_hand, small_model
 from test_train import refused
 
@@ -252,7 +253,7 @@ def test_after_five_such_steps_in_a_row_the_run_stops_with_a_checkpoint_and_a_hi
     assert all(tensor.isfinite().all() for tensor in state.values())
 
 
-HEALTHY = {"phase": "rl", "truncated": 0.1, "entropy": 0.3, "live": 0.4, "answer": 0.2}
+HEALTHY = {"phase": "rl", "truncated": 0.1, "entropy": 0.3, "live": 0.4, "answer": 0.2, "format": 0.9}
 
 
 @pytest.mark.parametrize("signs, cure", [
@@ -260,11 +261,11 @@ HEALTHY = {"phase": "rl", "truncated": 0.1, "entropy": 0.3, "live": 0.4, "answer
     ({"live": 0.0, "entropy": 0.001, "answer": 1.0}, None), ({"entropy": 0.001, "answer": 0.7}, None)], ids=str)
 def test_a_collapsed_run_is_named_with_its_cure_and_a_finished_one_is_not_called_ill(signs, cure):
     ill = [{**HEALTHY, **signs}] * 20
-    assert train.sickness(ill) is None if cure is None else cure in train.sickness(ill)
-    assert train.sickness(ill[1:]) is None and train.sickness([HEALTHY] * 10 + ill[:10]) is None  # not after a bad moment
+    assert diagnosis(ill) is None if cure is None else cure in diagnosis(ill)
+    assert diagnosis(ill[1:]) is None and diagnosis([HEALTHY] * 10 + ill[:10]) is None  # not after a bad moment
 
 
 def test_it_is_named_once(folder, monkeypatch, capsys):
-    monkeypatch.setattr(train, "sickness", lambda history: "ILL: the cure" if len(history) > 4 else None)
+    monkeypatch.setattr(train, "diagnosis", lambda history: "ILL: the cure" if len(history) > 4 else None)
     go_on(folder, "--steps", "7")
     assert capsys.readouterr().out.count("ILL: the cure") == 1
