@@ -17,7 +17,7 @@ ROUNDING = 1e-5  # a KL that stays below this is rounding noise
 
 # ---- while a run trains ------------------------------------------------------------------------
 def step_metrics(p_t, rewards, shown, rollouts, advantages):
-    """The metrics of one RL step, all but those of the update -> dict. docs: "Is it healthy?"
+    """The metrics of one RL step, all but those of the update -> dict.
 
     p_t: p(t); rewards: a Reward for each of the B = P * G completions, those of a prompt side by
     side; shown: for each of the P prompts the list of its routes, empty where it carried none;
@@ -105,7 +105,7 @@ def show_sample(prompt, completion, reward):
 
 # ---- curves ------------------------------------------------------------------------------------
 NAMES = {  # field of metrics.jsonl -> its name in the figure
-    "p": "p(t): prompts with routes",
+    "p": "p(t)",
     "eval_alone": "without routes",
     "eval_routes": "with routes",
     "live": "live groups",
@@ -136,7 +136,8 @@ def draw_curves(metrics, path):
         ax.grid(alpha=0.3)
         if title.startswith(("accuracy", "share")):
             ax.set_ylim(0, 1.02)
-        if len(fields) > 1 and ax.get_legend_handles_labels()[0]:
+        _, labels = ax.get_legend_handles_labels()
+        if labels and fields[0] in NAMES or len(labels) > 1:
             ax.legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
@@ -146,10 +147,13 @@ def figure_panels(entries):
     if entries and entries[0]["phase"] == "sft":
         return [("loss", ["loss"]), ("norm of the gradient", ["grad_norm"])]
     last = ("norm of the gradient", ["grad_norm"])
+    moved = []
     for field in ("kl", "approx_kl"):
         _, values = series(entries, field)
         if values and max(values) > ROUNDING:
-            last = ("KL (nats per token)", ["kl", "approx_kl"])
+            moved.append(field)
+    if moved:
+        last = ("KL (nats per token)", moved)
     return [
         ("reward", ["reward", "answer", "utility"]),
         ("accuracy on validation problems", ["eval_alone", "eval_routes", "p"]),

@@ -123,7 +123,7 @@ def test_a_student_of_an_own_bank_is_evaluated_on_that_bank_unless_told_otherwis
     bank.write_text(bank.read_text().splitlines(keepends=True)[0])
     evaluation.prepare(evaluation.Config(models=[str(run)]))
     assert "no question is in its test part" in capsys.readouterr().out
-    assert len(evaluation.prepare(evaluation.Config(models=["tiny"], task=str(bank), routes=0))["test"]) == 1
+    assert len(evaluation.prepare(evaluation.Config(models=[str(run)], task=str(bank), routes=0))["test"]) == 1
     for damaged in (b"[]", b'{"task": "gs', b"\xff"):
         (run / "config.json").write_bytes(damaged)
         with pytest.raises(ValueError, match=f"{run}/config.json: not the config.json of a run"):
