@@ -266,7 +266,7 @@ class Config:
     models: list[str] = flag(dataclasses.MISSING, "run folders of train.py, or models: tiny, a "
                              "short name, a Hub id, a folder")
     task: str | None = flag(None, "shop, ads, gsm8k, or a JSONL file or folder (default: the first "
-                            "run's, else shop for tiny, else gsm8k)")
+                            "run's, else shop or ads for tiny or tiny-ads, else gsm8k)")
     data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
     bank: str | None = flag(None, "JSONL bank: ask its test questions and show its routes "
                             "(default: the first run's)")
@@ -320,7 +320,8 @@ def prepare(config):
     check_tokenizers(config, problems)
     taught = {split: with_routes(some, config) for split, some in problems.items()}
     if taught == problems:  # no teacher had to write any
-        say_no_effect(given, TEACHER_FLAGS, "problems that have the routes to be shown")
+        beside = "problems that have routes" if config.routes else "--routes 0"
+        say_no_effect(given, TEACHER_FLAGS, beside)
     if config.bank:
         say_no_effect(given, ("task", "data"), f"--bank {config.bank}")
     return taught
@@ -367,7 +368,7 @@ def fill_defaults(config, run):
 
 
 def find_problems(config):
-    """{split: problems} of the splits to ask, without a teacher's help."""
+    """The problems to ask, with the routes that they come with -> {split: problems}."""
     where = config.bank or config.task
     splits = [config.split]
     if where in BUILT_IN and config.split == "test":

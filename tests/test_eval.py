@@ -173,7 +173,8 @@ def test_flags_that_change_nothing_are_said_in_one_line(tmp_path, capsys):
     assert said(bank=str(bank)) == ""
     assert said(bank=str(bank), task="shop") == f"--task: no effect beside --bank {bank}\n"
     assert said(task=str(bank), systematic=0.1, teacher_error=0.5) == (
-        "--teacher-error, --systematic: no effect beside problems that have the routes to be shown\n")
+        "--teacher-error, --systematic: no effect beside problems that have routes\n")
+    assert said(task="shop", teacher="simulated", routes=0) == "--teacher: no effect beside --routes 0\n"
     assert "no effect" not in said(task="shop", teacher_error=0.5, systematic=0.1)
 
 
