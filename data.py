@@ -24,7 +24,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tasks import ads, gsm8k, market, shop
-from engine.bank import (append_batch, bank_settings, continue_bank, cut_summary, gsm8k_file,
+from engine.bank import (append_batch, bank_settings, continue_bank, cut_summary,
                          open_bank, read_bank, recorded_tally, refuse_out, why_it_cannot_teach)
 from engine.flags import (DEFAULT_TEACHER, TeacherFlags, check_bounds, flag, given_flags,
                           idle_teacher_flags, is_address, shown_address, without_effect)
@@ -34,7 +34,7 @@ from realm import Problem, Route
 from rewards import answers_match, canonical, final_answer
 
 # name -> module with SIZES, problems(split, limit) and teacher(error, systematic, seed)
-BUILT_IN = {"shop": shop, "ads": ads}
+BUILT_IN = {"shop": shop, "ads": ads, "market": market}
 SPLITS = ("train", "validation", "test", "ood", "all")
 
 
@@ -53,7 +53,7 @@ class Config(TeacherFlags):
     out: str = flag("bank.jsonl", "the bank; one that was cut short is continued", heading="bank")
 
 
-# ---- problems -----------------------------------------------------------------------------------
+# ---- problems ------------------------------------------------------------------------------------
 def load_problems(task, split, limit=None, data=None):
     """The problems of a split -> list[Problem].
 
@@ -109,7 +109,7 @@ def split_by_question(problems, split):
 def folder_problems(where, split):
     """The problems of a folder, or of "gsm8k", which is fetched. Validation: the last of train."""
     name = "test.jsonl" if split == "test" else "train.jsonl"
-    problems = read_bank(gsm8k_file(name) if where == "gsm8k" else Path(where) / name)
+    problems = read_bank(gsm8k.gsm8k_file(name) if where == "gsm8k" else Path(where) / name)
     if split == "test":
         return problems
     test = Path(where) / "test.jsonl"
@@ -125,7 +125,7 @@ def folder_problems(where, split):
     return [p for p in problems if p.question not in held_out]
 
 
-# ---- routes -------------------------------------------------------------------------------------
+# ---- routes --------------------------------------------------------------------------------------
 def teacher_kind(config, problems):
     """"simulated", "server" or "model": who writes routes for these problems.
 
@@ -253,7 +253,7 @@ def is_gold_only(problem):
     return route.correct and "####" in route.text
 
 
-# ---- banks --------------------------------------------------------------------------------------
+# ---- banks ---------------------------------------------------------------------------------------
 def bank_summary(problems):
     """What a bank holds -> lines of text.
 

@@ -10,11 +10,9 @@ tests/test_data.py and tests/test_hostile.py hold it to that.
 """
 import contextlib
 import dataclasses
-import http.client
 import json
 import os
 import re
-import urllib.request
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -25,33 +23,10 @@ from rewards import answers_match, canonical, final_answer
 
 MAX_LINE = 2 ** 26  # bytes
 MAX_WORDS, MAX_CHARACTERS = 12, 200  # of a gold answer that a student may be asked to repeat
-GSM8K_URL = ("https://raw.githubusercontent.com/openai/grade-school-math/master/"
-             "grade_school_math/data/")
 
 
-def gsm8k_file(name):
-    """The path of train.jsonl or test.jsonl in a cache, fetched once from OpenAI's repository.
 
-    Raises ValueError if it cannot be fetched.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    path = cache / "realm" / "gsm8k" / name
-    if path.is_file():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    url = GSM8K_URL + name
-    try:
-        with urllib.request.urlopen(url, timeout=60) as reply:
-            partial.write_bytes(reply.read())
-    except (OSError, http.client.HTTPException) as error:
-        raise ValueError(
-            f"GSM8K could not be fetched from {url} ({error}): give it with --data DIR") from None
-    partial.rename(path)
-    return path
-
-
-# ---- reading ------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------------------
 def read_lines(path):
     """(line number, object) of each line of a JSONL file; blank lines are skipped.
 
@@ -190,7 +165,7 @@ def read_bank(path):
     return problems
 
 
-# ---- writing ------------------------------------------------------------------------------------
+# ---- writing -------------------------------------------------------------------------------------
 def record_path(path):
     """The file beside a bank that says how it is made."""
     return Path(f"{path}.config.json")
@@ -360,13 +335,14 @@ def cut_summary(tally, left_out):
             f"questions left out for that      {left_out}"]
 
 
-# ---- can it teach? ------------------------------------------------------------------------------
+# ---- can it teach? -------------------------------------------------------------------------------
 def why_it_cannot_teach(problems):
     """One line that says why a bank cannot teach, with three examples; None if it can.
 
     It cannot if no route is right (nothing to imitate, and most likely an answer that is never
-    recognised), if none is wrong (nothing to judge), or if most gold answers are prose, or nothing
-    that can be compared, so that no student will ever be right. A bank without any routes is not judged.
+    recognised), if none is wrong (nothing to judge), or if most gold answers are prose, or
+    nothing that can be compared, so that no student will ever be right. A bank without any routes
+    is not judged.
     """
     pairs = []  # one route of each question
     for problem in problems:

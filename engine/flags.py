@@ -16,7 +16,7 @@ from dataclasses import dataclass
 DEFAULT_TEACHER = "Qwen2.5-1.5B-Instruct"  # fits beside a student of 0.5B on one GPU
 
 
-# ---- one flag -----------------------------------------------------------------------------------
+# ---- one flag ------------------------------------------------------------------------------------
 def flag(default, help, choices=None, least=-math.inf, most=math.inf, heading=None):
     """A field of a Config that is also a command-line flag.
 
@@ -79,7 +79,7 @@ class TeacherFlags:
     device: str | None = flag(None, "cpu or cuda (default: a GPU if there is one)")
 
 
-# ---- a command line -----------------------------------------------------------------------------
+# ---- a command line ------------------------------------------------------------------------------
 def check_bounds(config):
     """Raises ValueError, in one line, for a number outside its flag's bounds. nan is in none."""
     for field in dataclasses.fields(config):
@@ -191,7 +191,7 @@ def idle_teacher_flags(given, kind, task, has_rules):
     return without_effect(given, rules)
 
 
-# ---- what is shown of an address ----------------------------------------------------------------
+# ---- what is shown of an address -----------------------------------------------------------------
 def is_address(name):
     """Is this the address of a server, and not the name of a model?"""
     return name.lower().startswith(("http://", "https://"))

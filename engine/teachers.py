@@ -78,7 +78,7 @@ def whole_texts(teacher, problems, guided, tally, tries=TRIES):
     return texts
 
 
-# ---- a model on this machine --------------------------------------------------------------------
+# ---- a model on this machine ---------------------------------------------------------------------
 def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0):
     """A teacher: any Hub id or local folder, sampled with the project's own sampler.
 
@@ -111,7 +111,7 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
     return by_prompt(answer)
 
 
-# ---- a server -----------------------------------------------------------------------------------
+# ---- a server ------------------------------------------------------------------------------------
 def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, retries=5,
                    timeout=60, options=None):
     """A teacher behind an OpenAI-compatible server (vLLM, Ollama, llama.cpp, a hosted API).
@@ -309,7 +309,7 @@ class ServerTeacher:
         return ValueError(f"--teacher {shown_address(self.url)}: {failure[:300]}")
 
 
-# ---- what a server sends back -------------------------------------------------------------------
+# ---- what a server sends back --------------------------------------------------------------------
 class UnreadableReply(Exception):
     """A reply that is not a chat completion."""
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from tasks import shop
+from assets import shop
 import eval as evaluation
 from data import load_problems, make_routes
 from realm import Problem, Route
@@ -123,7 +123,7 @@ def test_a_student_of_an_own_bank_is_evaluated_on_that_bank_unless_told_otherwis
     bank.write_text(bank.read_text().splitlines(keepends=True)[0])
     evaluation.prepare(evaluation.Config(models=[str(run)]))
     assert "no question is in its test part" in capsys.readouterr().out
-    assert len(evaluation.prepare(evaluation.Config(models=["tiny"], task=str(bank), routes=0))["test"]) == 1
+    assert len(evaluation.prepare(evaluation.Config(models=[str(run)], task=str(bank), routes=0))["test"]) == 1
     for damaged in (b"[]", b'{"task": "gs', b"\xff"):
         (run / "config.json").write_bytes(damaged)
         with pytest.raises(ValueError, match=f"{run}/config.json: not the config.json of a run"):
@@ -173,7 +173,8 @@ def test_flags_that_change_nothing_are_said_in_one_line(tmp_path, capsys):
     assert said(bank=str(bank)) == ""
     assert said(bank=str(bank), task="shop") == f"--task: no effect beside --bank {bank}\n"
     assert said(task=str(bank), systematic=0.1, teacher_error=0.5) == (
-        "--teacher-error, --systematic: no effect beside problems that have the routes to be shown\n")
+        "--teacher-error, --systematic: no effect beside problems that have routes\n")
+    assert said(task="shop", teacher="simulated", routes=0) == "--teacher: no effect beside --routes 0\n"
     assert "no effect" not in said(task="shop", teacher_error=0.5, systematic=0.1)
 
 

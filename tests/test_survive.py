@@ -1,4 +1,5 @@
 """Runs that are cut, numbers that go wrong, and what a continued run may change."""
+import dataclasses
 import json
 import math
 import os
@@ -193,7 +194,7 @@ def test_a_run_folder_that_is_not_ours_is_refused(folder, capsys, text, named):
 
 def test_another_bank_is_refused_and_the_same_one_written_otherwise_is_not(tmp_path, capsys):
     problems = [p for split in ("train", "validation", "test") for p in load_problems("shop", split, 12)]
-    lines = [json.dumps(train.dataclasses.asdict(p)) for p in make_routes(problems, shop.teacher(), 3)]
+    lines = [json.dumps(dataclasses.asdict(p)) for p in make_routes(problems, shop.teacher(), 3)]
     bank, flags = tmp_path / "bank.jsonl", ["--steps", "1", "--max-new-tokens", "4", "--eval-every", "0", "--eval-limit", "40"]
     bank.write_text("\n".join(lines))
     run(tmp_path / "run", "--bank", str(bank), *flags)
@@ -253,7 +254,7 @@ def test_after_five_such_steps_in_a_row_the_run_stops_with_a_checkpoint_and_a_hi
     assert all(tensor.isfinite().all() for tensor in state.values())
 
 
-HEALTHY = {"phase": "rl", "truncated": 0.1, "entropy": 0.3, "live": 0.4, "answer": 0.2}
+HEALTHY = {"phase": "rl", "truncated": 0.1, "entropy": 0.3, "live": 0.4, "answer": 0.2, "format": 0.9}
 
 
 @pytest.mark.parametrize("signs, cure", [

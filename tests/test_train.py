@@ -89,14 +89,19 @@ def test_what_sft_imitates_is_the_teachers_reasoning_with_the_answer_in_its_own_
     assert {c for p, c in seen if "Route 1" not in p} == {plain} and len(seen) == 128
 
 
-def test_the_closing_table_sets_runs_of_the_same_problems_side_by_side_and_no_others(tmp_path, capsys):
+def test_the_closing_table_shows_runs_of_the_same_test_questions_and_no_others(tmp_path, capsys):
     run(tmp_path / "first", "--steps", "1", "--method", "grpo")
-    run(tmp_path / "other", "--steps", "1", "--limit", "29")
-    (tmp_path / "broken").mkdir(), (tmp_path / "broken" / "result.json").write_text("{}"), capsys.readouterr()
+    run(tmp_path / "fewer", "--steps", "1", "--limit", "29")  # of the training problems
+    run(tmp_path / "other", "--steps", "1", "--eval-limit", "7")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "result.json").write_text("{}")
+    capsys.readouterr()
     run(tmp_path / "second", "--steps", "1")
     table = capsys.readouterr().out.rpartition("accuracy on test")[2]
-    after = json.loads((tmp_path / "first" / "result.json").read_text())["after"]["alone"]["accuracy"]
-    assert f"first, after                {after:.3f}" in table and not any(word in table for word in ("other", "broken", "second, after"))
+    for name in ("first", "fewer"):
+        after = json.loads((tmp_path / name / "result.json").read_text())["after"]
+        assert f"{name}, after                {after['alone']['accuracy']:.3f}" in table
+    assert not any(word in table for word in ("other", "broken", "second, after"))
 
 
 def test_a_cut_run_resumes_bit_for_bit(tmp_path, monkeypatch):  # realm-r1: test_survive.py
