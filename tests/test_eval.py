@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from assets import shop
+from tasks import shop
 import eval as evaluation
 from data import load_problems, make_routes
-from realm import Problem, Route
+from realm import Problem, Route, mrpv_prompt
 
 
 def test_wilson_interval_equals_published_values():
@@ -150,9 +150,10 @@ def test_a_model_that_cannot_write_the_questions_is_refused_before_anything_is_e
 
 def test_a_tokenizer_is_asked_to_keep_every_character_but_spaces():
     tokenizer = AutoTokenizer.from_pretrained(evaluation.resolve_model("tiny"))
-    evaluation.must_write(tokenizer, load_problems("shop", "test", 1)[0].question, "tiny")
+    question = load_problems("shop", "test", 1)[0].question
+    evaluation.must_write(tokenizer, mrpv_prompt(question), question, "tiny")
     with pytest.raises(ValueError, match="--model tiny: its tokenizer cannot write 'Why [?]'"):
-        evaluation.must_write(tokenizer, "Why ?", "tiny")
+        evaluation.must_write(tokenizer, mrpv_prompt("Why ?"), "Why ?", "tiny")
 
 
 def test_each_shipped_student_is_asked_its_own_task_unless_told_otherwise():
@@ -171,10 +172,10 @@ def test_flags_that_change_nothing_are_said_in_one_line(tmp_path, capsys):
         evaluation.prepare(evaluation.Config(models=["tiny"], limit=5, **flags))
         return capsys.readouterr().out
     assert said(bank=str(bank)) == ""
-    assert said(bank=str(bank), task="shop") == f"--task: no effect beside --bank {bank}\n"
+    assert said(bank=str(bank), task="shop") == f"--task has no effect: --bank {bank} names the problems\n"
     assert said(task=str(bank), systematic=0.1, teacher_error=0.5) == (
-        "--teacher-error, --systematic: no effect beside problems that have routes\n")
-    assert said(task="shop", teacher="simulated", routes=0) == "--teacher: no effect beside --routes 0\n"
+        "--teacher-error and --systematic have no effect: the problems have routes\n")
+    assert said(task="shop", teacher="simulated", routes=0) == "--teacher has no effect: --routes is 0\n"
     assert "no effect" not in said(task="shop", teacher_error=0.5, systematic=0.1)
 
 

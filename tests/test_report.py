@@ -103,31 +103,31 @@ def test_a_smoothed_curve_is_the_mean_of_neighbours_and_keeps_its_length():
     assert report.smoothed([0.3] * 9, 4) == pytest.approx([0.3] * 9)
 
 
-def test_the_hash_of_test_questions_ignores_routes_and_nothing_else():
+def test_the_hash_of_questions_ignores_routes_and_nothing_else():
     def problems(answer="4", routes=()):
         return [Problem("2 + 2?", answer, list(routes)), Problem("3?", "3")]
-    wanted = report.question_hash(problems())
-    assert report.question_hash(problems(routes=[Route("a", "4", True)])) == wanted
+    wanted = report.question_hash([problems()])
+    assert report.question_hash([problems(routes=[Route("a", "4", True)])]) == wanted
     others = [problems("5"), problems()[:1], problems()[::-1], [Problem("\ud800", "3")]]
-    assert wanted not in [report.question_hash(other) for other in others]
+    assert wanted not in [report.question_hash([other]) for other in others]
 
 
-def test_runs_are_found_by_their_test_questions_and_old_ones_by_all_their_problems(tmp_path):
+def test_runs_are_found_by_their_questions_and_old_ones_by_all_their_problems(tmp_path):
     def folder(name, run, saved=None):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps({"run": run}))
         (tmp_path / name / "result.json").write_text(saved or json.dumps({"after": name}))
-    folder("mine", {"problems": "A", "test": "T"})
-    folder("same", {"problems": "B", "test": "T"})
-    folder("other", {"problems": "A", "test": "U"})
+    folder("mine", {"problems": "A", "questions": "T"})
+    folder("same", {"problems": "B", "questions": "T"})
+    folder("other", {"problems": "A", "questions": "U"})
     folder("old", {"problems": "A"})
     folder("old-other", {"problems": "B"})
-    folder("broken", {"problems": "A", "test": "T"}, saved="{")
+    folder("broken", {"problems": "A", "questions": "T"}, saved="{")
     folder("list", [])
 
     def found(record):
         return report.other_runs(tmp_path / "mine", record)
-    assert found({"problems": "A", "test": "T"}) == {"same": "same", "old": "old"}
+    assert found({"problems": "A", "questions": "T"}) == {"same": "same", "old": "old"}
     assert found({"problems": "A"}) == {"other": "other", "old": "old"}  # an old run, resumed
 
 
