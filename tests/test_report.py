@@ -132,7 +132,8 @@ def test_runs_are_found_by_their_test_questions_and_old_ones_by_all_their_proble
 
 
 def test_the_closing_table_reads_as_in_the_readme():
-    others = {"grpo-0": result(0.125, k=0), "k-1": result(0.25, k=1), "weak": result(0.5, teacher=0.1)}
+    others = {"grpo-0": result(0.125, k=0), "k-1": result(0.25, k=1),
+              "weak": result(0.5, teacher=0.1)}
     table = report.closing_table(result(0.0), result(0.75), others)
     assert table.splitlines() == [
         "accuracy on test problems   without routes          with 3 routes",
@@ -145,7 +146,8 @@ def test_the_closing_table_reads_as_in_the_readme():
         "weak, after                 0.500 [0.10, 0.90]      ",
         "utility scores tell right routes from wrong ones (AUC): 0.50 before, 0.50 after"]
     alone = report.closing_table(result(0.0, k=0), result(0.75, k=0), {"zero": result(0.5)})
-    assert "with" not in alone.replace("without", "") and "zero, after                 0.500" in alone
+    assert "with" not in alone.replace("without", "")
+    assert "zero, after                 0.500" in alone
 
 
 def test_precision_recall_and_f1_have_columns_only_in_a_yes_or_no_task():
