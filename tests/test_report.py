@@ -80,6 +80,9 @@ def test_a_run_with_skipped_or_unmeasured_values_is_drawn_all_the_same(tmp_path)
         history.append(rl(step=step, p=0.5, reward=random.random(), utility=None, length=9.0,
                           kl=0.0, approx_kl=1e-9, grad_norm=float("nan") if step % 9 else None))
     history[0]["eval_alone"] = 0.25
+    measured = [{"step": 3, "x": 1.0}, {"step": 4, "x": float("nan")}, {"step": 5, "x": None},
+                {"step": 6}, {"step": 7, "x": float("inf")}, {"step": 8, "x": 2.0}]
+    assert report.series(measured, "x") == ([3, 8], [1.0, 2.0])
     for metrics in (history, history[:1], [], [{"phase": "sft", "step": 0, "loss": 1.0}]):
         path = tmp_path / "curves.png"
         report.draw_curves(metrics, path)
