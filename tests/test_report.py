@@ -80,6 +80,9 @@ def test_a_run_with_skipped_or_unmeasured_values_is_drawn_all_the_same(tmp_path)
         history.append(rl(step=step, p=0.5, reward=random.random(), utility=None, length=9.0,
                           kl=0.0, approx_kl=1e-9, grad_norm=float("nan") if step % 9 else None))
     history[0]["eval_alone"] = 0.25
+    measured = [{"step": 3, "x": 1.0}, {"step": 4, "x": float("nan")}, {"step": 5, "x": None},
+                {"step": 6}, {"step": 7, "x": float("inf")}, {"step": 8, "x": 2.0}]
+    assert report.series(measured, "x") == ([3, 8], [1.0, 2.0])
     for metrics in (history, history[:1], [], [{"phase": "sft", "step": 0, "loss": 1.0}]):
         path = tmp_path / "curves.png"
         report.draw_curves(metrics, path)
@@ -132,7 +135,8 @@ def test_runs_are_found_by_their_questions_and_old_ones_by_all_their_problems(tm
 
 
 def test_the_closing_table_reads_as_in_the_readme():
-    others = {"grpo-0": result(0.125, k=0), "k-1": result(0.25, k=1), "weak": result(0.5, teacher=0.1)}
+    others = {"grpo-0": result(0.125, k=0), "k-1": result(0.25, k=1),
+              "weak": result(0.5, teacher=0.1)}
     table = report.closing_table(result(0.0), result(0.75), others)
     assert table.splitlines() == [
         "accuracy on test problems   without routes          with 3 routes",
@@ -145,7 +149,8 @@ def test_the_closing_table_reads_as_in_the_readme():
         "weak, after                 0.500 [0.10, 0.90]      ",
         "utility scores tell right routes from wrong ones (AUC): 0.50 before, 0.50 after"]
     alone = report.closing_table(result(0.0, k=0), result(0.75, k=0), {"zero": result(0.5)})
-    assert "with" not in alone.replace("without", "") and "zero, after                 0.500" in alone
+    assert "with" not in alone.replace("without", "")
+    assert "zero, after                 0.500" in alone
 
 
 def test_precision_recall_and_f1_have_columns_only_in_a_yes_or_no_task():
