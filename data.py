@@ -128,7 +128,7 @@ def folder_problems(where, split):
 
 # ---- routes -------------------------------------------------------------------------------------
 def teacher_kind(config, problems):
-    """"simulated", "server" or "model": who writes routes for these problems.
+    """Who writes routes for these problems: "simulated", "server" or "model".
 
     Without --teacher it is simulated where that is possible.
     """
@@ -288,6 +288,9 @@ def build_bank(config, given=()):
         for first, part, tally in taught_in_batches(problems, teacher, config, config.n, done,
                                                     config.batch, config.keep_cut):
             append_batch(file, config.out, first, part, config.n, tally)
+    if not Path(config.out).exists():
+        raise ValueError(f"no question got {config.n} routes that were not cut: raise "
+                         "--max-new-tokens, or use --keep-cut")
     return read_bank(config.out)
 
 

@@ -465,6 +465,7 @@ def test_no_more_requests_are_open_than_allowed(serve):
 
 
 @pytest.mark.parametrize("reply, text", [
+    ("\ufeff" + completion("4"), "4"),
     (completion(None), ""), (completion("", refusal="no"), ""), (completion("  4\n"), "4"),
     (completion("so 4", reasoning_content="2 + 2"), "2 + 2\nso 4"),  # a route without its reasoning would be none
     (completion("so 4", reasoning="2 + 2"), "2 + 2\nso 4"), (completion(None, reasoning_content="2 + 2 is"), "2 + 2 is"),
@@ -741,6 +742,13 @@ def test_a_limit_that_cuts_everything_is_said_after_the_first_batch(serve, tmp_p
     with pytest.raises(SystemExit, match="data.py: .*first 4 questions were all cut: raise --max-new-tokens"):
         build(tmp_path, server)
     assert len(server.requests) == 12 and {path.name for path in tmp_path.iterdir()} == {"my.jsonl"}
+
+
+def test_a_limit_that_leaves_no_question_all_its_routes_is_said(serve, tmp_path):
+    server = serve(by_number(lambda i, attempt: ("A: 7", attempt > 0)))  # of two routes of a question, one ends
+    with pytest.raises(SystemExit, match="data.py: no question got 2 routes that were not cut: raise --max-new-tokens"):
+        build(tmp_path, server, n=2)
+    assert {path.name for path in tmp_path.iterdir()} == {"my.jsonl"}
 
 
 @pytest.mark.parametrize("reason, is_cut", [("length", True), ("MAX_TOKENS", True), ("stop", False), ("content_filter", False), (None, False)])
