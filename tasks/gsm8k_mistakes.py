@@ -50,7 +50,7 @@ NUMBER_WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "
                 "ten", "eleven", "twelve"]
 
 
-# ---- numbers in text ----------------------------------------------------------------------------
+# ---- numbers in text -----------------------------------------------------------------------------
 def arithmetic(text):
     """The exact value of + - * / and brackets over plain numbers, else None. Nothing is executed.
 
@@ -133,7 +133,7 @@ def annotated(solution):
     return EQUATION.sub(annotate, solution)
 
 
-# ---- what can go wrong in one step --------------------------------------------------------------
+# ---- what can go wrong in one step ---------------------------------------------------------------
 @dataclass
 class Change:
     """What a step becomes: the text before its annotation, and the two sides of the annotation."""
@@ -312,7 +312,7 @@ def mistakes(text, expression, result, rest, earlier):
     return found + wrong_operations(step) + wrong_operands(step, earlier) + forgotten_terms(step)
 
 
-# ---- one mistake in a whole solution ------------------------------------------------------------
+# ---- one mistake in a whole solution -------------------------------------------------------------
 def plausible(new, old):
     """Could a person believe this wrong number?
 
