@@ -50,9 +50,7 @@ WORDS = {"half": 2, "halves": 2, "twice": 2, "double": 2, "doubles": 2, "doubled
          "fourth": 4, "fourths": 4, "quadruple": 4, "fifth": 5, "fifths": 5, "sixth": 6, "tenth": 10, "dozen": 12,
          "dozens": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "hundred": 100,
          **{word: i for i, word in enumerate(COUNTS)}}
-SYMBOLS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
-BRACKET = re.compile("[-+*(]")
-TOO_COMMON = {Fraction(1), Fraction(100)}  # 1 + 20/100: they say nothing about which numbers were used
+MOST_TERMS = 64  # of one result written out
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def same(exact, written):
     >>> same(Fraction(10, 3), "3.33"), same(Fraction(7, 2), "4"), same(Fraction(184), "174")
     (True, True, False)
     """
-    value, decimals = number(written), len(written.partition(".")[2])
+    value, decimals = number(written), min(9, len(written.partition(".")[2]))  # a float's last digits are no slip
     if value is None or value == exact:
         return value is not None
     return abs(value - exact) < Fraction(1, 10 ** decimals) and (exact * 10 ** decimals).denominator > 1
@@ -112,117 +110,117 @@ def stated(text):
 
 
 def given_numbers(question, rules=(), gold=()):
-    """What a route may use without having worked it out: numbers of the question, of the rules and of the gold solution,
-    units (7 days), and how a share is written (20%: 0.2, 0.8, 1.2, 80, 120; a half: 0.5)."""
+    """What a route may use without having worked it out: numbers of the question, of the rules and of the gold solution, 1,
+    2, units (7 days), and how a share is written (20%: 0.2, 0.8, 1.2, 80, 120; a half: 0.5)."""
     base = stated(" ".join([question, *rules])) | {v for step in gold for v in step.operands}
     shares = {f for v in base if 0 < v < 100 for f in (v / 100, 1 - v / 100, 1 + v / 100, 100 - v, 100 + v)}
     parts = {1 / v for v in base if 1 < v <= 12} | {Fraction(1, 2), Fraction(3, 4)}
-    return base | shares | parts | set(UNITS) | {Fraction(1)}
+    return base | shares | parts | set(UNITS) | {Fraction(1), Fraction(2), Fraction(1, 100)}
 
 
-def plain_use(value, sign, base):
-    """One name for the ways in which one number of the question is used: "* 0.2", "* 0.8" and "* 1.2" are all "* 20" if the
-    question says 20 (percent), and "* 0.5" is "/ 2"."""
-    if value not in base:
-        for whole in (value * 100, 100 - value * 100, value * 100 - 100):
-            if 0 < value < 2 and whole in base:
-                return whole, sign
-    if 0 < value < 1 and value.numerator == 1 and sign == "*":
-        return 1 / value, "/"
-    return value, sign
+# ---- a result as a sum of products ----------------------------------------------------------------------------------
+def times(a, b, power=1):
+    """The product of two terms (sign, {number: power}), or with power -1 the quotient."""
+    factors = Counter(dict(a[1]))
+    for number_, p in b[1]:
+        factors[number_] += power * p
+    return a[0] * b[0], frozenset((n, p) for n, p in factors.items() if p)
 
 
-def uses_of(expression):
-    """[(number, the operation it enters)], in order. A share is one number: 20/100 of 20/100*50 is 0.2.
-
-    >>> [(str(v), sign) for v, sign in uses_of("16-3*(1/2)")]
-    [('16', '-'), ('3', '*'), ('1/2', '*')]
-    """
-    found = []
-
-    def walk(node, sign):
-        if isinstance(node, ast.UnaryOp):
-            return walk(node.operand, sign)
-        if isinstance(node, ast.Constant):
-            return found.append((Fraction(repr(node.value)), sign))
-        mine = SYMBOLS[type(node.op)]
-        if mine == "/" and sign in ("*", "/") and arithmetic(ast.unparse(node)) < 2 and not BRACKET.search(ast.unparse(node)):
-            return found.append((arithmetic(ast.unparse(node)), sign))
-        walk(node.left, mine), walk(node.right, mine)
-    walk(ast.parse(expression.strip(), mode="eval").body, "")
-    return found
+def one_number(value, base):
+    """A number as terms. 0.2 is 20/100 if the question says 20, and 0.8 then is 1 - 20/100; 0.75 is 3/4; 1 and 100 are left
+    out: they say nothing about which numbers were used."""
+    for rest, sign in ((0, 1), (1, -1), (1, 1)):
+        whole = (value - rest) * sign * 100
+        if value not in base and 0 < value < 2 and whole in base:
+            return [(1, frozenset())] * rest + [(sign, frozenset({(whole, 1)}))]
+    if value.denominator > 1 and max(value.numerator, value.denominator) <= 12:
+        pair = {(Fraction(value.numerator), 1), (Fraction(value.denominator), -1)}
+        return [(1, frozenset(f for f in pair if f[0] != 1))]
+    return [(1, frozenset() if value in (1, 100, Fraction(1, 100)) else frozenset({(value, 1)}))]
 
 
-def sources(route_steps, base):
-    """What each step is made from -> ([Counter of (number of the question, operation)], [the earlier steps that it uses]).
+def terms_of(node, resolve):
+    """A parsed expression written out as a sum of products: [(sign, {(number, power)})]. resolve: number -> its terms.
+    A division by a sum stays one factor, the sum's value."""
+    if isinstance(node, ast.UnaryOp):
+        return [(-sign, factors) for sign, factors in terms_of(node.operand, resolve)]
+    if isinstance(node, ast.Constant):
+        return resolve(Fraction(repr(node.value)))
+    left, right = terms_of(node.left, resolve), terms_of(node.right, resolve)
+    if isinstance(node.op, (ast.Add, ast.Sub)):
+        sign = 1 if isinstance(node.op, ast.Add) else -1
+        return (left + [(sign * s, factors) for s, factors in right])[:MOST_TERMS]
+    power = 1 if isinstance(node.op, ast.Mult) else -1
+    if power == -1 and len(right) > 1:
+        right = [(1, frozenset({(arithmetic(ast.unparse(node.right)), 1)}))]
+    return [times(a, b, power) for a in left for b in right][:MOST_TERMS]
+
+
+def written_out(route_steps, base):
+    """Each step's result as a sum of products of the question's numbers -> (terms of each step, steps that each uses).
     An operand that is an earlier step's result is that step: the latest such step which no other has used yet. If all have
-    been used, it is the question's number where the question states it, else the step again."""
-    own, uses, used = [], [], set()
+    been used, it is the question's number where the question states it, else the step again.
+
+    >>> terms, uses = written_out(steps("16-3=<<16-3=13>>13, 13*2=<<13*2=26>>26"), {16, 3, 2})
+    >>> sorted((s, sorted((int(n), p) for n, p in factors)) for s, factors in terms[1]), uses
+    ([(-1, [(2, 1), (3, 1)]), (1, [(2, 1), (16, 1)])], [set(), {0}])
+    """
+    terms, uses, used = [], [], set()
     for step in route_steps:
-        numbers, mine = Counter(), set()
-        for value, sign in uses_of(step.expression):
-            earlier = [j for j in range(len(own)) if value in route_steps[j].values]
-            fresh = [j for j in earlier if j not in used]
-            if fresh or earlier and value not in base:
-                mine.add((fresh or earlier)[-1])
-            elif value not in TOO_COMMON:
-                numbers[plain_use(value, sign, base)] += 1
-        used |= mine
-        own.append(numbers)
+        mine = set()
+
+        def resolve(value):
+            earlier = [j for j in range(len(terms)) if value in route_steps[j].values]
+            fresh = [j for j in earlier if j not in used | mine]
+            if not fresh and (not earlier or value in base):
+                return one_number(value, base)
+            mine.add((fresh or earlier)[-1])
+            return terms[(fresh or earlier)[-1]]
+        terms.append(terms_of(ast.parse(step.expression, mode="eval").body, resolve))
         uses.append(mine)
-    return own, uses
+        used |= mine
+    return terms, uses
 
 
-def behind(i, own, uses):
-    """All numbers of the question behind the result of step i. A step counts once, however often its result is used."""
-    reached, todo = set(), [i]
-    while todo:
-        j = todo.pop()
-        todo += uses[j] - reached
-        reached |= {j}
-    return sum((own[j] for j in reached), Counter())
+def part_of(terms, whole):
+    """Is each product a part of one of the whole's products, another for each, with the same sign (or all with the other)?
 
+    >>> a, b, c = ((Fraction(n), 1) for n in (16, 3, 2))
+    >>> part_of([(1, frozenset({a}))], [(1, frozenset({a, c})), (-1, frozenset({b, c}))])
+    True
+    """
+    def within(small, large):
+        powers = dict(large)
+        return bool(small) >= bool(large) and all(powers.get(n, 0) * p >= p * p for n, p in small)
 
-def parts_of(expression):
-    """What parts of a sum or of a product come to: of 16-3-4 also 3+4 and 16-4, of 2*3*5 also 2*5."""
-    expression = expression.replace(" ", "")
-    if re.fullmatch(r"[\d.]+(?:[-+][\d.]+)+", expression):
-        terms, combine = [Fraction(t) for t in re.findall(r"[-+]?[\d.]+", expression)], sum
-    elif re.fullmatch(r"[\d.]+(?:\*[\d.]+)+", expression):
-        terms, combine = [Fraction(t) for t in expression.split("*")], math.prod
-    else:
-        return set()
-    return {abs(combine(part)) for size in range(2, min(len(terms), 6)) for part in combinations(terms, size)}
+    for flip in (1, -1):
+        left = sorted(whole, key=lambda term: len(term[1]))
+        for sign, factors in sorted(terms, key=lambda term: -len(term[1])):
+            match = next((t for t in left if t[0] == flip * sign and within(factors, t[1])), None)
+            if match is None:
+                break
+            left.remove(match)
+        else:
+            return True
+    return False
 
 
 # ---- the first wrong step -------------------------------------------------------------------------------------------
-def on_the_way(route_steps, own, uses, gold_steps, gold_own):
-    """Which steps are right as far as one can see: those whose result the gold solution has, too, and those that such a step
-    is made from. The result of a part of a gold expression (3 + 4 of 16 - 3 - 4) counts if the route goes on with it. A
-    result that is reached by a number which the gold solution does not use is a coincidence."""
-    whole = {v for step in gold_steps for v in step.values}
-    parts = {v for step in gold_steps for v in parts_of(step.expression)}
-    numbers = {v for uses_it in gold_own for v, _ in uses_it}
-    went_on = set().union(*uses)
-    fine = []
+def on_the_way(route_steps, terms, uses, gold_steps, gold_terms, incomplete=False):
+    """Which steps are right as far as one can see: the gold solution has their result, too; or such a step is made from
+    them; with `incomplete`, also if their result is a part of the gold answer, and the route goes on with it. A result that
+    is reached by a number which the gold solution does not use is a coincidence."""
+    results = {v for step in gold_steps for v in step.values}
+    numbers = {n for step in gold_terms for _, factors in step for n, _ in factors}
+    went_on, fine = set().union(*uses) if incomplete else set(), []
     for i, step in enumerate(route_steps):
-        results = set(step.values)
-        known = {v for v, _ in behind(i, own, uses)} <= numbers
-        fine.append(known and bool(results & whole or results & parts and i in went_on))
+        known = {n for _, factors in terms[i] for n, _ in factors} <= numbers
+        fine.append(known and (not results.isdisjoint(step.values) or i in went_on and part_of(terms[i], gold_terms[-1])))
     for i in reversed(range(len(route_steps))):
         for j in uses[i] if fine[i] else ():
             fine[j] = True
     return fine
-
-
-def compared(route_uses, gold_uses):
-    """"missing", "added" or "reading", by the numbers behind two answers, each with its operation.
-
-    >>> compared(Counter([(16, "-"), (3, "-"), (2, "*")]), Counter([(16, "-"), (3, "-"), (4, "-"), (2, "*")]))
-    'missing'
-    """
-    lacks, extra = gold_uses - route_uses, route_uses - gold_uses
-    return "missing" if lacks and not extra else "added" if extra and not lacks else "reading"
 
 
 def first_error(question, text, answer, gold="", rules=()):
@@ -231,12 +229,11 @@ def first_error(question, text, answer, gold="", rules=()):
     found, right, value = steps(text), [s for s in steps(gold) if s.holds is not None], number(answer or "")
     known, base = given_numbers(question, rules, right), stated(" ".join([question, *rules]))
     readable = [s for s in found if s.holds is not None]
-    if not readable or value is None:
+    if not readable or value is None or 2 * len(found) < sum("=" in line for line in text.splitlines()):
         return "unreadable", None, len(found)
-    own, uses = sources(readable, base)
-    gold_own, gold_uses = sources(right, base)
-    fine = on_the_way(readable, own, uses, right, gold_own) if right else [True] * len(readable)
-    fine, ends = iter(fine), [i for i, step in enumerate(readable) if value in step.values]
+    terms, uses = written_out(readable, base)
+    gold_terms, _ = written_out(right, base)
+    fine = on_the_way(readable, terms, uses, right, gold_terms, incomplete=True) if right else [True] * len(readable)
     for i, step in enumerate(found):
         if step.holds is None:
             return "unreadable", None, len(found)
@@ -244,17 +241,20 @@ def first_error(question, text, answer, gold="", rules=()):
             return "slip", i, len(found)
         if not known.issuperset(step.operands):
             return "number", i, len(found)
-        if not next(fine):
+        if not fine[i]:
             break
         known |= set(step.values)
     else:
         i = len(found)
-        if not ends:
-            return "slip", i, len(found)
+    ends = [terms[j] for j, step in enumerate(readable) if value in step.values]
+    if i == len(found) and not ends:
+        return "slip", i, len(found)
     if not right:
         return "reading", i, len(found)
-    last = ends[-1] if ends else len(readable) - 1
-    return compared(behind(last, own, uses), behind(len(right) - 1, gold_own, gold_uses)), i, len(found)
+    if part_of(terms[i] if i < len(found) else ends[-1], gold_terms[-1]):
+        strict = on_the_way(readable, terms, uses, right, gold_terms)  # where it began to be incomplete
+        return "missing", (strict + [False]).index(False), len(found)
+    return "added" if part_of(gold_terms[-1], (ends or terms)[-1]) else "reading", i, len(found)
 
 
 # ---- agreement ------------------------------------------------------------------------------------------------------
