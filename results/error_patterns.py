@@ -50,6 +50,7 @@ WORDS = {"half": 2, "halves": 2, "twice": 2, "double": 2, "doubles": 2, "doubled
          "fourth": 4, "fourths": 4, "quadruple": 4, "fifth": 5, "fifths": 5, "sixth": 6, "tenth": 10, "dozen": 12,
          "dozens": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "hundred": 100,
          **{word: i for i, word in enumerate(COUNTS)}}
+PERCENT = re.compile(r"[\d.]+ (?:/ 100|\* 0\.01)")
 MOST_TERMS = 64  # of one result written out
 
 
@@ -128,12 +129,12 @@ def times(a, b, power=1):
 
 
 def one_number(value, base):
-    """A number as terms. 0.2 is 20/100 if the question says 20, and 0.8 then is 1 - 20/100; 0.75 is 3/4; 1 and 100 are left
-    out: they say nothing about which numbers were used."""
+    """A number as terms. If the question says 20, then 0.2 is 20%, which is another number than 20, and 0.8 is 1 - 20%.
+    0.75 is 3/4. 1 and 100 are left out: they say nothing about which numbers were used."""
     for rest, sign in ((0, 1), (1, -1), (1, 1)):
         whole = (value - rest) * sign * 100
         if value not in base and 0 < value < 2 and whole in base:
-            return [(1, frozenset())] * rest + [(sign, frozenset({(whole, 1)}))]
+            return [(1, frozenset())] * rest + [(sign, frozenset({(whole / 100, 1)}))]
     if value.denominator > 1 and max(value.numerator, value.denominator) <= 12:
         pair = {(Fraction(value.numerator), 1), (Fraction(value.denominator), -1)}
         return [(1, frozenset(f for f in pair if f[0] != 1))]
@@ -147,6 +148,8 @@ def terms_of(node, resolve):
         return [(-sign, factors) for sign, factors in terms_of(node.operand, resolve)]
     if isinstance(node, ast.Constant):
         return resolve(Fraction(repr(node.value)))
+    if PERCENT.fullmatch(ast.unparse(node)):
+        return resolve(arithmetic(ast.unparse(node)))
     left, right = terms_of(node.left, resolve), terms_of(node.right, resolve)
     if isinstance(node.op, (ast.Add, ast.Sub)):
         sign = 1 if isinstance(node.op, ast.Add) else -1
