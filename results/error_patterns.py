@@ -358,3 +358,51 @@ def table(banks):
         shares = [f"{v:.2f}" for v in (*found["kinds"].values(), *found["where"].values())]
         lines.append(f"| {name} | " + " | ".join([str(found["routes"]), str(found["wrong"]), *cells, *shares]) + " |")
     return "\n".join(lines)
+
+
+def draw(banks, path):
+    """Left: how often wrong routes agree, with the interval, and chance. Right: what kinds of first mistakes there are."""
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(11, 1.6 + 0.45 * len(banks)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for y, found in enumerate(banks.values()):
+        agreed = found["agreement"]
+        if agreed:
+            value, low, high = agreed["agree"]
+            left.errorbar(value, y, xerr=[[value - low], [high - value]], fmt="o", color="C0", label="observed" * (y == 0))
+            left.plot(agreed["chance"][0], y, "k|", markersize=14, label="chance" * (y == 0))
+        start = 0
+        for i, (kind, share) in enumerate(found["kinds"].items()):
+            right.barh(y, share, left=start, color=f"C{i}", label=kind * (y == 0))
+            start += share
+    left.set(title="two wrong routes have the same answer", xlim=(-0.02, 1.02), yticks=range(len(banks)), yticklabels=banks)
+    left.invert_yaxis()
+    right.set(title="first wrong step: kind", xlim=(0, 1))
+    for ax, columns in ((left, 2), (right, 6)):
+        ax.legend(fontsize=8, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.08), columnspacing=1)
+    figure.savefig(path, dpi=110)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("banks", nargs="+", help="banks, or OpenAI's file of model solutions; NAME=FILE names one in the table")
+    parser.add_argument("--gold", help="a file of GSM8K's format, with the gold solutions of the questions")
+    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--json", type=Path, help="save all figures of the table")
+    args = parser.parse_args(argv)
+    found = {}
+    try:
+        for bank in args.banks:
+            name, _, file = bank.rpartition("=")
+            found[name or Path(file).stem] = patterns(*read(file, args.gold))
+    except ValueError as error:
+        sys.exit(f"error_patterns: {error}")
+    print(table(found))
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
+    if args.figure:
+        draw(found, args.figure)
+
+
+if __name__ == "__main__":
+    main()
