@@ -31,6 +31,7 @@ import math
 import random
 import re
 import sys
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
@@ -39,7 +40,7 @@ from pathlib import Path
 
 from assets.gsm8k import COUNTS, UNITS, amounts, arithmetic
 from data import read_bank, read_lines, to_problem
-from rewards import answers_match, canonical, final_answer, number
+from rewards import canonical, final_answer, number
 
 KINDS = ("slip", "number", "missing", "added", "reading", "unreadable")
 NUMBER = r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
@@ -61,6 +62,15 @@ class Step:
     operands: tuple
     values: tuple
     holds: bool | None
+
+
+@dataclass(frozen=True)
+class Error:
+    """The first wrong step of a route: its kind (KINDS), its index, the number of steps, and its result."""
+    kind: str
+    step: int | None
+    steps: int
+    result: Fraction | None = None
 
 
 # ---- steps ----------------------------------------------------------------------------------------------------------
@@ -227,88 +237,118 @@ def on_the_way(route_steps, terms, uses, gold_steps, gold_terms, incomplete=Fals
 
 
 def first_error(question, text, answer, gold="", rules=()):
-    """A wrong route -> (kind, index of its first wrong step, number of steps). The index is None if it is unreadable, and
-    the number of steps if all of them are right (it stops too early, or its answer is another number)."""
+    """How a wrong route is wrong -> Error. Its step is None if it is unreadable, and its number of steps if all of them are
+    right: it stops too early, or its answer is another number."""
     found, right, value = steps(text), [s for s in steps(gold) if s.holds is not None], number(answer or "")
     known, base = given_numbers(question, rules, right), stated(" ".join([question, *rules]))
-    readable = [s for s in found if s.holds is not None]
-    if not readable or value is None or 2 * len(found) < sum("=" in line for line in text.splitlines()):
-        return "unreadable", None, len(found)
+    readable, n = [s for s in found if s.holds is not None], len(found)
+    if not readable or value is None or 2 * n < sum("=" in line for line in text.splitlines()):
+        return Error("unreadable", None, n)
     terms, uses = written_out(readable, base)
     gold_terms, _ = written_out(right, base)
     fine = on_the_way(readable, terms, uses, right, gold_terms, incomplete=True) if right else [True] * len(readable)
-    for i, step in enumerate(found):
+    i = 0
+    while i < n:
+        step = found[i]
         if step.holds is None:
-            return "unreadable", None, len(found)
-        if not step.holds:
-            return "slip", i, len(found)
-        if not known.issuperset(step.operands):
-            return "number", i, len(found)
+            return Error("unreadable", None, n)
+        if not step.holds or not known.issuperset(step.operands):
+            return Error("number" if step.holds else "slip", i, n, step.values[-1])
         if not fine[i]:
             break
         known |= set(step.values)
-    else:
-        i = len(found)
+        i += 1
+    result = found[i].values[-1] if i < n else value
     ends = [terms[j] for j, step in enumerate(readable) if value in step.values]
-    if i == len(found) and not ends:
-        return "slip", i, len(found)
+    if i == n and not ends:
+        return Error("slip", i, n, result)
     if not right:
-        return "reading", i, len(found)
-    if part_of(terms[i] if i < len(found) else ends[-1], gold_terms[-1]):
-        strict = on_the_way(readable, terms, uses, right, gold_terms)  # where it began to be incomplete
-        return "missing", (strict + [False]).index(False), len(found)
-    return "added" if part_of(gold_terms[-1], (ends or terms)[-1]) else "reading", i, len(found)
+        return Error("reading", i, n, result)
+    if part_of(terms[i] if i < n else ends[-1], gold_terms[-1]):
+        i = [*on_the_way(readable, terms, uses, right, gold_terms), False].index(False)  # where it began to be incomplete
+        return Error("missing", i, n, found[i].values[-1] if i < n else value)
+    added = part_of(gold_terms[-1], (ends or terms)[-1])
+    return Error("added" if added else "reading", i, n, result)
 
 
 # ---- agreement ------------------------------------------------------------------------------------------------------
+def agreeing(values):
+    """Share of the pairs among these values that are equal.
+
+    >>> agreeing(["1", "1", "2"])
+    0.3333333333333333
+    """
+    n = len(values)
+    return sum(c * (c - 1) for c in Counter(values).values()) / (n * (n - 1))
+
+
 def relative(answer, gold):
     """A wrong answer as a multiple of the gold answer, so that wrong answers of different questions can be compared."""
-    value, right = number(answer or ""), number(gold)
-    return str(value / right) if value is not None and right else canonical(answer or "none")
-
-
-def agreeing(answers):
-    """Share of the pairs among these answers that are the same, by value."""
-    counts, n = Counter(map(canonical, answers)), len(answers)
-    return sum(c * (c - 1) for c in counts.values()) / (n * (n - 1))
+    value, right = number(answer), number(gold)
+    return str(value / right) if value is not None and right else canonical(answer)
 
 
 def chance(questions, weights):
     """Probability that two wrong routes of different questions are off by the same factor. questions: a Counter of factors
     each; weights: how often each question was drawn."""
-    together, total, alone, pairs = Counter(), 0, 0, 0
-    for counts, w in zip(questions, weights):
-        n = w * sum(counts.values())
-        total, pairs = total + n, pairs + n * n
-        for factor, c in counts.items():
+    together, total, within, same_question = Counter(), 0, 0, 0
+    for factors, w in zip(questions, weights):
+        n = w * sum(factors.values())
+        total, same_question = total + n, same_question + n * n
+        for factor, c in factors.items():
             together[factor] += w * c
-            alone += (w * c) ** 2
-    return (sum(c * c for c in together.values()) - alone) / (total * total - pairs)
+            within += (w * c) ** 2
+    pairs = total * total - same_question
+    return (sum(c * c for c in together.values()) - within) / pairs if pairs else 0.0
 
 
-def agreement(problems, resamples=1000, seed=0):
-    """How often two wrong routes of one question agree, what chance gives, and the difference: (value, low, high) each.
-    Questions count alike, however many wrong routes they have; those with fewer than two do not count."""
+def with_interval(statistics_of, n, resamples=1000, seed=0):
+    """Several statistics of n questions, each as (value, low, high): a 95% interval from questions drawn again with
+    replacement. statistics_of: weights of the questions -> tuple."""
+    rng, drawn = random.Random(seed), []
+    for _ in range(resamples):
+        counts = Counter(rng.choices(range(n), k=n))
+        drawn.append(statistics_of([counts[i] for i in range(n)]))
+    low, high = round(0.025 * resamples), round(0.975 * resamples) - 1
+    ends = [sorted(column) for column in zip(*drawn)]
+    return [(value, e[low], e[high]) for value, e in zip(statistics_of([1] * n), ends)]
+
+
+def agreement(problems, resamples=1000):
+    """How often two wrong routes of one question agree, what chance gives, and the difference. Questions count alike,
+    however many wrong routes they have; those with fewer than two do not count. None if fewer than two questions are left."""
     wrong = [(p, [r.answer for r in p.routes if not r.correct and r.answer]) for p in problems]
     wrong = [(p, answers) for p, answers in wrong if len(answers) >= 2]
     if len(wrong) < 2:
         return None
-    shares = [agreeing(answers) for _, answers in wrong]
+    shares = [agreeing([canonical(a) for a in answers]) for _, answers in wrong]
     factors = [Counter(relative(a, p.answer) for a in answers) for p, answers in wrong]
-    rng, n = random.Random(seed), len(wrong)
 
-    def both(weights):
-        a = sum(w * s for w, s in zip(weights, shares)) / n
-        c = chance(factors, weights)
-        return a, c, a - c
-    drawn = []
-    for _ in range(resamples):
-        counts = Counter(rng.choices(range(n), k=n))
-        drawn.append(both([counts[i] for i in range(n)]))
-    ends = [sorted(column) for column in zip(*drawn)]
-    low, high = int(0.025 * resamples), int(0.975 * resamples) - 1
-    values = [(v, e[low], e[high]) for v, e in zip(both([1] * n), ends)]
-    return {"questions": n, **dict(zip(("agree", "chance", "excess"), values))}
+    def statistics_of(weights):
+        agree = sum(w * s for w, s in zip(weights, shares)) / len(wrong)
+        by_chance = chance(factors, weights)
+        return agree, by_chance, agree - by_chance
+    return {"questions": len(wrong), **dict(zip(("agree", "chance", "excess"), with_interval(statistics_of, len(wrong), resamples)))}
+
+
+def agreement_at_first(errors, resamples=1000):
+    """Two wrong routes of one question that go wrong at the same step first: how often do they have the same result there?
+    What follows from a mistake does not count, only the mistake. errors: the Errors of each question."""
+    shares = []
+    for found in errors:
+        places = {}
+        for e in found:
+            places.setdefault(e.step, []).append(e.result)
+        places = {i: results for i, results in places.items() if i is not None and len(results) >= 2}
+        pairs = {i: len(results) * (len(results) - 1) for i, results in places.items()}
+        if pairs:
+            shares.append(sum(pairs[i] * agreeing(places[i]) for i in places) / sum(pairs.values()))
+    if len(shares) < 2:
+        return None
+
+    def statistics_of(weights):
+        return (sum(w * s for w, s in zip(weights, shares)) / len(shares),)
+    return {"questions": len(shares), "agree": with_interval(statistics_of, len(shares), resamples)[0]}
 
 
 # ---- a bank ---------------------------------------------------------------------------------------------------------
@@ -330,34 +370,74 @@ def read(path, gold_file=None):
 
 
 def patterns(problems, gold):
-    """All that the table and the figure show of a bank."""
-    found = []
+    """All that the table and the figure show of a bank. "alarms": right routes in which the rules see a wrong step."""
+    errors, alarms = [], []
     for p in problems:
-        for r in p.routes:
-            if not r.correct:
-                found.append(first_error(p.question, r.text, r.answer, gold.get(p.question, ""), p.rules))
-    counts = Counter(kind for kind, _, _ in found)
-    places = [(i, n) for _, i, n in found if i is not None]
-    where = {"first": sum(i == 0 for i, n in places), "middle": sum(0 < i < n - 1 for i, n in places),
-             "last": sum(0 < i == n - 1 for i, n in places), "after": sum(i == n for i, n in places)}
-    total = max(1, len(found))
-    return {"routes": sum(len(p.routes) for p in problems), "wrong": len(found),
+        found = [(r.correct, first_error(p.question, r.text, r.answer, gold.get(p.question, ""), p.rules)) for r in p.routes]
+        errors.append([e for correct, e in found if not correct])
+        alarms += [e.step is None or e.step < e.steps for correct, e in found if correct]
+    every = [e for found in errors for e in found]
+    counts = Counter(e.kind for e in every)
+    placed = [e for e in every if e.step is not None]
+    where = {"first": sum(e.step == 0 for e in placed), "middle": sum(0 < e.step < e.steps - 1 for e in placed),
+             "last": sum(0 < e.step == e.steps - 1 for e in placed), "after": sum(e.step == e.steps for e in placed)}
+    return {"routes": sum(len(p.routes) for p in problems), "wrong": len(every),
             "with gold": sum(p.question in gold for p in problems) / len(problems),
-            "kinds": {kind: counts[kind] / total for kind in KINDS},
-            "where": {name: n / max(1, len(places)) for name, n in where.items()},
-            "agreement": agreement(problems)}
+            "kinds": {kind: counts[kind] / max(1, len(every)) for kind in KINDS},
+            "where": {name: n / max(1, len(placed)) for name, n in where.items()},
+            "alarms": sum(alarms) / max(1, len(alarms)),
+            "agreement": agreement(problems), "agreement at first": agreement_at_first(errors)}
 
 
 def table(banks):
-    """The banks' figures as Markdown."""
-    names = ["routes", "wrong", "agree", "chance", "excess", *KINDS, "first step", "middle", "last", "after"]
-    lines = ["| bank | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    """The banks' figures as two Markdown tables."""
+    def cell(found, figure):
+        return "{:.3f} [{:.3f}, {:.3f}]".format(*found[figure]) if found else "-"
+    lines = ["| bank | routes | wrong | questions | agree | chance | excess | agree at the first wrong step |", "|---|" + "---|" * 7]
     for name, found in banks.items():
-        agreed = found["agreement"] or dict.fromkeys(("agree", "chance", "excess"))
-        cells = ["{:.3f} [{:.3f}, {:.3f}]".format(*agreed[f]) if agreed[f] else "-" for f in ("agree", "chance", "excess")]
-        shares = [f"{v:.2f}" for v in (*found["kinds"].values(), *found["where"].values())]
-        lines.append(f"| {name} | " + " | ".join([str(found["routes"]), str(found["wrong"]), *cells, *shares]) + " |")
+        agreed = found["agreement"]
+        cells = [found["routes"], found["wrong"], agreed["questions"] if agreed else 0]
+        cells += [cell(agreed, f) for f in ("agree", "chance", "excess")] + [cell(found["agreement at first"], "agree")]
+        lines.append(f"| {name} | " + " | ".join(map(str, cells)) + " |")
+    lines += ["", f"| bank | {' | '.join(KINDS)} | first step | middle | last | after | alarms |", "|---|" + "---|" * (len(KINDS) + 5)]
+    for name, found in banks.items():
+        shares = (*found["kinds"].values(), *found["where"].values(), found["alarms"])
+        lines.append(f"| {name} | " + " | ".join(f"{share:.2f}" for share in shares) + " |")
     return "\n".join(lines)
+
+
+def kappa(pairs):
+    """Cohen's kappa of two labellers: [(label of one, label of the other)] -> agreement beyond chance, 1 at most.
+
+    >>> kappa([("a", "a"), ("a", "a"), ("b", "b"), ("b", "a")])
+    0.5
+    """
+    n = len(pairs)
+    one, other = (Counter(column) for column in zip(*pairs))
+    expected = sum(one[label] * other[label] for label in one) / n ** 2
+    return (sum(a == b for a, b in pairs) / n - expected) / (1 - expected) if expected < 1 else 1.0
+
+
+def compare_by_hand(problems, gold, hand):
+    """Labels given by hand against the rules' -> lines of text, by round. hand: [{line, crc32, route, hand, "hand step",
+    round}]; lines count from 1, as steps do; crc32 is the question's, so that another file is noticed."""
+    rounds = {}
+    for entry in hand:
+        p = problems[entry["line"] - 1]
+        if zlib.crc32(p.question.encode()) != entry["crc32"]:
+            raise ValueError(f"the hand labels' line {entry['line']} is another question than the bank's")
+        r = p.routes[entry["route"]]
+        e = first_error(p.question, r.text, r.answer, gold.get(p.question, ""), p.rules)
+        step = None if e.step is None else e.step + 1
+        rounds.setdefault(entry["round"], []).append((entry["hand"], e.kind, entry["hand step"] == step))
+    lines = []
+    for name, found in rounds.items():
+        pairs = [(hand_kind, kind) for hand_kind, kind, _ in found]
+        lines.append(f"round {name}: {len(found)} read by hand; the same kind {sum(a == b for a, b in pairs) / len(found):.2f} "
+                     f"(kappa {kappa(pairs):.2f}), the same first wrong step {sum(same for *_, same in found) / len(found):.2f}")
+        apart = Counter(f"{a} by hand, {b} by rule" for a, b in pairs if a != b)
+        lines.append("    " + "; ".join(f"{what}: {n}" for what, n in apart.most_common()))
+    return lines
 
 
 def draw(banks, path):
@@ -387,6 +467,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("banks", nargs="+", help="banks, or OpenAI's file of model solutions; NAME=FILE names one in the table")
     parser.add_argument("--gold", help="a file of GSM8K's format, with the gold solutions of the questions")
+    parser.add_argument("--hand", type=Path, help="labels given by hand to routes of the first bank; the rules are compared with them")
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--json", type=Path, help="save all figures of the table")
     args = parser.parse_args(argv)
@@ -395,9 +476,10 @@ def main(argv=None):
         for bank in args.banks:
             name, _, file = bank.rpartition("=")
             found[name or Path(file).stem] = patterns(*read(file, args.gold))
-    except ValueError as error:
+        checked = compare_by_hand(*read(args.banks[0].rpartition("=")[2], args.gold), json.loads(args.hand.read_text())) if args.hand else []
+    except (ValueError, OSError) as error:
         sys.exit(f"error_patterns: {error}")
-    print(table(found))
+    print("\n".join([table(found), *checked]))
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
     if args.figure:
