@@ -13,7 +13,8 @@ Two questions, and one rule for each.
    step on, these rules are asked in this order (KINDS):
 
    slip         the equation does not hold, or the answer is no step's result
-   number       an operand that is not in the question, the rules, an earlier step or the gold solution
+   number       an operand that is not in the question, the rules or the gold solution, and neither an
+                earlier result nor the sum of all of them so far
    missing      the numbers behind the answer are some of those behind the gold answer, not all
    added        they are all of those, and more
    reading      anything else: the arithmetic holds, the question was read another way
@@ -45,7 +46,9 @@ from rewards import canonical, final_answer, number
 KINDS = ("slip", "number", "missing", "added", "reading", "unreadable")
 NUMBER = r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
 SIDE = rf"[($]*{NUMBER}%?\)*(?:\s*[-+*/x×÷]\s*[($]*{NUMBER}%?\)*)+"
-EQUATION = re.compile(rf"<<([^<>=]+)=([^<>=]+)>>\s*\$?({NUMBER})?|(?<![\w.])({SIDE})\s*=\s*\$?({NUMBER})")
+ANNOTATION = rf"<<([^<>=]+)=([^<>=]+)>>\s*\$?({NUMBER})?"
+ALONE = r"(?<![\w.)/*+–-])(?<!\d\s)(?<![-+*/x×÷–]\s)"  # not the end of something longer
+EQUATION = re.compile(rf"{ANNOTATION}|{ALONE}({SIDE})\s*=\s*\$?({NUMBER})(%?)(?!\w|\s*[-+*/x×÷]\s*[($]*\d|\d)")
 WORDS = {"half": 2, "halves": 2, "twice": 2, "double": 2, "doubles": 2, "doubled": 2, "couple": 2, "pair": 2,
          "both": 2, "third": 3, "thirds": 3, "thrice": 3, "triple": 3, "tripled": 3, "quarter": 4, "quarters": 4,
          "fourth": 4, "fourths": 4, "quadruple": 4, "fifth": 5, "fifths": 5, "sixth": 6, "tenth": 10, "dozen": 12,
@@ -98,7 +101,7 @@ def steps(text):
     (a letter for an unknown, say) is a step if it is annotated, whose `holds` is None.
 
     >>> [(s.expression, [str(v) for v in s.values], s.holds) for s in steps("2 x 3 = $6, then <<6+1=8>>8")]
-    [('2*3', ['6'], True), ('6+1', ['8'], False)]
+    [('2 * 3', ['6'], True), ('6+1', ['8'], False)]
     """
     found = []
     for match in EQUATION.finditer(text):
@@ -108,7 +111,7 @@ def steps(text):
         if exact is None and match[1]:  # an annotation that cannot be worked out
             found.append(Step(expression, (), (), None))
         elif exact is not None and None not in values and len(amounts(expression)) > 1:
-            holds = all(same(exact, t) for t in written)
+            holds = all(same(exact, t) or match[6] and same(100 * exact, t) for t in written)
             found.append(Step(expression, tuple(amounts(expression)), tuple(dict.fromkeys(values)), holds))
     return found
 
@@ -252,7 +255,8 @@ def first_error(question, text, answer, gold="", rules=()):
         step = found[i]
         if step.holds is None:
             return Error("unreadable", None, n)
-        if not step.holds or not known.issuperset(step.operands):
+        running = sum(s.values[-1] for s in found[:i]) if i > 1 else None
+        if not step.holds or not known.issuperset({*step.operands} - {running}):
             return Error("number" if step.holds else "slip", i, n, step.values[-1])
         if not fine[i]:
             break
