@@ -91,10 +91,16 @@ class Error:
 
 # ---- steps ---------------------------------------------------------------------------------------
 def plain(expression):
-    """An expression as Python writes it: no $ and commas, * for x, 20% as (20/100)."""
+    """An expression as Python writes it: no $ and commas, * for x, and a share in brackets.
+
+    >>> plain("20% x 50"), plain("$50*20/100")
+    ('(20/100) * 50', '50*(20/100)')
+    """
     text = re.sub(r"[$,]|(?<=\d)\s+(?=\()", "", expression)
     text = re.sub(r"[x×]", "*", text).replace("÷", "/")
-    return re.sub(rf"({NUMBER})%", r"(\1/100)", text).strip()
+    text = re.sub(rf"({NUMBER})%", r"(\1/100)", text)
+    share = rf"(?<=\*)\s*({NUMBER})\s*(/\s*100|\*\s*0?\.01)(?![\d.])"
+    return re.sub(share, r"(\1\2)", text).strip()
 
 
 def same(exact, written):
