@@ -240,3 +240,15 @@ def test_the_examples_in_the_docstrings_are_true():
 
     result = doctest.testmod(patterns)
     assert result.attempted > 5 and result.failed == 0
+
+
+def test_a_right_result_from_a_number_that_the_gold_solution_does_not_use_is_a_coincidence():
+    assert error("16-7=<<16-7=9>>9\n9*3=<<9*3=27>>27\nA: 27") == ("reading", 0)
+
+
+def test_each_product_is_a_part_of_another_one_and_no_number_at_all_is_a_part_of_none():
+    a, b, c = ((Fraction(n), 1) for n in (16, 3, 2))
+    whole = [(1, frozenset({a, c})), (-1, frozenset({b, c}))]
+    assert patterns.part_of([(-1, frozenset({a})), (1, frozenset({b}))], whole)
+    assert not patterns.part_of([(1, frozenset({a})), (1, frozenset({a}))], whole)
+    assert not patterns.part_of([(1, frozenset())], whole)
