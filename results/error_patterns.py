@@ -44,9 +44,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from tasks.gsm8k_mistakes import NUMBER_WORDS, STEP, UNITS, amounts, annotated, arithmetic
-from data import read_bank, read_lines, to_problem
+from engine.bank import read_bank, read_lines, to_problem
 from rewards import canonical, final_answer, number
+from tasks.gsm8k_mistakes import (NUMBER_WORDS, STEP, UNITS, amounts, annotated,
+                                  arithmetic)
 
 KINDS = ("slip", "number", "missing", "added", "reading", "unreadable")
 PLACES = ("first step", "middle", "last", "after")
@@ -63,7 +64,8 @@ WORDS = {
     **{5: "fifth fifths", 6: "sixth", 10: "tenth", 12: "dozen dozens", 15: "fifteen"},
     **{20: "twenty", 30: "thirty", 40: "forty", 50: "fifty", 100: "hundred"},
 }
-VALUE = {word: n for n, words in [*enumerate(NUMBER_WORDS), *WORDS.items()] for word in words.split()}
+VALUE = {word: n for n, words in [*enumerate(NUMBER_WORDS), *WORDS.items()]
+         for word in words.split()}
 PERCENT = re.compile(r"[\d.]+ (?:/ 100|\* 0\.01)")  # 20/100, or 20*.01, as ast writes it
 MOST_TERMS = 64  # of one result written out
 
@@ -531,8 +533,8 @@ def compare_by_hand(problems, gold, hand):
 
 
 def known_mistakes(problems, gold):
-    """The rules against tasks/gsm8k_mistakes.py, whose wrong routes are the gold solution with one mistake
-    in it: the first step that differs -> lines of text, one for each kind of mistake."""
+    """The rules against tasks/gsm8k_mistakes, whose wrong routes are the gold solution with one
+    mistake in it: the first step that differs -> lines of text, one for each kind of mistake."""
     found = {}
     for p in problems:
         before = STEP.findall(annotated(gold.get(p.question, "").strip()))
@@ -555,8 +557,8 @@ def known_mistakes(problems, gold):
 
 
 def what_changed(after, before, step):
-    """The mistake that tasks/gsm8k_mistakes.py made: a slip, another operation, another operand, a term
-    forgotten, or a solution unfinished."""
+    """The mistake that tasks/gsm8k_mistakes made: a slip, another operation, another operand, a
+    term forgotten, or a solution unfinished."""
     if step == len(after):
         return "unfinished"
     (new, _), (old, _) = after[step], before[step]
