@@ -20,7 +20,6 @@ import json
 import math
 import random
 import sys
-import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass
@@ -30,15 +29,16 @@ import torch
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
-from data import BUILT_IN, check_bounds, flag, given_flags, load_problems
-from data import need_routes as with_routes
+from data import BUILT_IN, load_problems, with_routes
+from engine.flags import (TeacherFlags, check_bounds, flag, for_the_record, given_flags,
+                          same_flag, without_effect)
 from engine.report import check_outputs, write_results
-from grpo import is_tiny, load_policy, resolve_model, sample, choose_device
+from grpo import choose_device, is_tiny, load_policy, must_write, resolve_model, sample
 from realm import choose_routes, mrpv_prompt, parse_response
 from rewards import answers_match, canonical
 
 
-# ---- statistics --------------------------------------------------------------------------------
+# ---- statistics ----------------------------------------------------------------------------------
 def wilson(right, n, z=1.96):
     """The 95% Wilson score interval of a share: right of n > 0 -> (low, high).
 
@@ -90,7 +90,7 @@ def auc(scores, labels):
     return wins / (len(right) * len(wrong))
 
 
-# ---- one way of asking -------------------------------------------------------------------------
+# ---- one way of asking ---------------------------------------------------------------------------
 def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch,
                      positive):
     """Ask every problem once, with the routes in `shown` -> dict of what was measured.
@@ -214,7 +214,7 @@ def sampled_accuracy(sampled, problems, samples, seed):
     }
 
 
-# ---- everything measured of one student --------------------------------------------------------
+# ---- everything measured of one student ----------------------------------------------------------
 def evaluate(model, tokenizer, problems, routes=3, samples=0, max_new_tokens=96, seed=0, batch=64,
              positive=None):
     """Everything measured of one student on some problems -> dict.
@@ -256,50 +256,39 @@ def baselines(problems, shown, seed):
     }
 
 
-# ---- the command -------------------------------------------------------------------------------
-TEACHER_FLAGS = ("teacher", "teacher_model", "teacher_error", "systematic")
+# ---- the command ---------------------------------------------------------------------------------
+ROUTE_FLAGS = ("teacher", "teacher_model", "teacher_options", "teacher_error", "systematic")
+FIRST_RUNS = "the first run's"
 
 
-@dataclass
-class Config:
-    # who is asked, and what
-    models: list[str] = flag(dataclasses.MISSING, "run folders of train.py, or models: tiny, a "
-                             "short name, a Hub id, a folder")
-    task: str | None = flag(None, "shop, ads, gsm8k, or a JSONL file or folder (default: the first "
-                            "run's, else shop for tiny, else gsm8k)")
-    data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
+@dataclass(kw_only=True)
+class Config(TeacherFlags):
+    """The flags. Those of TeacherFlags say which problems, and who writes routes where there are
+    none; what is not given is the first run's."""
+    task: str | None = same_flag(TeacherFlags, "task", None, FIRST_RUNS + ", else shop or ads for "
+                                 "tiny or tiny-ads, else gsm8k")
+    teacher_error: float | None = same_flag(TeacherFlags, "teacher_error", None,
+                                            FIRST_RUNS + ", else 0.65")
+    systematic: float | None = same_flag(TeacherFlags, "systematic", None,
+                                         FIRST_RUNS + ", else 0.5")
     bank: str | None = flag(None, "JSONL bank: ask its test questions and show its routes "
-                            "(default: the first run's)")
+                            "(default: the first run's)", heading="problems")
     split: str = flag("test", "test (of built-in tasks also ood), or validation, to choose models "
                       "or flags by", choices=("test", "validation"))
-    # how
+    limit: int = flag(200, "questions of each split", least=1)
+
+    models: list[str] = flag(dataclasses.MISSING, "run folders of train.py, or models: tiny, a "
+                             "short name, a Hub id, a folder", heading="students")
     routes: int | None = flag(None, "k, the routes shown (default: the first run's, else 3)",
                               least=0)
     samples: int = flag(8, "n, completions sampled for each question beside the greedy one; 0: "
                         "greedy only", least=0)
-    limit: int = flag(200, "questions of each split", least=1)
     max_new_tokens: int | None = flag(None, "longest completion (default: the first run's, else 96 "
                                       "for tiny, else 512)", least=1)
     batch: int = flag(64, "questions at a time", least=1)
-    # the teacher, where there are no routes yet
-    teacher_error: float | None = flag(None, "built-in tasks: probability that the simulated "
-                                       "teacher has a fact wrong (default: the first run's, else "
-                                       "0.65)", least=0, most=1)
-    systematic: float | None = flag(None, "built-in tasks: share of its mistakes that are one "
-                                    "misconception (default: the first run's, else 0.5)",
-                                    least=0, most=1)
-    teacher: str | None = flag(None, "who writes routes where there are none (default: the first "
-                               "run's): simulated, a model, or a server's address, as in data.py")
-    teacher_model: str | None = flag(None, "the model's name at a server")
-    n: int = flag(8, "N, routes per question where a teacher writes them now", least=1)
-    inject_rules: float = flag(0.0, "q, probability that the expert rules enter that teacher's "
-                               "prompt, whatever it was in training", least=0, most=1)
-    # the rest
     positive: str | None = flag(None, "yes-or-no tasks: the answer that precision, recall and F1 "
                                 "count (ads: relevant)")
-    seed: int = flag(0, "seed of the routes and the samples")
-    device: str | None = flag(None, "cpu or cuda (tiny: cpu; else a GPU where there is one)")
-    json: str | None = flag(None, "write the results to this file")
+    json: str | None = flag(None, "write the results to this file", heading="output")
     figure: str | None = flag(None, "draw the comparison into this file (default with several "
                               "models: compare.png)")
 
@@ -320,9 +309,10 @@ def prepare(config):
     check_tokenizers(config, problems)
     taught = {split: with_routes(some, config) for split, some in problems.items()}
     if taught == problems:  # no teacher had to write any
-        say_no_effect(given, TEACHER_FLAGS, "problems that have the routes to be shown")
+        beside = "the problems have routes" if config.routes else "--routes is 0"
+        say_no_effect(given, ROUTE_FLAGS, beside)
     if config.bank:
-        say_no_effect(given, ("task", "data"), f"--bank {config.bank}")
+        say_no_effect(given, ("task", "data"), f"--bank {config.bank} names the problems")
     return taught
 
 
@@ -356,6 +346,7 @@ def fill_defaults(config, run):
         "routes": 3,
         "teacher": None,
         "teacher_model": None,
+        "teacher_options": None,
         "teacher_error": 0.65,
         "systematic": 0.5,
     }
@@ -367,7 +358,7 @@ def fill_defaults(config, run):
 
 
 def find_problems(config):
-    """{split: problems} of the splits to ask, without a teacher's help."""
+    """The problems to ask, with the routes that they come with -> {split: problems}."""
     where = config.bank or config.task
     splits = [config.split]
     if where in BUILT_IN and config.split == "test":
@@ -390,29 +381,15 @@ def check_tokenizers(config, problems):
         except Exception:
             continue  # load_policy says in one line what is wrong with such a model
         for some in problems.values():
-            must_write(tokenizer, some[0].question, name)
-
-
-def must_write(tokenizer, question, name):
-    """Raises ValueError if the tokenizer of model `name` loses a part of a question's prompt.
-
-    Spaces do not count, nor does the way in which a character is encoded in Unicode.
-    """
-    def characters(text):
-        return "".join(unicodedata.normalize("NFKC", text).split())
-
-    prompt = mrpv_prompt(question)
-    written = tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"])
-    if characters(written) != characters(prompt):
-        raise ValueError(f"--model {name}: its tokenizer cannot write {question[:60]!r} (tiny and "
-                         "tiny-ads know only the words of their own tasks)")
+            question = some[0].question
+            must_write(tokenizer, mrpv_prompt(question), question, name)
 
 
 def say_no_effect(given, names, beside):
     """Print one line if flags of these names were given although they change nothing."""
-    idle = [f"--{name.replace('_', '-')}" for name in names if name in given]
+    idle = without_effect(given, [(names, True, beside)])
     if idle:
-        print(f"{', '.join(idle)}: no effect beside {beside}", flush=True)
+        print(idle[0], flush=True)
 
 
 def main(argv=None):
@@ -431,7 +408,7 @@ def main(argv=None):
         figure = config.figure
         if figure is None and len(results) > 1:
             figure = "compare.png"
-        write_results(results, dataclasses.asdict(config), config.json, figure)
+        write_results(results, for_the_record(config), config.json, figure)
     except (ValueError, OSError) as error:
         sys.exit(f"eval.py: {error}")
     except torch.OutOfMemoryError:

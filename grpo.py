@@ -1,7 +1,7 @@
 """GRPO: Group Relative Policy Optimization (DeepSeekMath, arXiv 2402.03300), by hand.
 
-For each of P prompts sample G completions from the policy, reward them, and compare each with its own
-group. Completion i has reward R_i; its token at place t has log-probability log pi:
+For each of P prompts sample G completions from the policy, reward them, and compare each with its
+own group. Completion i has reward R_i; its token at place t has log-probability log pi:
 
     A_i   = (R_i - mean(R)) / (std(R) + eps)                                    group_advantages
     r_it  = pi(token_it) / pi_old(token_it)                                     ratio
@@ -11,17 +11,17 @@ group. Completion i has reward R_i; its token at place t has log-probability log
     loss  = the mean over completions of the mean over their tokens of l_it     token_weights
 
 docs/grpo_questions.md answers six questions about these five lines: why there is no critic, why a
-group sees one prompt, how a loss of 0 can teach, why there is a minimum, when the clip is idle, and how
-a long wrong completion is punished.
+group sees one prompt, how a loss of 0 can teach, why there is a minimum, when the clip is idle,
+and how a long wrong completion is punished.
 
-Shapes: P prompts, G completions each, B = P * G rows (row p * G + g), Tp prompt tokens, C completion
-tokens, V vocabulary, E hidden size. This file knows nothing of routes.
+Shapes: P prompts, G completions each, B = P * G rows (row p * G + g), Tp prompt tokens, C
+completion tokens, V vocabulary, E hidden size. This file knows nothing of routes.
 
-Why each prompt is computed once a group. A ReaLM prompt carries k routes and is several times longer
-than a completion. Computing it for each of G completions costs G * (Tp + C) tokens; computing it once
-costs Tp + G * C. With Tp = 4C and G = 8 these are 40C and 12C. `sample` and `completion_logps` both do
-the latter. The plain forms that they must equal, a full forward pass for every token of every row, are
-in tests/helpers.py: sample_slowly and full_logps.
+Why each prompt is computed once a group. A ReaLM prompt carries k routes and is several times
+longer than a completion. Computing it for each of G completions costs G * (Tp + C) tokens;
+computing it once costs Tp + G * C. With Tp = 4C and G = 8 these are 40C and 12C. `sample` and
+`completion_logps` both do the latter. The plain forms that they must equal, a full forward pass
+for every token of every row, are in tests/helpers.py: sample_slowly and full_logps.
 """
 import math
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ from engine.shared_prompt import shared_prompt_parts
 
 @dataclass
 class Rollouts:
-    """P prompts and the G completions of each. Masks come from lengths, never from token values: the
-    pad token may be the end token."""
+    """P prompts and the G completions of each. Masks come from lengths, never from token values:
+    the pad token may be the end token."""
     prompt_ids: torch.Tensor      # [P, Tp] right-padded
     prompt_lengths: torch.Tensor  # [P]
     completion_ids: torch.Tensor  # [B, C] right-padded; the ids as sampled, with the end token
@@ -73,13 +73,14 @@ class Rollouts:
             [self.texts[i] for i in rows.tolist()], last - first)
 
 
-# ---- advantage, loss, update -------------------------------------------------------------------------
+# ---- advantage, loss, update ---------------------------------------------------------------------
 def group_advantages(rewards, scale="std", eps=1e-4):
     """A = (R - mean) / (std + eps) within each group (GRPO, arXiv 2402.03300, section 4.1.2).
 
-    rewards [P, G] -> advantages [P, G]. std is the unbiased one (n - 1), as in TRL. scale="none" only
-    subtracts the mean (Dr. GRPO, arXiv 2503.20783). A group of one, or without spread, gets exact
-    zeros: rounding noise must not become an advantage. Raises ValueError for an unknown scale.
+    rewards [P, G] -> advantages [P, G]. std is the unbiased one (n - 1), as in TRL. scale="none"
+    only subtracts the mean (Dr. GRPO, arXiv 2503.20783). A group of one, or without spread, gets
+    exact zeros: rounding noise must not become an advantage. Raises ValueError for an unknown
+    scale.
 
     >>> R = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.9, 0.9, 0.9, 0.9]])
     >>> group_advantages(R).round(decimals=3)
@@ -99,12 +100,13 @@ def group_advantages(rewards, scale="std", eps=1e-4):
 def token_weights(mask, loss_type="grpo", max_len=None):
     """How much each token's loss counts in the batch's loss: mask [B, C] -> weights [B, C].
 
-    grpo: the mean over a completion's tokens, then over completions. dapo (arXiv 2503.14476): the mean
-    over all tokens. dr_grpo (arXiv 2503.20783): the sum over tokens / (B * max_len); max_len is C
-    unless given. Because the weights come from the whole batch, the gradient does not depend on how
-    the batch is cut into micro-batches. Raises ValueError for an unknown loss type.
+    grpo: the mean over a completion's tokens, then over completions. dapo (arXiv 2503.14476): the
+    mean over all tokens. dr_grpo (arXiv 2503.20783): the sum over tokens / (B * max_len); max_len
+    is C unless given. Because the weights come from the whole batch, the gradient does not depend
+    on how the batch is cut into micro-batches. Raises ValueError for an unknown loss type.
 
-    >>> token_weights(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).tolist()  # a long completion counts less
+    >>> mask = torch.tensor([[1.0, 0.0], [1.0, 1.0]])  # a token of the longer one counts half
+    >>> token_weights(mask).tolist()
     [[0.5, 0.0], [0.25, 0.25]]
     """
     rows = mask.shape[0]
@@ -121,10 +123,10 @@ def grpo_loss(logps, old_logps, ref_logps, advantages, mask, *, clip_low=0.2, cl
               beta=0.0, loss_type="grpo", max_len=None, weights=None):
     """The clipped GRPO loss (arXiv 2402.03300, eq. 3, as a loss) -> (loss, stats).
 
-    logps, old_logps, ref_logps, mask: [B, C]; ref_logps may be None if beta is 0. advantages: [B].
-    weights [B, C]: the whole batch's token_weights, when this is a part of it; loss_type and max_len
-    are not used then. stats: means over the tokens of kl (k3 to the reference), approx_kl (k3 of
-    KL(old || new), on old's samples) and clip_fraction.
+    logps, old_logps, ref_logps, mask: [B, C]; ref_logps may be None if beta is 0. advantages:
+    [B]. weights [B, C]: the whole batch's token_weights, when this is a part of it; loss_type and
+    max_len are not used then. stats: means over the tokens of kl (k3 to the reference), approx_kl
+    (k3 of KL(old || new), on old's samples) and clip_fraction.
 
     >>> one = torch.ones(1, 1)  # the ratio is e^0.5 = 1.65, which is clipped at 1.2
     >>> loss, stats = grpo_loss(one.log() + 0.5, one.log(), None, torch.tensor([1.0]), one)
@@ -158,13 +160,13 @@ def grpo_loss(logps, old_logps, ref_logps, advantages, mask, *, clip_low=0.2, cl
 def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epochs=1, micro_batch=64,
                 temperature=1.0, beta=0.0, loss_type="grpo", clip_low=0.2, clip_high=0.2,
                 max_len=None):
-    """One GRPO step: `epochs` passes over the same rollouts, each of which ends in one optimizer step
-    -> metrics (dict of float).
+    """One GRPO step: `epochs` passes over the same rollouts, each of which ends in one optimizer
+    step -> metrics (dict of float).
 
-    advantages [P, G]. A group whose advantages are all zero has no gradient (if beta is 0). It is not
-    computed, but it still counts in the batch's means. Metrics come from the last epoch, except
-    `drift` (first epoch) and `skipped` (summed). If no group is live, no step is taken and the metrics
-    are 0.
+    advantages [P, G]. A group whose advantages are all zero has no gradient (if beta is 0). It is
+    not computed, but it still counts in the batch's means. Metrics come from the last epoch,
+    except `drift` (first epoch) and `skipped` (summed). If no group is live, no step is taken and
+    the metrics are 0.
     """
     live = (advantages != 0).any(dim=1) | (beta != 0.0)
     prompts = live.nonzero()[:, 0].tolist()
@@ -203,17 +205,17 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     return metrics
 
 
-# ---- sampling and scoring ----------------------------------------------------------------------------
+# ---- sampling and scoring ------------------------------------------------------------------------
 @torch.no_grad()
 def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.0, top_p=1.0,
            generator=None):
     """Sample group_size completions of each prompt (list of str) -> Rollouts.
 
-    The prompts are computed once. Then all rows advance together, one token a pass, and a row leaves
-    when it has ended (engine/sampler.py). Every pass draws one number for each of the B rows, whether
-    it has ended or not, so that a row's numbers do not depend on the others. temperature 0 is greedy.
-    Raises ValueError if a prompt and its completion do not fit the model's context, or for a
-    temperature or top_p out of range.
+    The prompts are computed once. Then all rows advance together, one token a pass, and a row
+    leaves when it has ended (engine/sampler.py). Every pass draws one number for each of the B
+    rows, whether it has ended or not, so that a row's numbers do not depend on the others.
+    temperature 0 is greedy. Raises ValueError if a prompt and its completion do not fit the
+    model's context, or for a temperature or top_p out of range.
     """
     if not 0 < top_p <= 1 or temperature < 0:
         raise ValueError(f"top_p must lie in (0, 1] and temperature be at least 0, "
@@ -260,9 +262,9 @@ def pick(logits, temperature, top_p, uniform):
     """Sample one token a row by inverting the cumulative distribution -> (tokens, logps, entropy),
     each [N].
 
-    logits [N, V]; uniform [N] in [0, 1). The log-probability is that of the whole distribution at this
-    temperature, top_p or not: it is what completion_logps computes. temperature 0 takes the likeliest
-    token and gives log-probabilities at temperature 1.
+    logits [N, V]; uniform [N] in [0, 1). The log-probability is that of the whole distribution at
+    this temperature, top_p or not: it is what completion_logps computes. temperature 0 takes the
+    likeliest token and gives log-probabilities at temperature 1.
     """
     logps = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)  # [N, V]
     probs = logps.exp()
@@ -283,15 +285,16 @@ def pick(logits, temperature, top_p, uniform):
 
 
 def lengths_of(ids, ends):
-    """Where each row ends: ids [B, C], end tokens [n] -> (lengths [B], finished [B] bool). A row's first
-    end token is its last token, whatever stands behind it."""
+    """Where each row ends: ids [B, C], end tokens [n] -> (lengths [B], finished [B] bool). A
+    row's first end token is its last token, whatever stands behind it."""
     is_end = (ids[..., None] == ends).any(-1)  # [B, C]
     finished = is_end.any(1)
     return torch.where(finished, is_end.int().argmax(1) + 1, ids.shape[1]), finished
 
 
 def completion_logps(model, rollouts, temperature=1.0, prompt=None):
-    """Log-probabilities of the completion tokens [B, C], differentiable; 0 where rollouts.mask is 0.
+    """Log-probabilities of the completion tokens [B, C], differentiable; 0 where rollouts.mask is
+    0.
 
     Two passes: over the prompts (unless `prompt`, their prompt_pass, is given), then over all
     completions, which attend to their group's prompt. Logits are made for completion tokens only.
@@ -311,7 +314,7 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     return found.new_zeros(mask.shape).masked_scatter(mask, found)
 
 
-# ---- supervised fine-tuning: the cold start of ReaLM-R1 --------------------------------------------
+# ---- supervised fine-tuning: the cold start of ReaLM-R1 ------------------------------------------
 def demonstrations(model, tokenizer, prompts, completions):
     """Prompts and the completions to imitate (lists of str) -> Rollouts of one completion each."""
     device, pad_id, end = model.device, tokenizer.pad_token_id, turn_end(tokenizer)
@@ -328,8 +331,8 @@ def demonstrations(model, tokenizer, prompts, completions):
 def sft_update(model, optimizer, rollouts, micro_batch):
     """One step of supervised fine-tuning on demonstrations -> (loss, gradient norm).
 
-    loss: the mean over all completion tokens of -log pi(token), scored as in GRPO. A loss that is not a
-    number is no step.
+    loss: the mean over all completion tokens of -log pi(token), scored as in GRPO. A loss that is
+    not a number is no step.
     """
     tokens = rollouts.mask.sum()
     total = 0.0

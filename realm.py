@@ -1,16 +1,16 @@
 """MRPV: Multi-Route Process Verification (ReaLM, arXiv 2508.12387), as text.
 
 The prompt holds the question and k of the teacher's N routes. They are drawn at random, right and
-wrong ones mixed, and nothing tells which is which. The student writes its own reasoning, its answer,
-and a utility score for every route:
+wrong ones mixed, and nothing tells which is which. The student writes its own reasoning, its
+answer, and a utility score for every route:
 
     Problem: 2 tea, 3 jam                           <think> tea @40 x 2 = 80 sum 80; ... </think>
     Route 1: tea @40 x 2 = 80 sum 80; ...     ->    <answer> 120</answer>
     Route 2: tea @55 x 2 = 110 sum 110; ...         <scores> 1, 0</scores>
 
-A route is *positive* if its final answer equals the gold answer, else *negative*. Without routes the
-prompt is the plain prompt, which is the prompt of inference. Expert rules go into the teacher's
-prompt (guided CoT distillation) and never into the student's.
+A route is *positive* if its final answer equals the gold answer, else *negative*. Without routes
+the prompt is the plain prompt, which is the prompt of inference. Expert rules go into the
+teacher's prompt (guided CoT distillation) and never into the student's.
 
 This file holds no tensors. What a completion earns is in rewards.py. How the text of strangers is
 made harmless is in engine/text.py.
@@ -38,7 +38,7 @@ TEACHER_INSTRUCTION = (
 SCORE = re.compile(r"0|1|0?\.[0-9]{1,6}|1\.0{1,6}")  # a number in [0, 1]; float() would take "1e-3"
 
 
-# ---- what flows through the program ----------------------------------------------------------------
+# ---- what flows through the program --------------------------------------------------------------
 @dataclass
 class Route:
     """One chain of thought of the teacher."""
@@ -65,7 +65,7 @@ class Response:
     scores: list[float] | None  # one for each route, in [0, 1]; None without routes
 
 
-# ---- prompts ---------------------------------------------------------------------------------------
+# ---- prompts -------------------------------------------------------------------------------------
 def mrpv_prompt(question, routes=()):
     r"""The student's prompt (ReaLM, MRPV): the question, then the routes in the order given.
 
@@ -89,7 +89,8 @@ def teacher_prompt(question, rules=()):
     if rules:
         listed = "".join(f"- {rule}\n" for rule in rules)
         guide = f"Rules of this domain, written by experts:\n{listed}\n"
-    return f"{TEACHER_INSTRUCTION}{harmless(guide)}Problem: {harmless(question).strip()}\nSolution:\n"
+    problem = f"Problem: {harmless(question).strip()}\nSolution:\n"
+    return TEACHER_INSTRUCTION + harmless(guide) + problem
 
 
 def demonstration(reasoning, answer, scores=None):
@@ -97,13 +98,14 @@ def demonstration(reasoning, answer, scores=None):
 
     scores: one number for each route that is shown, or None where none is.
     """
-    text = f"<think> {harmless(reasoning).strip()}</think>\n<answer> {harmless(str(answer))}</answer>"
+    thought = f"<think> {harmless(reasoning).strip()}</think>"
+    text = f"{thought}\n<answer> {harmless(str(answer))}</answer>"
     if scores is None:
         return text
     return text + f"\n<scores> {', '.join(f'{s:g}' for s in scores)}</scores>"
 
 
-# ---- the student's reply -----------------------------------------------------------------------------
+# ---- the student's reply -------------------------------------------------------------------------
 def parse_response(text, n_routes=0):
     """Take a completion apart -> Response. It is strict about the format and never raises.
 
@@ -111,9 +113,9 @@ def parse_response(text, n_routes=0):
     <think> does not count. Scores count only if there is exactly one number in [0, 1] for each of
     the n_routes routes.
 
-    >>> parse_response("<think>2 + 2</think> <answer>4</answer> <scores>1, 0.5</scores>", n_routes=2)
+    >>> parse_response("<think>2 + 2</think> <answer>4</answer> <scores>1, 0.5</scores>", 2)
     Response(reasoning='2 + 2', answer='4', scores=[1.0, 0.5])
-    >>> parse_response("<think>maybe <answer>5</answer>", n_routes=2)
+    >>> parse_response("<think>maybe <answer>5</answer>", 2)
     Response(reasoning=None, answer=None, scores=None)
     """
     if not isinstance(text, str):
@@ -140,7 +142,7 @@ def parse_scores(reply, n_routes):
     return [float(part) for part in parts]
 
 
-# ---- which routes are shown --------------------------------------------------------------------------
+# ---- which routes are shown ----------------------------------------------------------------------
 def choose_routes(routes, k, rng, error_ratio=None, selection="random"):
     """Draw k of a problem's N routes, in random order (ReaLM, MRPV). rng: a random.Random.
 

@@ -18,7 +18,7 @@ How an answer is read and compared is in engine/answers.py. Nothing is ever eval
 """
 from dataclasses import dataclass
 
-from engine.answers import answers_match, canonical, final_answer, number  # noqa: F401  stable names
+from engine.answers import answers_match, canonical, final_answer, number  # noqa: F401
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,13 @@ def realm_reward(response, gold, labels, utility_weight=0.5, two_stage=True):
 def utility_score(scores, labels):
     """How well the scores s_i tell positive routes from negative ones: in [0, 1], 1 is perfect.
 
-    scores: one number in [0, 1] for each route; labels: is the route positive? The fit of a score is
-    1 - |s_i - y_i|. The utility is the mean fit of the positive routes and the mean fit of the
-    negative ones, averaged over the kinds that are present. Malformed scores (None, a wrong count, a
-    number out of range) earn 0.
+    scores: one number in [0, 1] for each route; labels: is the route positive? The fit of a score
+    is 1 - |s_i - y_i|. The utility is the mean fit of the positive routes and the mean fit of the
+    negative ones, averaged over the kinds that are present. Malformed scores (None, a wrong
+    count, a number out of range) earn 0.
 
-    >>> utility_score([1, 0, 0], [True, False, False]), utility_score([0, 0, 0], [True, False, False])
+    >>> labels = [True, False, False]
+    >>> utility_score([1, 0, 0], labels), utility_score([0, 0, 0], labels)
     (1.0, 0.5)
     """
     if not scores or len(scores) != len(labels):

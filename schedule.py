@@ -15,21 +15,21 @@ along a cosine:
 import math
 
 SHAPES = ("cosine", "linear", "step", "constant")
-FADE = 0.95  # the share of training that the fall takes, unless the caller says otherwise (our choice)
 
 
-def eaai_probability(step, total_steps, shape="cosine", start=1.0, end=0.0, fade=FADE):
+def eaai_probability(step, total_steps, shape="cosine", start=1.0, end=0.0, fade=0.8):
     """Probability p(t) that a training prompt carries routes (ReaLM, EAAI).
 
-    step: the training step t, counted from 0; total_steps: T, at least 1.
-    start, end: probabilities in [0, 1]. fade: a share of training, in [0, 1].
-    shape: "cosine" is the paper's. "linear" falls evenly. "step" falls at once in the middle of the
-    fade, so that all three show routes equally often (our choice). "constant" stays at `start`.
-    Raises ValueError for an unknown shape or a number out of range.
+    step: the training step t, counted from 0; total_steps: T, at least 1. start, end:
+    probabilities in [0, 1]. fade: a share of training, in [0, 1]. (train.py fades over a share of
+    0.95 unless --fade says otherwise.) shape: "cosine" is the paper's. "linear" falls evenly.
+    "step" falls at once in the middle of the fade, so that all three show routes equally often
+    (our choice). "constant" stays at `start`. Raises ValueError for an unknown shape or a number
+    out of range.
 
-    >>> [round(eaai_probability(t, 100, fade=0.8), 3) for t in (0, 20, 40, 60, 80, 99)]
+    >>> [round(eaai_probability(t, 100), 3) for t in (0, 20, 40, 60, 80, 99)]
     [1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
-    >>> round(eaai_probability(150, 300), 2)  # halfway through the default run
+    >>> round(eaai_probability(150, 300, fade=0.95), 2)  # halfway in the default run
     0.46
     """
     if shape not in SHAPES:

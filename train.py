@@ -1,6 +1,6 @@
 """Train a student with ReaLM.
 
-    python train.py                         a tiny student on a built-in task, on the CPU, in minutes
+    python train.py                         a tiny student, on the CPU, in minutes
     python train.py --model Qwen2.5-0.5B    GSM8K on one GPU
 
 One step: draw problems -> with probability p(t) show k routes -> G completions each -> two-stage
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 import eval as evaluation
 from data import BUILT_IN, load_problems, with_routes
+from engine.bank import why_it_cannot_teach
 from engine.flags import TeacherFlags, check_bounds, flag, given_flags, same_flag, without_effect
 from engine.report import (closing_table, describe, other_runs, report_step, sample_to_show,
                            step_metrics, step_timing, validation_metrics)
@@ -32,7 +33,7 @@ from grpo import (Optimizer, choose_device, demonstrations, encode_prompts, grou
                   sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
 from rewards import realm_reward
-from schedule import FADE, SHAPES, eaai_probability
+from schedule import SHAPES, eaai_probability
 
 METHODS = ("realm-zero", "realm-r1", "mrpv", "grpo", "rft")
 
@@ -44,33 +45,34 @@ class Config(TeacherFlags):
 
     model: str = flag("tiny", "the student: tiny, a short name (Qwen2.5-0.5B), a Hub id, a local "
                       "folder or a run folder", heading="student")
-    bank: str | None = flag(None, "JSONL bank with the teacher's routes (made by data.py); by default "
-                            "a teacher writes them first")
+    bank: str | None = flag(None, "JSONL bank with the teacher's routes (made by data.py); by "
+                            "default a teacher writes them first")
     limit: int | None = flag(None, "use only so many training problems", least=1)
-    eval_limit: int | None = flag(None, "test problems for the closing table; validation has at most "
-                                  "64 (default: 200 of a built-in task, else 1319, all of GSM8K's)",
-                                  least=1)
+    eval_limit: int | None = flag(None, "test problems for the closing table; validation has at "
+                                  "most 64 (default: 200 of a built-in task, else 1319, all of "
+                                  "GSM8K's)", least=1)
 
-    method: str = flag("realm-zero", "realm-zero: RL with fading routes; realm-r1: SFT first; mrpv: "
-                       "routes never fade; grpo: no routes at all; rft: only SFT on the teacher's "
-                       "correct routes", choices=METHODS, heading="ReaLM")
+    method: str = flag("realm-zero", "realm-zero: RL with fading routes; realm-r1: SFT first; "
+                       "mrpv: routes never fade; grpo: no routes at all; rft: only SFT on the "
+                       "teacher's correct routes", choices=METHODS, heading="ReaLM")
     routes: int | None = flag(None, "k, the routes shown in a prompt that carries any (default: 3; "
-                              "of grpo 0, and a number above 0 only to evaluate with routes)", least=0)
+                              "0 for grpo without a cold start, where a number above 0 is used to "
+                              "evaluate with routes)", least=0)
     error_ratio: float | None = flag(None, "fix the share of wrong routes among the k (default: as "
                                      "the bank has them)", least=0, most=1)
     selection: str = flag("random", "how the k are drawn from the N of the bank",
                           choices=("random", "diverse", "balanced"))
     schedule: str = flag("cosine", "shape of p(t), the probability that a prompt carries routes",
                          choices=SHAPES)
-    fade: float = flag(FADE, "share of the training over which p(t) falls", least=0, most=1)
+    fade: float = flag(0.95, "share of the training over which p(t) falls", least=0, most=1)
     p_end: float = flag(0.0, "p(t) after the fade", least=0, most=1)
-    utility_weight: float = flag(0.5, "what perfect utility scores add to a right answer's reward of "
-                                 "1", least=0)
+    utility_weight: float = flag(0.5, "what perfect utility scores add to a right answer's "
+                                 "reward of 1", least=0)
     one_stage: bool = flag(False, "pay for scores after wrong answers too (an ablation)")
 
     steps: int = flag((300, 500), "RL steps", least=0, heading="training")
-    sft_steps: int | None = flag(None, "SFT steps before RL (default: 0; of realm-r1 and rft 150 for "
-                                 "tiny, else 200)", least=0)
+    sft_steps: int | None = flag(None, "SFT steps before RL (default: 0; of realm-r1 and rft 150 "
+                                 "for tiny, else 200)", least=0)
     prompts_per_step: int = flag((32, 16), "P, prompts a step (of SFT 2P)", least=1)
     group_size: int = flag(8, "G, completions of each prompt, which are compared with one another",
                            least=2)
@@ -79,18 +81,19 @@ class Config(TeacherFlags):
     lr: float = flag((5e-4, 3e-6), "learning rate of RL", least=0)
     sft_lr: float = flag((5e-4, 1e-5), "learning rate of SFT", least=0)
     warmup: int = flag(10, "steps over which the learning rate rises from 0", least=0)
-    beta: float = flag(0.0, "weight of the KL to the frozen reference; 0 keeps no reference in memory",
-                       least=0)
+    beta: float = flag(0.0, "weight of the KL to the frozen reference; 0 keeps no reference in "
+                       "memory", least=0)
     loss_type: str = flag("grpo", "how token losses are averaged",
                           choices=("grpo", "dapo", "dr_grpo"))
-    clip_low: float = flag(0.2, "lower clip bound: the ratio counts down to 1 - this", least=0, most=1)
+    clip_low: float = flag(0.2, "lower clip bound: the ratio counts down to 1 - this", least=0,
+                           most=1)
     clip_high: float = flag(0.2, "upper clip bound: the ratio counts up to 1 + this", least=0)
     epochs: int = flag(1, "passes over the same rollouts (mu)", least=1)
 
     micro_batch: int = flag((64, 8), "completions per forward pass: memory and speed, not the "
                             "gradient; halved when memory runs out", least=1, heading="the run")
-    recompute: bool = flag(False, "compute the insides of the MLPs again in the backward pass instead "
-                           "of keeping them: less memory, the same gradient")
+    recompute: bool = flag(False, "compute the insides of the MLPs again in the backward pass "
+                           "instead of keeping them: less memory, the same gradient")
     eval_every: int = flag(40, "RL steps between evaluations on validation problems (0: none)",
                            least=0)
     save_every: int = flag(50, "steps between checkpoints", least=1)
@@ -102,8 +105,8 @@ class Config(TeacherFlags):
 
 
 def prepare(config, given):
-    """Fill in the defaults that depend on the student, and refuse what cannot work, before any long work
-    starts -> config. given: the flags on the command line (name -> value)."""
+    """Fill in the defaults that depend on the student, and refuse what cannot work, before any
+    long work starts -> config. given: the flags on the command line (name -> value)."""
     if config.model == "tiny" and config.task == "ads":
         config.model = "tiny-ads"  # each built-in task has a student that speaks its words
     tiny = is_tiny(config.model)
@@ -114,16 +117,19 @@ def prepare(config, given):
         raise ValueError(f"--routes 0: --method {config.method} shows routes; use --method grpo to "
                          f"train without any")
     if config.temperature == 0:
-        raise ValueError("--temperature must be above 0: at 0 all completions of a group are the same")
+        raise ValueError("--temperature must be above 0: at 0 all completions of a group are the "
+                         "same")
     config.device = choose_device(config.device, tiny)
     folder = Path(config.out)
-    # A file "new" is all that a run leaves that was killed before it began (engine/run.py, write_whole).
+    # A file "new" is all that a run leaves that was killed before it began (engine/run.py,
+    # write_whole).
     taken = folder.exists() and any(path.name != "new" for path in folder.iterdir())
     if taken and not config.resume:
-        raise ValueError(f"--out {config.out}: holds another run; choose another folder, or continue "
-                         f"it with --resume {config.out}")
-    for sentence in without_effect(given, idle_flags(config)):
-        print(sentence, flush=True)
+        raise ValueError(f"--out {config.out}: holds another run; choose another folder, or "
+                         f"continue it with --resume {config.out}")
+    idle = without_effect(given, idle_flags(config))
+    if idle:
+        print("; ".join(idle), flush=True)
     return config
 
 
@@ -135,8 +141,8 @@ def fill_in_defaults(config, tiny):
     if config.sft_steps is None:  # --sft-steps with another method starts RL where realm-r1 does
         cold_start = 150 if tiny else 200
         config.sft_steps = cold_start if config.method in ("realm-r1", "rft") else 0
-    if config.routes is None:
-        config.routes = 0 if config.method == "grpo" else 3
+    if config.routes is None:  # GRPO needs routes for nothing but a cold start
+        config.routes = 0 if config.method == "grpo" and not config.sft_steps else 3
     if config.eval_limit is None:
         built_in = (config.bank or config.task) in BUILT_IN
         config.eval_limit = 200 if built_in or tiny else 1319
@@ -144,11 +150,12 @@ def fill_in_defaults(config, tiny):
 
 
 def idle_flags(config):
-    """The flags that do nothing beside others: (names, do they?, the reason), for without_effect."""
+    """The flags that do nothing beside others: (names, do they?, the reason), for
+    without_effect."""
     no_rl = config.method == "rft"
     return [
         (("task", "data"), config.bank is not None, "--bank names the problems"),
-        (("selection",), config.error_ratio is not None, "--error-ratio decides which routes are shown"),
+        (("selection",), config.error_ratio is not None, "--error-ratio decides what is shown"),
         (("steps", "lr", "beta", "epochs", "loss_type", "schedule", "fade", "p_end", "group_size",
           "temperature"), no_rl, "--method rft has no RL steps"),
         (("schedule", "fade", "p_end"), config.method in ("mrpv", "grpo"),
@@ -157,7 +164,7 @@ def idle_flags(config):
     ]
 
 
-# ---- one step of ReaLM -------------------------------------------------------------------------------
+# ---- one step of ReaLM ---------------------------------------------------------------------------
 def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
     """One step of ReaLM -> (metrics, timing, a sample to show). P = config.prompts_per_step,
     G = config.group_size."""
@@ -165,7 +172,7 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
     rng = random.Random(f"{config.seed} step {step}")
     p_t = route_probability(config, step)  # p(t)
     batch = draw_problems(problems, config, step)
-    shown = []  # of each prompt: the routes it carries; its whole group sees the same, to be comparable
+    shown = []  # the routes that each prompt carries; its group sees the same, to be comparable
     for problem in batch:
         carries_routes = rng.random() < p_t
         shown.append(draw_routes(problem, config, rng) if carries_routes else [])
@@ -182,7 +189,8 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
         labels = [route.correct for route in routes]
         rewards.append(realm_reward(response, problem.answer, labels, config.utility_weight,
                                     not config.one_stage))
-    totals = torch.tensor([reward.total for reward in rewards]).view(-1, config.group_size)  # [P, G]
+    totals = torch.tensor([reward.total for reward in rewards])
+    totals = totals.view(-1, config.group_size)  # [P, G]
     advantages = group_advantages(totals, "none" if config.loss_type == "dr_grpo" else "std")
     scored = time.perf_counter()
 
@@ -209,8 +217,8 @@ def route_probability(config, step):
 
 
 def draw_problems(problems, config, step):
-    """The P problems of step t. Every problem is used once in a random order, then comes a new order. The
-    last problems of an order are not dropped."""
+    """The P problems of step t. Every problem is used once in a random order, then comes a new
+    order. The last problems of an order are not dropped."""
     first = step * config.prompts_per_step
     last = first + config.prompts_per_step - 1
     n = len(problems)
@@ -228,9 +236,9 @@ def draw_routes(problem, config, rng):
 def sft_step(model, tokenizer, optimizer, problems, config, step):
     """One step of SFT on 2P correct routes -> metrics.
 
-    A cold start (ReaLM-R1) shows k routes in half of the prompts, with the true labels as the scores to
-    write, so that the student knows both formats. rft is trained on the plain prompt only. Every
-    problem must have a correct route.
+    A cold start (ReaLM-R1) shows k routes in half of the prompts, with the true labels as the
+    scores to write, so that the student knows both formats. rft is trained on the plain prompt
+    only. Every problem must have a correct route.
     """
     rng = random.Random(f"{config.seed} sft {step}")
     prompts, completions = [], []
@@ -251,15 +259,18 @@ def sft_step(model, tokenizer, optimizer, problems, config, step):
             "skipped": float(not math.isfinite(norm))}
 
 
-# ---- the run -----------------------------------------------------------------------------------------
+# ---- the run -------------------------------------------------------------------------------------
 def train(config, record=None):
     """The whole run, from the first evaluation to model/ and the closing table -> (before, after).
 
-    record: what config.json says of a run to continue. Raises ValueError, in one line, for what cannot
-    work, before any long work starts.
+    record: what config.json says of a run to continue. Raises ValueError, in one line, for what
+    cannot work, before any long work starts.
     """
     torch.set_num_threads(config.threads)
     splits = train_set, validation, test = load_splits(config)
+    trouble = why_it_cannot_teach(train_set)
+    if trouble:
+        print(trouble, flush=True)
     to_imitate = with_correct_route(train_set, config)
     run = Run(config, record, splits)
     model, tokenizer = load_student(config, run.state)
@@ -301,17 +312,20 @@ def train(config, record=None):
 
 
 def load_splits(config):
-    """(train, validation, test): problems with at least k routes each; no question is in two of them.
+    """(train, validation, test): problems with at least k routes each; no question is in two of
+    them.
 
-    A bank is split by a hash of its questions (80 / 10 / 10), so that held-out questions have routes
-    too. Where routes are missing, a teacher writes them. Raises ValueError if a split is empty.
+    A bank is split by a hash of its questions (80 / 10 / 10), so that held-out questions have
+    routes too. Where routes are missing, a teacher writes them. Raises ValueError if a split is
+    empty.
     """
     where = config.bank or config.task
     sizes = {"train": config.limit, "validation": min(64, config.eval_limit),
              "test": config.eval_limit}
     splits = [load_problems(where, split, size, config.data) for split, size in sizes.items()]
     if not all(splits):
-        raise ValueError(f"{where}: too few problems to have some for training, validation and test")
+        raise ValueError(f"{where}: too few problems to have some for training, validation and "
+                         f"test")
     return tuple(with_routes(problems, config) for problems in splits)
 
 
@@ -319,8 +333,8 @@ def with_correct_route(problems, config):
     """The problems that SFT can imitate. Raises ValueError if it needs one and there is none."""
     found = [p for p in problems if any(route.correct for route in p.routes)]
     if config.sft_steps and not found:
-        raise ValueError(f"--method {config.method}: no question of the bank has a correct route to "
-                         f"learn from")
+        raise ValueError(f"--method {config.method}: no question of the bank has a correct route "
+                         f"to learn from")
     return found
 
 
@@ -335,8 +349,8 @@ def load_student(config, state):
 
 
 def check_prompts(model, tokenizer, splits, config):
-    """Raises ValueError if a prompt could not be written, or would not fit the model's context. It is
-    said now and not at the step that draws the prompt."""
+    """Raises ValueError if a prompt could not be written, or would not fit the model's context.
+    It is said now and not at the step that draws the prompt."""
     longest = []  # of each problem: its prompt with the k longest routes
     for problem in sum(splits, []):
         routes = sorted(problem.routes, key=lambda route: -len(route.text))
@@ -347,11 +361,13 @@ def check_prompts(model, tokenizer, splits, config):
 
 
 def evaluate_student(model, tokenizer, config, problems, say=None):
-    """eval.evaluate with the sizes of the run. say: words for a line that tells what is evaluated."""
+    """eval.evaluate with the sizes of the run. say: words for a line that tells what is
+    evaluated."""
     if say:
         print(f"evaluating the student on {len(problems)} test problems, {say}", flush=True)
-    on_gpu = config.device != "cpu"
-    rows = config.prompts_per_step * config.group_size if on_gpu else 0  # what sampling needs anyway
+    rows = 0
+    if config.device != "cpu":  # a GPU has room for as many rows as a step samples
+        rows = config.prompts_per_step * config.group_size
     return evaluation.evaluate(model, tokenizer, problems, config.routes,
                                max_new_tokens=config.max_new_tokens,
                                batch=max(16, config.micro_batch, rows))
@@ -366,7 +382,8 @@ def new_optimizer(model, config, phase, step, state):
 
 
 def frozen_reference(model, tokenizer, config, step):
-    """The reference policy of the KL term: the student as it was when RL began, kept in the run folder."""
+    """The reference policy of the KL term: the student as it was when RL began, kept in the run
+    folder."""
     folder = Path(config.out) / "reference"
     if step == 0:
         model.save_pretrained(folder)

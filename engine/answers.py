@@ -27,8 +27,9 @@ def boxed(text):
 
 
 def final_answer(text):
-    r"""The final answer in a teacher's free text, or None: the *last* of the first kind of these that occurs:
-    <answer>..</answer>, \boxed{..}, "#### ..", a line "A: ..", "the answer is ..", a line "Answer: ..", any number.
+    r"""The final answer in a teacher's free text, or None: the *last* of the first kind of these
+    that occurs: <answer>..</answer>, \boxed{..}, "#### ..", a line "A: ..", "the answer is ..", a
+    line "Answer: ..", any number.
 
     >>> [final_answer(t) for t in ("6 x 7 = 42\nA: 42", "The answer is $1,000.", "so \\boxed{\\frac{1}{2}}", "3 + 4 is 7", "?")]
     ['42', '$1,000', '\\frac{1}{2}', '7', None]
@@ -49,8 +50,8 @@ def final_answer(text):
 
 
 def tidy(answer):
-    """An answer without the marks around it: spaces, asterisks, maths delimiters, the brackets of "(B)", a remark in brackets
-    behind it, the final stop."""
+    """An answer without the marks around it: spaces, asterisks, maths delimiters, the brackets of
+    "(B)", a remark in brackets behind it, the final stop."""
     answer = answer.strip().rstrip(".,;").strip("*").strip()
     if len(answer) <= MAX_ANSWER:  # backtracking patterns: never on text without a bound
         answer = re.sub(r"([^\s)])\s+\([^()]*\)$", r"\1", answer)  # but not a factor
@@ -60,7 +61,8 @@ def tidy(answer):
 
 
 def number(text):
-    r"""The value of a text that is one number (sign, thousands commas, decimals, a fraction, $ or %), else None.
+    r"""The value of a text that is one number (sign, thousands commas, decimals, a fraction, $ or
+    %), else None.
 
     >>> [str(number(t)) for t in ("1,000.0", "-$7", "18.", "3/4", "\\frac{1}{2}", "50%", "1,00", "2^9", "1/0")]
     ['1000', '-7', '18', '3/4', '1/2', '50', 'None', 'None', 'None']
@@ -75,7 +77,8 @@ def number(text):
 
 
 def canonical(answer):
-    """A key that equal answers share: the value of a number, else the words in lower case without spaces and final stop.
+    """A key that equal answers share: the value of a number, else the words in lower case without
+    spaces and final stop.
 
     >>> canonical("1,000.0") == canonical("$1000"), canonical(" Not  relevant.")
     (True, 'notrelevant')
@@ -87,8 +90,8 @@ def canonical(answer):
 
 
 def answers_match(predicted, gold):
-    """Are two answers the same? Numbers by value, words by letters. A number on one side may carry a unit (at most two
-    plain words) if the other is bare. Never by substring.
+    """Are two answers the same? Numbers by value, words by letters. A number on one side may
+    carry a unit (at most two plain words) if the other is bare. Never by substring.
 
     >>> [answers_match(p, "18") for p in ("18.00", "$18", "18 dollars", "42 (see step 3)", "118", "18 thousand", "", None)]
     [True, True, True, False, False, False, False, False]

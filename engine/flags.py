@@ -16,7 +16,7 @@ from dataclasses import dataclass
 DEFAULT_TEACHER = "Qwen2.5-1.5B-Instruct"  # fits beside a student of 0.5B on one GPU
 
 
-# ---- one flag -----------------------------------------------------------------------------------
+# ---- one flag ------------------------------------------------------------------------------------
 def flag(default, help, choices=None, least=-math.inf, most=math.inf, heading=None):
     """A field of a Config that is also a command-line flag.
 
@@ -79,7 +79,7 @@ class TeacherFlags:
     device: str | None = flag(None, "cpu or cuda (default: a GPU if there is one)")
 
 
-# ---- a command line -----------------------------------------------------------------------------
+# ---- a command line ------------------------------------------------------------------------------
 def check_bounds(config):
     """Raises ValueError, in one line, for a number outside its flag's bounds. nan is in none."""
     for field in dataclasses.fields(config):
@@ -172,7 +172,26 @@ def without_effect(given, rules):
     return sentences
 
 
-# ---- what is shown of an address ----------------------------------------------------------------
+def idle_teacher_flags(given, kind, task, has_rules):
+    """`without_effect` for the teacher's flags -> list of sentences.
+
+    kind: of the teacher: "simulated", "server", "model", or None if none is asked. has_rules: does
+    any question have expert rules?
+    """
+    simulated = kind == "simulated"
+    names = ("teacher", "teacher_model", "teacher_options", "n", "inject_rules", "teacher_error",
+             "systematic")
+    if kind is None:
+        return without_effect(given, [(names, True, "no teacher is asked")])
+    rules = [
+        (("teacher_error", "systematic"), not simulated, "this teacher is not simulated"),
+        (("teacher_model", "teacher_options"), kind != "server", "the teacher is no server"),
+        (("inject_rules",), not has_rules, "no question has rules"),
+        (("data",), task != "gsm8k", f"the task is {task}, not gsm8k")]
+    return without_effect(given, rules)
+
+
+# ---- what is shown of an address -----------------------------------------------------------------
 def is_address(name):
     """Is this the address of a server, and not the name of a model?"""
     return name.lower().startswith(("http://", "https://"))

@@ -1,5 +1,5 @@
-"""The student's layers, written out once for three passes: over prompts, over one new token of every
-row (sampling), and over whole completions (scoring).
+"""The student's layers, written out once for three passes: over prompts, over one new token of
+every row (sampling), and over whole completions (scoring).
 
 Promise: sampler and scorer are one policy, because they are one computation. It equals the model's
 own forward pass up to rounding.
@@ -93,7 +93,8 @@ class Layers:
         """(cos, sin), each [N, 1, D], of the rotary position embedding.
 
         A head is rotated in two halves: (a, b) -> (a cos - b sin, b cos + a sin). The sign of the
-        first half's sine is folded into `sin`, so that a rotation is one multiplication and one roll.
+        first half's sine is folded into `sin`, so that a rotation is one multiplication and one
+        roll.
         """
         cos, sin = self.body.rotary_emb(x, positions[None])  # [1, N, D]
         cos, sin = cos[0, :, None], sin[0, :, None]
@@ -101,7 +102,8 @@ class Layers:
         return cos, torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
 
     def project(self, i, layer, x, cos, sin):
-        """x [N, E] -> query [N, H, D], key [N, Hkv, D], value [N, Hkv, D], queries and keys rotated."""
+        """x [N, E] -> query [N, H, D], key [N, Hkv, D], value [N, Hkv, D], queries and keys
+        rotated."""
         H, Hkv = self.heads, self.kv_heads
         weight, bias = self.qkv[i]
         qkv = F.linear(norm(layer.input_layernorm, x), weight, bias)
@@ -129,7 +131,7 @@ def feed_forward(x, layer):
     return mlp.down_proj(mlp.act_fn(mlp.gate_proj(h)) * mlp.up_proj(h))
 
 
-# ---- prompts -----------------------------------------------------------------------------------------
+# ---- prompts -------------------------------------------------------------------------------------
 def prompt_pass(model, prompt_ids, prompt_lengths):
     """Compute each prompt once, for sampling and for scoring.
 
@@ -140,7 +142,7 @@ def prompt_pass(model, prompt_ids, prompt_lengths):
     device = prompt_ids.device
     stored = []
     ends = torch.arange(P, device=device) * Tp + prompt_lengths - 1  # [P], among all P * Tp tokens
-    sees = is_token(prompt_lengths, Tp)[:, None, None]  # [P, 1, 1, Tp]: an end sees its whole prompt
+    sees = is_token(prompt_lengths, Tp)[:, None, None]  # [P, 1, 1, Tp]: an end sees all before it
 
     def attend(_, query, key, value, scaling):
         key, value = (t.view(P, Tp, -1, t.shape[-1]).transpose(1, 2) for t in (key, value))
@@ -162,10 +164,10 @@ def prompt_pass(model, prompt_ids, prompt_lengths):
     return [last, *stored]
 
 
-# ---- completions -------------------------------------------------------------------------------------
+# ---- completions ---------------------------------------------------------------------------------
 def completion_pass(model, stored, prompt_lengths, inputs, group_size):
-    """Compute completions that attend to their group's prompt through its keys and values. Gradients
-    flow back into the prompt pass.
+    """Compute completions that attend to their group's prompt through its keys and values.
+    Gradients flow back into the prompt pass.
 
     stored: each layer's keys and values of the prompts [P, Hkv, Tp, D]; inputs [B, L]: the
     completion tokens that are read, all but the last -> hidden states [B, L, E].
@@ -202,8 +204,8 @@ def completion_mask(like, prompt_lengths, L, Q):
     """What the queries of a completion may see, as a bias on attention scores: 0 or -inf,
     [P, 1, Q * L, Tp + L], one for the whole group. `like` gives dtype and [P, Hkv, Tp, D]."""
     P, _, Tp, _ = like.shape
-    sees_prompt = is_token(prompt_lengths, Tp)[:, None].expand(-1, L, -1)                  # [P, L, Tp]
-    sees_own = torch.ones(P, L, L, dtype=torch.bool, device=like.device).tril()            # [P, L, L]
+    sees_prompt = is_token(prompt_lengths, Tp)[:, None].expand(-1, L, -1)              # [P, L, Tp]
+    sees_own = torch.ones(P, L, L, dtype=torch.bool, device=like.device).tril()        # [P, L, L]
     sees = torch.cat([sees_prompt, sees_own], dim=-1).repeat(1, Q, 1)[:, None]
     T = Tp + L
     width = -(-T // 8) * 8  # a GPU's kernel copies, in every layer, a mask of another line length
@@ -211,7 +213,7 @@ def completion_mask(like, prompt_lengths, L, Q):
     return bias.masked_fill_(~sees, float("-inf"))
 
 
-# ---- logits ------------------------------------------------------------------------------------------
+# ---- logits --------------------------------------------------------------------------------------
 def logits_of(head, hidden):
     """Logits in fp32: hidden [N, E] -> [N, V].
 
@@ -247,8 +249,8 @@ class LogitsInFp32(torch.autograd.Function):
 def token_logps(head, hidden, ids, temperature=1.0, chunk_elements=2 ** 25):
     """log softmax(logits / temperature) at ids: hidden [N, E], ids [N] -> [N] in fp32.
 
-    Logits [N, V] in fp32 would be the largest tensor of all. They are made chunk by chunk, and again
-    in the backward pass.
+    Logits [N, V] in fp32 would be the largest tensor of all. They are made chunk by chunk, and
+    again in the backward pass.
     """
     def score(hidden, ids):
         logits = logits_of(head, hidden) / temperature

@@ -5,10 +5,10 @@ To read: `Optimizer.step`.
 Held to it by tests/test_grpo.py.
 
 In bf16 a weight of size 1 cannot change by less than 0.004, so at a learning rate of 1e-6 nearly
-every update would be rounded away. A bf16 model is therefore only a copy of fp32 masters, made anew
-after each step. The gradients of its micro-batches are added up in fp32, each weight's as soon as a
-backward call has it: a second, bf16 copy of all gradients would take 1 GB at 0.5B parameters. An fp32
-model is its own master.
+every update would be rounded away. A bf16 model is therefore only a copy of fp32 masters, made
+anew after each step. The gradients of its micro-batches are added up in fp32, each weight's as
+soon as a backward call has it: a second, bf16 copy of all gradients would take 1 GB at 0.5B
+parameters. An fp32 model is its own master.
 """
 import math
 
@@ -35,8 +35,8 @@ class Optimizer:
             param.master = master  # the newest optimizer's: SFT and RL have one each
 
     def step(self):
-        """Apply and clear the gradients -> their norm before clipping. A norm that is not a number is
-        no step."""
+        """Apply and clear the gradients -> their norm before clipping. A norm that is not a
+        number is no step."""
         norm = torch.nn.utils.clip_grad_norm_(self.masters, self.max_grad_norm).item()
         if not math.isfinite(norm):
             return self.skip()
@@ -50,8 +50,8 @@ class Optimizer:
         return norm
 
     def skip(self):
-        """Forget the gradients that were gathered -> nan. Nothing can be learnt from a loss or gradient
-        that is not a number."""
+        """Forget the gradients that were gathered -> nan. Nothing can be learnt from a loss or
+        gradient that is not a number."""
         for p in self.params + self.masters:
             p.grad = None
         return math.nan

@@ -15,9 +15,9 @@ EARLY_STEPS = 8  # RL steps after which a student that never found the format is
 ROUNDING = 1e-5  # a KL that stays below this is rounding noise
 
 
-# ---- while a run trains ------------------------------------------------------------------------
+# ---- while a run trains --------------------------------------------------------------------------
 def step_metrics(p_t, rewards, shown, rollouts, advantages):
-    """The metrics of one RL step, all but those of the update -> dict. docs: "Is it healthy?"
+    """The metrics of one RL step, all but those of the update -> dict.
 
     p_t: p(t); rewards: a Reward for each of the B = P * G completions, those of a prompt side by
     side; shown: for each of the P prompts the list of its routes, empty where it carried none;
@@ -169,9 +169,9 @@ def show_sample(prompt, completion, reward):
     return f"{rule} prompt\n{question}{rule} completion\n{completion}\n{rule} {reward}\n"
 
 
-# ---- curves ------------------------------------------------------------------------------------
+# ---- curves --------------------------------------------------------------------------------------
 NAMES = {  # field of metrics.jsonl -> its name in the figure
-    "p": "p(t): prompts with routes",
+    "p": "p(t)",
     "eval_alone": "without routes",
     "eval_routes": "with routes",
     "live": "live groups",
@@ -202,7 +202,8 @@ def draw_curves(metrics, path):
         ax.grid(alpha=0.3)
         if title.startswith(("accuracy", "share")):
             ax.set_ylim(0, 1.02)
-        if len(fields) > 1 and ax.get_legend_handles_labels()[0]:
+        _, labels = ax.get_legend_handles_labels()
+        if labels and fields[0] in NAMES or len(labels) > 1:
             ax.legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
@@ -212,10 +213,13 @@ def figure_panels(entries):
     if entries and entries[0]["phase"] == "sft":
         return [("loss", ["loss"]), ("norm of the gradient", ["grad_norm"])]
     last = ("norm of the gradient", ["grad_norm"])
+    moved = []
     for field in ("kl", "approx_kl"):
         _, values = series(entries, field)
         if values and max(values) > ROUNDING:
-            last = ("KL (nats per token)", ["kl", "approx_kl"])
+            moved.append(field)
+    if moved:
+        last = ("KL (nats per token)", moved)
     return [
         ("reward", ["reward", "answer", "utility"]),
         ("accuracy on validation problems", ["eval_alone", "eval_routes", "p"]),
@@ -268,18 +272,21 @@ def smoothed(values, half):
     return result
 
 
-# ---- the end of a run --------------------------------------------------------------------------
-def question_hash(test):
-    """A hash of the questions and gold answers of the test problems, whatever their routes."""
-    pairs = [(problem.question, problem.answer) for problem in test]
+# ---- the end of a run ----------------------------------------------------------------------------
+def question_hash(splits):
+    """A hash of the questions and gold answers of a run, whatever their routes.
+
+    splits: (train, validation, test) problems.
+    """
+    pairs = [[(p.question, p.answer) for p in problems] for problems in splits]
     return hashlib.sha256(repr(pairs).encode(errors="backslashreplace")).hexdigest()
 
 
 def other_runs(folder, record):
-    """The runs beside this one that were tested on the same questions -> {name: its "after"}.
+    """The runs beside this one that had the same questions -> {name: its "after"}.
 
     folder: Path of this run; record: what its config.json says under "run". A run of an older
-    version has no "test" there. It counts if all its problems and routes are the same.
+    version has no "questions" there. It counts if all its problems and routes are the same.
     """
     found = {}
     for path in sorted(folder.parent.glob("*/result.json")):
@@ -288,7 +295,8 @@ def other_runs(folder, record):
             continue
         try:
             other = json.loads((path.parent / "config.json").read_text())["run"]
-            key = "test" if "test" in other and "test" in record else "problems"
+            both = "questions" in other and "questions" in record
+            key = "questions" if both else "problems"
             if other[key] == record[key]:
                 found[name] = json.loads(path.read_text())["after"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -329,7 +337,7 @@ def closing_row(name, result, after):
     return f"{name:<28}" + "".join(f"{cell:<24}" for cell in cells)
 
 
-# ---- the end of an evaluation ------------------------------------------------------------------
+# ---- the end of an evaluation --------------------------------------------------------------------
 def check_outputs(json_path, figure_path):
     """Raises ValueError if the results or the figure (a path or None) could not be written."""
     for path in (json_path, figure_path):

@@ -1,9 +1,9 @@
 """The folder of a run: what is written to it, and how a run that was cut goes on.
 
-Promise: whatever the moment a run is killed at, --resume ends with the same bytes as a run that nobody
-disturbed (on the CPU). A file is whole or not there.
-To read: `Run` is what train.train uses, `resume` is what --resume does.
-Held to it by tests/test_survive.py, tests/test_train.py and `python -m tests.kill`.
+Promise: whatever the moment a run is killed at, --resume ends with the same bytes as a run that
+nobody disturbed (on the CPU). A file is whole or not there. To read: `Run` is what train.train
+uses, `resume` is what --resume does. Held to it by tests/test_survive.py, tests/test_train.py and
+`python -m tests.kill`.
 
     config.json    the flags, and under "run" the format, hashes of the problems, changed flags
     before.json    the evaluation before training; result.json: before and after
@@ -27,6 +27,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from engine.flags import for_the_record
 from engine.report import diagnosis, draw_curves, question_hash
 
 FORMAT = 2  # of a run folder; another version's is refused, never guessed at
@@ -40,9 +41,9 @@ class Run:
     state to go on from, or None."""
 
     def __init__(self, config, record, splits):
-        """record: what config.json says under "run" if the run is resumed, else None. splits: (train,
-        validation, test) problems. Writes nothing yet. Raises ValueError if a resumed run has other
-        problems than it began with, or is damaged."""
+        """record: what config.json says under "run" if the run is resumed, else None. splits:
+        (train, validation, test) problems. Writes nothing yet. Raises ValueError if a resumed run
+        has other problems than it began with, or is damaged."""
         self.folder = Path(config.out)
         self.config = config
         self.done, self.state = 0, None
@@ -53,20 +54,20 @@ class Run:
         if record:
             self.done, self.state = load_checkpoint(self.folder)
         self.record = record or {"format": FORMAT, "problems": problems,
-                                 "test": question_hash(splits[-1]), "changes": []}
+                                 "questions": question_hash(splits), "changes": []}
         self.history = read_log(self.folder / "metrics.jsonl", self.done)
         self.diagnosed = False
 
     def begin(self, evaluate):
         """Write the folder, or tidy up what a killed run left in it -> the result before training.
 
-        evaluate() gives that result if it is not there yet. The folder counts as begun only after it:
-        a run that runs out of memory here can be started anew with other flags.
+        evaluate() gives that result if it is not there yet. The folder counts as begun only after
+        it: a run that runs out of memory here can be started anew with other flags.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "before.json"
         before = json.loads(path.read_text()) if path.is_file() else evaluate()
-        flags = {**dataclasses.asdict(self.config), "resume": None}
+        flags = {**for_the_record(self.config), "resume": None}
         write_json(self.folder / "config.json", {**flags, "run": self.record})
         write_json(path, before)
         for name in ("metrics.jsonl", "timing.jsonl"):
@@ -115,9 +116,10 @@ class Run:
         write_json(self.folder / "result.json", {"before": before, "after": after})
 
 
-# ---- files -------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------
 def write_whole(path, write):
-    """write(path) to a file that is whole or not there, whatever the moment the run is killed at."""
+    """write(path) to a file that is whole or not there, whatever the moment the run is killed
+    at."""
     new = path.with_name("new")
     try:
         write(new)
@@ -136,8 +138,8 @@ def write_json(path, value):
 
 
 def append_line(path, entry):
-    """Append one line of JSON, which is on the disk when this returns. Floats have six decimals. What
-    is not a number (nan, infinity) is null."""
+    """Append one line of JSON, which is on the disk when this returns. Floats have six decimals.
+    What is not a number (nan, infinity) is null."""
     rounded = {}
     for name, value in entry.items():
         if isinstance(value, float):
@@ -169,7 +171,7 @@ def cut_log(path, n):
         os.truncate(path, sum(len(line) + 1 for line in lines))
 
 
-# ---- checkpoints -------------------------------------------------------------------------------------
+# ---- checkpoints ---------------------------------------------------------------------------------
 def checksum(path):
     """The CRC-32 of a file, as eight hexadecimal digits."""
     crc = 0
@@ -180,8 +182,8 @@ def checksum(path):
 
 
 def save_checkpoint(run, optimizer, done):
-    """Write RUN/checkpoint/STEPS-CHECKSUM.safetensors. The last two are kept. The older goes first, so
-    that the disk never holds more than two."""
+    """Write RUN/checkpoint/STEPS-CHECKSUM.safetensors. The last two are kept. The older goes
+    first, so that the disk never holds more than two."""
     folder = run / "checkpoint"
     folder.mkdir(exist_ok=True)
     for old in sorted(folder.glob("*-*.safetensors"))[:-1]:
@@ -193,8 +195,8 @@ def save_checkpoint(run, optimizer, done):
 
 
 def load_checkpoint(run):
-    """(steps done, state) of the newest checkpoint that is whole; (0, None) if the run was killed before
-    its first. Raises ValueError if all are damaged."""
+    """(steps done, state) of the newest checkpoint that is whole; (0, None) if the run was killed
+    before its first. Raises ValueError if all are damaged."""
     files = sorted((run / "checkpoint").glob("*-*.safetensors"), reverse=True)
     for path in files:
         done, _, recorded = path.stem.partition("-")
@@ -202,12 +204,12 @@ def load_checkpoint(run):
             return int(done), load_file(path)
         print(f"{path}: damaged; the checkpoint before it is used", flush=True)
     if files:
-        raise ValueError(f"--resume {run}: every checkpoint is damaged; delete {run / 'checkpoint'} "
-                         f"to do the run again from its start")
+        raise ValueError(f"--resume {run}: every checkpoint is damaged; delete "
+                         f"{run / 'checkpoint'} to do the run again from its start")
     return 0, None
 
 
-# ---- going on, and stopping --------------------------------------------------------------------------
+# ---- going on, and stopping ----------------------------------------------------------------------
 def resume(given, config_class):
     """(config, record) of a run that was cut, with the flags that may change changed.
 
@@ -229,7 +231,7 @@ def resume(given, config_class):
     if new:
         changes = {name: [getattr(config, name), value] for name, value in new.items()}
         record["changes"].append(changes)
-    if "steps" in new:  # p(t) of the steps that are done must not change: the fade ends where it did
+    if "steps" in new:  # p(t) of the steps that are done must not change
         config.fade *= config.steps / new["steps"]
     return dataclasses.replace(config, **new), record
 
@@ -245,16 +247,16 @@ def read_config(run, config_class):
                              f"{version}, not {FORMAT})")
         return config_class(**stored), record
     except OSError:
-        raise ValueError(f"--resume {run}: not a run folder (no config.json); a run killed before it "
-                         f"had one is started again") from None
+        raise ValueError(f"--resume {run}: not a run folder (no config.json); a run killed before "
+                         f"it had one is started again") from None
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
         raise ValueError(f"--resume {run}: its config.json is damaged ({error})") from None
 
 
 @contextlib.contextmanager
 def stop_after_step():
-    """Within it Ctrl-C, or SIGTERM (a cluster's warning), is only noted, in the list it gives. A step is
-    finished, and saved, before the run stops. The second one stops at once."""
+    """Within it Ctrl-C, or SIGTERM (a cluster's warning), is only noted, in the list it gives. A
+    step is finished, and saved, before the run stops. The second one stops at once."""
     asked = []
 
     def note(number, _):

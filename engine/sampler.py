@@ -1,12 +1,12 @@
-"""The machinery of sampling: a decoder that stores each prompt once, and rows that leave when they end.
+"""The machinery of sampling: a decoder that stores each prompt once, and rows that leave when
+they end.
 
-Promise: the tokens and log-probabilities are those of full forward passes. Which random numbers a row
-draws does not depend on how rows are packed.
-To read: `Decoder.step` advances every row by one token, `Decoder.attend` is its attention, `LiveRows`
-says which row stands where, `repack` finds the smallest grid for the rows that still run. Shapes as in
-engine/layers.py; a grid has `lines`, each with the cells of one prompt's rows.
-Held to it by tests/test_grpo.py, against a full forward pass for every token (tests/helpers.py,
-sample_slowly).
+Promise: the tokens and log-probabilities are those of full forward passes. Which random numbers a
+row draws does not depend on how rows are packed. To read: `Decoder.step` advances every row by
+one token, `Decoder.attend` is its attention, `LiveRows` says which row stands where, `repack`
+finds the smallest grid for the rows that still run. Shapes as in engine/layers.py; a grid has
+`lines`, each with the cells of one prompt's rows. Held to it by tests/test_grpo.py, against a
+full forward pass for every token (tests/helpers.py, sample_slowly).
 """
 import torch
 
@@ -18,10 +18,10 @@ PREFILL_TOKENS = 2048  # tokens of prompts that are computed together before sam
 def attention_scores(query, keys, scaling, bias=None):
     """Attention scores in fp32: query [N, M, D] and keys [N, T, D] -> [N, M, T]; bias [N, 1, T].
 
-    Products of bf16 numbers must be added up, and kept, in fp32. Qwen2's key biases make scores of a
-    hundred and more, of which bf16 knows only every half or whole number. The scorer's attention
-    does so too; else the two would not be the same policy. (torch.bmm with out_dtype has no
-    backward pass. Sampling needs none.)
+    Products of bf16 numbers must be added up, and kept, in fp32. Qwen2's key biases make scores
+    of a hundred and more, of which bf16 knows only every half or whole number. The scorer's
+    attention does so too; else the two would not be the same policy. (torch.bmm with out_dtype
+    has no backward pass. Sampling needs none.)
     """
     keys = keys.transpose(1, 2)
     if query.dtype == torch.float32:
@@ -63,12 +63,12 @@ class Decoder:
         self.bias = bias.masked_fill(padding, float("-inf"))[:, None]  # [Hkv * P, 1, Tp]
 
     def prefill(self, model, prompt_ids, prompt_lengths):
-        """The hidden states that predict the first tokens [P, E], and each layer's keys and values of
-        the prompts [Hkv, P, Tp, D].
+        """The hidden states that predict the first tokens [P, E], and each layer's keys and
+        values of the prompts [Hkv, P, Tp, D].
 
-        Prompts of like length are computed together, about PREFILL_TOKENS tokens at a time. So little
-        of it is padding, and a layer's tensors stay in a CPU's cache: for the tiny student this takes
-        two thirds of the time of all prompts at once.
+        Prompts of like length are computed together, about PREFILL_TOKENS tokens at a time. So
+        little of it is padding, and a layer's tensors stay in a CPU's cache: for the tiny student
+        this takes two thirds of the time of all prompts at once.
         """
         P, Tp = prompt_ids.shape
         stored, last = [], []
@@ -94,9 +94,9 @@ class Decoder:
     def attend(self, layer, query, key, value, scaling):
         """Attention of one new token of each row to its group's prompt and to its own completion.
 
-        query [B, H, D]; key, value [B, Hkv, D], which are stored -> [B, H * D]. The G rows of a group
-        and the Q query heads of a key head are rows of one matrix product with the prompt's keys.
-        One softmax goes over both parts.
+        query [B, H, D]; key, value [B, Hkv, D], which are stored -> [B, H * D]. The G rows of a
+        group and the Q query heads of a key head are rows of one matrix product with the prompt's
+        keys. One softmax goes over both parts.
         """
         prompt_keys, prompt_values = self.prompt[layer]
         own_keys, own_values = self.own[layer]
@@ -104,13 +104,13 @@ class Decoder:
         Hkv, Tp, t = self.kv_heads, prompt_keys.shape[1], self.length
         own_keys[:, t] = key.transpose(0, 1).reshape(Hkv * B, D)
         own_values[:, t] = value.transpose(0, 1).reshape(Hkv * B, D)
-        query = query.view(B, Hkv, -1, D).transpose(0, 1).reshape(Hkv * B, -1, D)   # [Hkv*B, Q, D]
-        by_group = query.reshape(len(prompt_keys), -1, D)                           # [Hkv*P, G*Q, D]
-        to_prompt = attention_scores(by_group, prompt_keys, scaling, self.bias)     # [Hkv*P, G*Q, Tp]
-        to_own = attention_scores(query, own_keys[:, :t + 1], scaling)              # [Hkv*B, Q, t+1]
+        query = query.view(B, Hkv, -1, D).transpose(0, 1).reshape(Hkv * B, -1, D)  # [Hkv*B, Q, D]
+        by_group = query.reshape(len(prompt_keys), -1, D)                        # [Hkv*P, G*Q, D]
+        to_prompt = attention_scores(by_group, prompt_keys, scaling, self.bias)  # [Hkv*P, G*Q, Tp]
+        to_own = attention_scores(query, own_keys[:, :t + 1], scaling)           # [Hkv*B, Q, t+1]
         scores = torch.cat([to_prompt.view(Hkv * B, -1, Tp), to_own], dim=-1)
-        weights = scores.softmax(dim=-1).to(query.dtype)                            # [Hkv*B, Q, Tp+t+1]
-        from_prompt = weights[..., :Tp].reshape(to_prompt.shape) @ prompt_values    # [Hkv*P, G*Q, D]
+        weights = scores.softmax(dim=-1).to(query.dtype)                        # [Hkv*B, Q, Tp+t+1]
+        from_prompt = weights[..., :Tp].reshape(to_prompt.shape) @ prompt_values
         out = torch.baddbmm(from_prompt.view(query.shape), weights[..., Tp:], own_values[:, :t + 1])
         return out.view(Hkv, B, -1).transpose(0, 1).reshape(B, H * D)
 
@@ -120,7 +120,7 @@ class Decoder:
         def kept(t, index):
             return t.unflatten(0, (self.kv_heads, -1))[:, index].flatten(0, 1)
 
-        for prompt, own in zip(self.prompt, self.own):  # layer by layer: the old goes as the new comes
+        for prompt, own in zip(self.prompt, self.own):  # layer by layer, to hold one layer twice
             prompt[:] = [kept(t, prompts) for t in prompt]
             own[:] = [kept(t, rows) for t in own]
         self.bias = kept(self.bias, prompts)
@@ -129,27 +129,29 @@ class Decoder:
 class LiveRows:
     """Which row stands in which cell of the grid, and which of them have ended.
 
-    The grid has a line for each prompt and a cell for each of its G rows. When a quarter of the cells
-    can go, because their rows have ended, the decoder goes on with a smaller grid (`repack`).
+    The grid has a line for each prompt and a cell for each of its G rows. When a quarter of the
+    cells can go, because their rows have ended, the decoder goes on with a smaller grid
+    (`repack`).
     """
 
     def __init__(self, decoder, prompt_lengths, Tp, group_size, max_new_tokens, ends):
-        """ends [n]: the token ids that end a row. A repacked grid holds no more keys than the full one
-        (`room`)."""
+        """ends [n]: the token ids that end a row. A repacked grid holds no more keys than the
+        full one (`room`)."""
         device = prompt_lengths.device
         P, G, C = len(prompt_lengths), group_size, max_new_tokens
         self.decoder, self.ends = decoder, ends
         self.Tp, self.C, self.room = Tp, C, P * (Tp + G * C)
         self.lines = P
-        self.rows = torch.arange(P * G, device=device)        # of each cell: its row
-        self.starts = prompt_lengths.repeat_interleave(G)     # of each cell: where its completion begins
+        # Of each cell: its row, the position where its completion begins, whether it has ended.
+        self.rows = torch.arange(P * G, device=device)
+        self.starts = prompt_lengths.repeat_interleave(G)
         self.ended = torch.zeros(P * G, dtype=torch.bool, device=device)
         # Looking at which rows have ended makes the CPU wait for the GPU.
         self.look_every = 1 if device.type == "cpu" else 16
 
     def after(self, token, t):
-        """Take note of the tokens drawn at step t, one a cell -> the tokens to go on with, one for each
-        cell that is left, or None when all rows have ended."""
+        """Take note of the tokens drawn at step t, one a cell -> the tokens to go on with, one
+        for each cell that is left, or None when all rows have ended."""
         self.ended = self.ended | (token[:, None] == self.ends).any(1)
         if t % self.look_every:
             return token
@@ -173,8 +175,8 @@ class LiveRows:
 def repack(running, Tp, C, room):
     """The smallest grid for the rows that still run.
 
-    running [lines, S]: which cells hold such a row -> (line [n]: whose prompt each of the n new lines
-    takes; cells [n * s]: which old cells fill them, s in each).
+    running [lines, S]: which cells hold such a row -> (line [n]: whose prompt each of the n new
+    lines takes; cells [n * s]: which old cells fill them, s in each).
 
     A line may be cut into several of s cells (s divides S), so that one prompt with many live rows
     does not keep all lines long. Cutting copies its prompt, and the n * (Tp + s * C) keys must not
@@ -204,8 +206,8 @@ def repack(running, Tp, C, room):
 
 @torch.no_grad()
 def decodable(model):
-    """Does this project compute what the model's own forward pass does? Other families of models have
-    layers of another kind."""
+    """Does this project compute what the model's own forward pass does? Other families of models
+    have layers of another kind."""
     ids = torch.arange(6, device=model.device)[None] % model.config.vocab_size  # [1, 6]
     length = torch.tensor([5], device=model.device)
     try:
@@ -220,11 +222,12 @@ def decodable(model):
 
 
 def has_hidden_traits(config):
-    """Has a model what six tokens do not show: attention to a window only, or rotary frequencies that
-    change with the length?"""
+    """Has a model what six tokens do not show: attention to a window only, or rotary frequencies
+    that change with the length?"""
     kinds = getattr(config, "layer_types", None)
     if not kinds:  # the layers are not named one by one
-        kinds = ["sliding_attention" if getattr(config, "sliding_window", None) else "full_attention"]
+        windowed = getattr(config, "sliding_window", None)
+        kinds = ["sliding_attention" if windowed else "full_attention"]
     windowed = any(kind != "full_attention" for kind in kinds)
     rotary = [getattr(config, name, None) for name in ("rope_parameters", "rope_scaling")]
     return windowed or "longrope" in str(rotary)

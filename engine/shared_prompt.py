@@ -5,10 +5,10 @@ the run.
 To read: `shared_prompt_parts` is what grpo.grpo_update loops over.
 Held to it by tests/test_grpo.py (gradients) and tests/test_train.py (memory).
 
-How gradients reach a shared prompt. The prompt pass is computed once. Each part attends to detached
-copies of its tensors, so that a part's loss.backward() stops there and its gradient is added up in the
-copies. After the last part one backward call carries these sums through the prompt pass. By the chain
-rule this is the gradient of the sum of all parts' losses.
+How gradients reach a shared prompt. The prompt pass is computed once. Each part attends to
+detached copies of its tensors, so that a part's loss.backward() stops there and its gradient is
+added up in the copies. After the last part one backward call carries these sums through the
+prompt pass. By the chain rule this is the gradient of the sum of all parts' losses.
 """
 import torch
 from tqdm import tqdm
@@ -36,7 +36,8 @@ def shared_prompt_parts(model, rollouts, prompts, micro_batch):
 
 
 def groups_of_like_length(rollouts, prompts, most):
-    """Put prompts (list of indices) together whose rows are of like length, at most `most` at a time.
+    """Put prompts (list of indices) together whose rows are of like length, at most `most` at a
+    time.
 
     Padding costs as much as tokens, and a prompt without routes is a fraction of one with routes.
     """
