@@ -33,6 +33,7 @@ from data import BUILT_IN, load_problems, with_routes
 from engine.flags import (TeacherFlags, check_bounds, flag, for_the_record, given_flags,
                           same_flag, without_effect)
 from engine.report import check_outputs, write_results
+from engine.shared_prompt import is_out_of_memory
 from grpo import choose_device, is_tiny, load_policy, must_write, resolve_model, sample
 from realm import choose_routes, mrpv_prompt, parse_response
 from rewards import answers_match, canonical
@@ -411,8 +412,10 @@ def main(argv=None):
         write_results(results, for_the_record(config), config.json, figure)
     except (ValueError, OSError) as error:
         sys.exit(f"eval.py: {error}")
-    except torch.OutOfMemoryError:
-        sys.exit("eval.py: out of GPU memory: lower --batch, --samples or --max-new-tokens")
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        sys.exit("eval.py: out of memory: lower --batch, --samples or --max-new-tokens")
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
     ValueError, in one line, if it cannot be loaded or does not fit.
     """
     import torch
+    from engine.shared_prompt import is_out_of_memory
     from grpo import load_policy, sample, choose_device
     device = choose_device(device)
     loaded = []  # the model and its tokenizer, once they are
@@ -102,8 +103,10 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
                               generator=generator)
         except ValueError as error:
             raise ValueError(str(error).replace("--model", "--teacher", 1)) from None
-        except torch.OutOfMemoryError:
-            raise ValueError(f"--teacher {name}: out of GPU memory: lower --batch, --n or "
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ValueError(f"--teacher {name}: out of memory: lower --batch, --n or "
                              "--max-new-tokens") from None
         ended = rollouts.finished.tolist()
         return [text if whole else CutText(text) for text, whole in zip(rollouts.texts, ended)]

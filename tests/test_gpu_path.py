@@ -12,9 +12,11 @@ import grpo
 import train
 from data import load_problems, with_routes
 from engine.shared_prompt import is_out_of_memory, with_smaller_parts
+from engine.teachers import model_teacher
 from grpo import Optimizer, completion_logps, grpo_update, sample, sft_update
 from helpers import END, small_model, small_tokenizer
 from pretend_gpu import GPU, PretendTensor, pretend_gpu
+from realm import Problem
 
 PROMPTS = ["ab", "cdefghij", "k"]
 ENDS = [END, 9, 13]
@@ -192,3 +194,24 @@ def test_another_error_is_not_taken_for_one_of_memory_and_is_not_tried_again(mod
     with pytest.raises(RuntimeError, match="EXECUTION_FAILED"):
         with_smaller_parts(train.Config(micro_batch=8), Optimizer(model, lr=1e-3), update)
     assert tried == [8]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"),
+                                   RuntimeError(CUBLAS)], ids=str)
+def test_an_evaluation_and_a_teacher_that_do_not_fit_are_told_in_one_line(monkeypatch, error):
+    def fails(*_, **__):
+        raise error
+    monkeypatch.setattr(evaluation, "evaluate", fails)
+    with pytest.raises(SystemExit, match="out of memory: lower --batch"):
+        evaluation.main(["tiny", "--limit", "1", "--samples", "0"])
+    monkeypatch.setattr(grpo, "load_policy", fails)
+    with pytest.raises(ValueError, match="--teacher tiny: out of memory: lower --batch"):
+        model_teacher("tiny", "cpu")([Problem("2 + 2?", "4")], [[False]])
+
+
+def test_an_evaluation_does_not_take_another_error_for_one_of_memory(monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("shape mismatch")
+    monkeypatch.setattr(evaluation, "evaluate", fails)
+    with pytest.raises(RuntimeError, match="shape"):
+        evaluation.main(["tiny", "--limit", "1", "--samples", "0"])
