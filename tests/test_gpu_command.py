@@ -21,7 +21,7 @@ def planned(capsys, tmp_path):
 
 def test_a_dry_run_prints_every_measurement_and_writes_nothing(planned):
     words = [" ".join(command) for command in planned]
-    for wanted in ("Qwen2.5-0.5B-shape --task gsm8k", "smollm2 --task gsm8k", "--rows P4,P5,P6",
+    for wanted in ("Qwen2.5-0.5B-shape --method", "gpu/smollm2 --method", "--rows P4,P5,P6",
                    "tests.full_shape --device cuda", "results.bf16_drift", "results.formats"):
         assert sum(wanted in line for line in words) == 1
     seeds = [line.partition("--seed ")[2].split()[0] for line in words if "--task market" in line]
@@ -57,8 +57,26 @@ def test_a_command_runs_once_and_its_failure_is_told_in_one_line(tmp_path, monke
     assert gpu.run(slow, tmp_path, gpu.time.monotonic()) == "no time was left"
 
 
+def test_a_training_run_that_was_cut_is_resumed_and_one_that_is_done_is_left_alone(
+        tmp_path, monkeypatch):
+    ran, folder = [], tmp_path / "some"
+
+    def fake_run(arguments, **_):
+        ran.append(arguments[1:])
+        return argparse.Namespace(returncode=0)
+    monkeypatch.setattr(gpu.subprocess, "run", fake_run)
+    command = ("some", ["train.py", "--model", "tiny", "--out", str(folder)])
+    until = gpu.time.monotonic() + 60
+    gpu.run(command, tmp_path, until)
+    folder.mkdir()
+    for name in ("config.json", "result.json"):
+        (folder / name).write_text("{}")
+        gpu.run(command, tmp_path, until)
+    assert ran == [command[1], ["train.py", "--resume", str(folder)]]
+
+
 def test_the_tables_name_the_card_and_show_what_is_done_and_what_is_not(tmp_path):
-    given = argparse.Namespace(out=str(tmp_path), shared="s", parts=["bench", "market"])
+    given = argparse.Namespace(out=str(tmp_path), parts=["bench", "market"])
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "bench.txt").write_text("P4  peak memory: 1.00 GiB\n")
     run = tmp_path / "market-ReaLM-0"
