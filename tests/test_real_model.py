@@ -121,7 +121,7 @@ def test_a_grpo_step_moves_the_weights_the_right_way_and_they_are_saved_loaded_a
     assert all(moved)
     with torch.no_grad():
         gain = completion_logps(model, rollouts) - rollouts.logps
-    assert (gain.sum(1) * advantages.flatten()).sum() > 0.1  # what was paid became likelier
+    assert (gain.sum(1) * advantages.flatten()).sum() > 1  # what was paid became likelier
 
     model.save_pretrained(tmp_path / "student")
     tokenizer.save_pretrained(tmp_path / "student")
