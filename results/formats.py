@@ -1,4 +1,4 @@
-"""How often does a real model write the format before any training? By four prompts:
+"""How often does a real model write the format before any training? By five prompts:
 
     python -m tests.real_model runs/smollm2
     python -m results.formats runs/smollm2 --out results/formats.json
@@ -7,8 +7,9 @@
     opened    the same, but the reply already begins with <think>
     example   the same as today, with one worked example before the problem
     both      one worked example, and a reply that begins with <think>
+    turn      the worked example is a turn of the dialogue that went before
 
-Each is asked without routes and with two, at temperature 1.0 and 0.6: 16 cells. The questions are
+Each is asked without routes and with two, at temperature 1.0 and 0.6: 20 cells. The questions are
 the first of GSM8K's test questions, the routes are the solutions of OpenAI's two 6B models. A cell
 is written when it is done, and the same command goes on with those that are missing. At the end, or
 with --table alone, the table is printed.
@@ -28,7 +29,7 @@ from realm import Route, demonstration, mrpv_prompt, parse_response
 from rewards import answers_match, final_answer, realm_reward
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k"
-PROMPTS = ("today", "opened", "example", "both")
+PROMPTS = ("today", "opened", "example", "both", "turn")
 TEMPERATURES = (1.0, 0.6)
 CELLS = [(name, k, T) for k in (0, 2) for name in PROMPTS for T in TEMPERATURES]
 
@@ -41,29 +42,26 @@ REASONING = "Blue pens: 6 * 2 = 12. Pens in a box: 6 + 12 = 18. Pens in 3 boxes:
 
 
 # ---- prompts ------------------------------------------------------------------------------------
-def worked_example(k):
-    """A problem with k routes (0 or 2) and the reply to write, as text."""
-    _, _, problem = mrpv_prompt(QUESTION, ROUTES[:k]).partition("Problem: ")
-    scores = [1.0, 0.0] if k else None
-    return f"Problem: {problem}{demonstration(REASONING, '54', scores)}\n\n"
-
-
-def written_prompt(name, question, routes):
-    """The prompt of one of the four kinds, as text."""
+def dialogue(name, question, routes):
+    """The prompt of one of the five kinds: what user and assistant say in turn, as texts."""
     prompt = mrpv_prompt(question, routes)
-    if name not in ("example", "both"):
-        return prompt
-    instruction, _, problem = prompt.partition("Problem: ")
-    return f"{instruction}{worked_example(len(routes))}Problem: {problem}"
+    if name in ("today", "opened"):
+        return [prompt]
+    k = len(routes)  # 0 or 2
+    example = mrpv_prompt(QUESTION, ROUTES[:k])
+    reply = demonstration(REASONING, "54", [1.0, 0.0] if k else None)
+    if name == "turn":
+        return [example, reply, prompt]
+    _, _, problem = prompt.partition("Problem: ")
+    return [f"{example}{reply}\n\nProblem: {problem}"]
 
 
-def in_chat(tokenizer, prompt, opened):
-    """A prompt in the model's chat template. opened: the reply begins with <think>."""
-    text = prompt
-    if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False,
-                                             add_generation_prompt=True)
-    return text + ("<think>" if opened else "")
+def in_chat(tokenizer, texts, opened):
+    """A dialogue in the model's chat template. opened: the reply begins with <think>."""
+    speakers = ("user", "assistant", "user")
+    turns = [{"role": who, "content": text} for who, text in zip(speakers, texts)]
+    written = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return written + ("<think>" if opened else "")
 
 
 def as_written(tokenizer):
@@ -95,7 +93,7 @@ def measure(model, tokenizer, asked, cell, given):
     """The shares of one cell -> dict. asked: what `questions` gave."""
     name, k, temperature = cell
     opened = name in ("opened", "both")
-    prompts = [in_chat(tokenizer, written_prompt(name, question, routes[:k]), opened)
+    prompts = [in_chat(tokenizer, dialogue(name, question, routes[:k]), opened)
                for question, _, routes in asked]
     generator = torch.Generator(model.device).manual_seed(given.seed)
     began = time.perf_counter()
