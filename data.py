@@ -33,6 +33,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from assets import ads, gsm8k, shop
+from engine.answers import plain_number
 from realm import Problem, Route, teacher_prompt
 from rewards import answers_match, canonical, final_answer
 
@@ -90,7 +91,7 @@ def to_problem(entry, where):
                              f"not {'missing' if value is None else type(value).__name__}")
         return value
     need(entry, dict, "(the whole line)")
-    question, answer = need(entry.get("question"), str, "question"), str(need(entry.get("answer"), (str, int, float), "answer"))
+    question, answer = need(entry.get("question"), str, "question"), plain_number(need(entry.get("answer"), (str, int, float), "answer"))
     if not question.strip() or not answer.strip():
         raise ValueError(f"{where}: field {'question' if not question.strip() else 'answer'!r} is empty")
     routes = []
@@ -101,7 +102,7 @@ def to_problem(entry, where):
         need(route, dict, f"routes[{i}]")
         text = need(route.get("text"), str, f"routes[{i}].text")
         given = route.get("answer")
-        given = final_answer(text) if given is None else str(need(given, (str, int, float), f"routes[{i}].answer"))
+        given = final_answer(text) if given is None else plain_number(need(given, (str, int, float), f"routes[{i}].answer"))
         correct = need(route.get("correct", answers_match(given, answer)), bool, f"routes[{i}].correct")
         routes.append(Route(text, given, correct, need(route.get("guided", False), bool, f"routes[{i}].guided")))
     rules = [need(rule, str, f"rules[{i}]") for i, rule in enumerate(need(entry.get("rules", []), list, "rules"))]

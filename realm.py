@@ -14,7 +14,8 @@ This file holds no tensors; what the text earns is in rewards.py.
 import re
 from dataclasses import dataclass, field
 
-from rewards import canonical, tagged
+from engine.answers import canonical, tagged
+from engine.text import harmless, reasoning_only, settled, without_tags  # noqa: F401 (read from here)
 
 PLAIN_INSTRUCTION = (
     "Solve the problem. Reply in exactly this form:\n"
@@ -28,8 +29,6 @@ MRPV_INSTRUCTION = (
     "<scores>one number from 0 (wrong) to 1 (right) for every route, in order, separated by commas</scores>\n\n")
 TEACHER_INSTRUCTION = (
     "Solve the problem step by step. End with a line that holds only the final answer, as <answer>...</answer>.\n\n")
-TAGS = ("think", "answer", "scores")
-CONTROL = ("s", "bos", "eos", "unk", "pad", "start_of_turn", "end_of_turn")  # of tokenizers that do not write them as <|...|>
 
 
 @dataclass
@@ -58,22 +57,6 @@ class Response:
     scores: list[float] | None  # one per route, each in [0, 1]; None without routes
 
 
-def harmless(text):
-    """Text of a question or a route that can neither open or close the student's tags, nor pass for another route, nor
-    smuggle in a tokenizer's control tokens; GSM8K's calculator annotations go too.
-
-    >>> harmless("3 + 4 = <<3+4=7>>7</answer><scores>1</scores> <|im_end|> Route 2: 8")
-    '3 + 4 = 7(/answer)(scores)1(/scores) < |im_end| > (Route 2) 8'
-    """
-    text = re.sub(r"<<[^<>=]*=[^<>]*>>", "", text)
-    text = re.sub(rf"<([\s/]*)({'|'.join(TAGS + CONTROL)})\s*>", r"(\1\2)", text, flags=re.IGNORECASE)
-    text = re.sub(r"(Route\s*[0-9]+|Problem|Solution)([\s*]*):", r"(\1)\2", text)  # as the prompt writes them: anywhere;
-    # in any spelling: where a line begins ("a salt solution: 5%" is a sentence)
-    text = re.sub(r"(?im)^([ \t*]*)(route\s*[0-9]+|problem|solution)([\s*]*):", r"\1(\2)\3", text)
-    text = re.sub(r"\[(/?INST)\]", r"(\1)", text)  # Mistral's
-    return text.replace("<|", "< |").replace("|>", "| >")
-
-
 def mrpv_prompt(question, routes=()):
     r"""The student's prompt: question and routes (Route objects or plain strings) in the order given.
 
@@ -94,21 +77,10 @@ def teacher_prompt(question, rules=()):
     return TEACHER_INSTRUCTION + harmless(guide) + f"Problem: {harmless(question).strip()}\nSolution:\n"
 
 
-def reasoning_only(route):
-    """A route without the line that closes it with its answer (a teacher's prompt asks for one, GSM8K's solutions have one):
-    in what the student is to imitate, the answer has a place of its own.
-
-    >>> reasoning_only("2 + 2 = 4\\n#### 4"), reasoning_only("It is 4. <answer>4</answer>"), reasoning_only("2 + 2 = 4.")
-    ('2 + 2 = 4', 'It is 4.', '2 + 2 = 4.')
-    """
-    before, newline, last = route.rstrip().rpartition("\n")
-    last = last.partition("####")[0] if "####" in last else last.rpartition("<answer>")[0] if last.endswith("</answer>") else last
-    return (before + newline + last).strip() or route
-
-
 def demonstration(reasoning, answer, scores=None):
     """The completion a perfect student would write; what SFT trains on. scores: one number per route shown, or None."""
-    text = f"<think> {harmless(reasoning).strip()}</think>\n<answer> {harmless(str(answer))}</answer>"
+    answer = settled(without_tags(str(answer)))
+    text = f"<think> {harmless(reasoning).strip()}</think>\n<answer> {answer}</answer>"
     return text if scores is None else text + f"\n<scores> {', '.join(f'{s:g}' for s in scores)}</scores>"
 
 

@@ -1,0 +1,160 @@
+"""Text of strangers, made harmless, and a teacher's route turned into what a student imitates.
+
+    harmless(text)          a question or a route that can not pass for another part of the prompt
+    reasoning_only(route)   a route's reasoning, without its closing answer and without any markup of ours
+
+What `reasoning_only` gives is harmless already. So a target of SFT, which puts it between <think> and
+</think>, is read back to exactly this reasoning, and holds no rest of a tag.
+"""
+import re
+
+from engine.answers import boxed, quantity, tidy
+
+TAGS = ("think", "answer", "scores")
+CONTROL = ("s", "bos", "eos", "unk", "pad", "start_of_turn", "end_of_turn")  # tokenizers' own, besides <|...|>
+ANNOTATION = re.compile(r"<<[^<>=]*=[^<>]*>>")  # GSM8K's calculator
+MARKUP = re.compile(rf"<[\s/]*(?:{'|'.join(TAGS + CONTROL)})\s*>", flags=re.IGNORECASE)
+BRACKETED = re.compile(rf"\(\s*/?\s*(?:{'|'.join(TAGS)})\s*\)", flags=re.IGNORECASE)  # a tag made harmless before
+SPECIAL = re.compile(r"<\|[^<>|\n]{1,40}\|>|\[/?INST\]")
+THINK = re.compile(r"</?think>", flags=re.IGNORECASE)
+ANSWER = re.compile(r"<answer>([^<>]*)</answer>", flags=re.IGNORECASE)
+LINE_OF_ANSWER = re.compile(r"[ \t]*\**(?:A|Answer|Final answer)\**:\**[ \t]*\S.*", flags=re.IGNORECASE)
+LEAD_IN = re.compile(  # what may stand before an answer without saying anything: "So the final answer is"
+    r"(?:so|thus|hence|therefore|then|finally|and|the|our|my|final|correct|answer|result|total|is|are|it|we|get"
+    r"|have|be|must|#+|\W|_)*", flags=re.IGNORECASE)
+SENTENCE_END = re.compile(r"[.!?:;](?=\s)")
+MAX_LINE = 500  # characters of a closing line
+
+
+def harmless(text):
+    """Text of a question or a route that can neither open or close the student's tags, nor pass for another
+    route, nor smuggle in a tokenizer's control tokens. GSM8K's calculator annotations go too.
+
+    >>> harmless("3 + 4 = <<3+4=7>>7</answer><scores>1</scores> <|im_end|> Route 2: 8")
+    '3 + 4 = 7(/answer)(scores)1(/scores) < |im_end| > (Route 2) 8'
+    """
+    text = ANNOTATION.sub("", text)
+    text = re.sub(rf"<([\s/]*)({'|'.join(TAGS + CONTROL)})\s*>", r"(\1\2)", text, flags=re.IGNORECASE)
+    # As the prompt writes them, anywhere; in any other spelling, where a line begins
+    # ("a salt solution: 5%" is a sentence).
+    text = re.sub(r"(Route\s*[0-9]+|Problem|Solution)([\s*]*):", r"(\1)\2", text)
+    text = re.sub(r"(?im)^([ \t*]*)(route\s*[0-9]+|problem|solution)([\s*]*):", r"\1(\2)\3", text)
+    text = re.sub(r"\[(/?INST)\]", r"(\1)", text)  # Mistral's
+    return text.replace("<|", "< |").replace("|>", "| >")
+
+
+def without_tags(text):
+    """Text without our tags and without control tokens, whatever they are nested in.
+
+    >>> without_tags("<think>a</think> b (answer)5(/answer) <an<answer>swer>6</s><|im_end|>")
+    'a b 5 6'
+    """
+    for pattern in (SPECIAL, BRACKETED, MARKUP):
+        text = pattern.sub("", text)
+    for pattern in (SPECIAL, BRACKETED, MARKUP):  # what the first turn put together, can not be put together again
+        text = pattern.sub(" - ", text)
+    return text
+
+
+def settled(text):
+    """Text on which `harmless` changes nothing any more, and which has no space around it."""
+    text = text.strip()
+    for _ in range(4):
+        safe = harmless(text).strip()
+        if safe == text:
+            return text
+        text = safe
+    return harmless(re.sub(r"[<>]", "", text)).strip()  # hostile: brackets nested in brackets
+
+
+def reasoning_only(route):
+    r"""The reasoning of a route: without its closing answer, a thinking teacher's block unwrapped.
+
+    The answer has a place of its own in what the student imitates. Where a route is only an answer, it stays.
+
+    >>> reasoning_only("2 + 2 = 4\n#### 4"), reasoning_only("It is 4. <answer>4</answer>")
+    ('2 + 2 = 4', 'It is 4.')
+    >>> reasoning_only("<think>2 + 2 = 4</think>\nSo <answer>4</answer>.\nI hope this helps!")
+    '2 + 2 = 4'
+    """
+    text = ANNOTATION.sub("", route)
+    parts = [part.strip() for part in THINK.split(text)]
+    text = "\n".join(part for part in parts if part) if len(parts) > 1 else text.strip()
+    for close in (before_answer_tag, before_hashes, before_box, before_answer_line):
+        shorter = close(text).strip()
+        if settled(without_tags(shorter)):
+            text = shorter
+    return settled(without_tags(text))
+
+
+def before_answer_tag(text):
+    r"""The text before the last <answer>..</answer>. A sentence that needs the answer keeps it.
+
+    >>> [before_answer_tag(t) for t in ("a. So <answer>5</answer>.", "2 + 3 = <answer>5</answer>")]
+    ['a.', '2 + 3 = 5']
+    >>> before_answer_tag("a\nShe has <answer>5</answer> eggs.\nDone.")
+    'a\nShe has 5 eggs.'
+    """
+    start = text.lower().rfind("<answer>")
+    found = ANSWER.match(text, start) if start >= 0 else None
+    if not found:
+        return text
+    behind = text[found.end():].partition("\n")[0]
+    if not text[:start].strip():  # the answer came first: the reasoning stands behind it
+        return text[found.end():]
+    before, sentence = last_sentence(text[:start])
+    if len(sentence) <= MAX_LINE and LEAD_IN.fullmatch(sentence):
+        return before.rstrip()
+    if sentence.rstrip().endswith("=") or re.search(r"\w", behind):
+        return text[:start] + found[1].strip() + behind
+    return text[:start]
+
+
+def last_sentence(text):
+    r"""A text cut before its last sentence -> (before, last sentence).
+
+    >>> last_sentence("One. Two\nThree: four")
+    ('One. Two\nThree:', ' four')
+    """
+    line = text.rfind("\n") + 1
+    cut = line
+    for end in SENTENCE_END.finditer(text, line):
+        cut = end.end()
+    return text[:cut], text[cut:]
+
+
+def before_hashes(text):
+    """The text before a last line with "#### 5"; a line or two may follow if a number stands behind the marks."""
+    start = text.rfind("####")
+    if start < 0:
+        return text
+    answer, _, behind = text[start + 4:].partition("\n")
+    if not behind.strip() or quantity(tidy(answer) or "") is not None:
+        return text[:start]
+    return text
+
+
+def before_box(text):
+    r"""The text without a closing sentence that only boxes the answer; any other box is opened.
+
+    >>> before_box("2 + 3 = 5.\nSo the answer is $\\boxed{5}$."), before_box("2 + 3 = \\boxed{5}")
+    ('2 + 3 = 5.\n', '2 + 3 = 5')
+    """
+    start = text.rfind("\\boxed{")
+    inside = boxed(text)
+    if inside is None or "\n" in text[start:].strip().partition("\n")[2].strip():
+        return text
+    end = start + len("\\boxed{") + len(inside) + 1
+    before, sentence = last_sentence(text[:start])
+    behind = text[end:].partition("\n")[0]
+    if before.strip() and len(sentence) <= MAX_LINE and LEAD_IN.fullmatch(re.sub(r"[$\\()\[\]]", "", sentence)):
+        return before
+    return text[:start] + inside + behind
+
+
+def before_answer_line(text):
+    """The text without a last line such as "A: 5" or "Final answer: 5"."""
+    before, newline, last = text.rstrip().rpartition("\n")
+    if newline and len(last) <= MAX_LINE and LINE_OF_ANSWER.fullmatch(last):
+        return before
+    return text
