@@ -22,7 +22,7 @@ from engine.units import CURRENCIES, SCALES, same_unit, unit_of, with_currency
 MAX_ANSWER = 200  # characters
 MAX_MARKUP = 2000  # characters an answer may have before its markup is taken off
 
-# ---- marks of a final answer in free text, the clearest first ----------------------------------------
+# ---- marks of a final answer in free text, the clearest first ------------------------------------
 MARKERS = [
     r"####[ \t]*(\S.*)",
     r"(?m)^[ \t]*A:[ \t]*(\S.*)",
@@ -36,13 +36,13 @@ IN_TEXT = re.compile(  # the last of these counts where no answer is marked
     r"|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
 NEXT_WORD = re.compile(r"[\s-]?([A-Za-z]{1,12})(?![A-Za-z])")
 
-# ---- spellings of one sign ---------------------------------------------------------------------------
+# ---- spellings of one sign -----------------------------------------------------------------------
 ONE_SIGN = {0xFF01 + i: 0x21 + i for i in range(94)}  # full-width forms of ASCII
 ONE_SIGN |= {ord(minus): "-" for minus in "\u2212\u2013\u2012\ufe63\uff0d"}
 ONE_SIGN |= {0x3000: " ", 0xFFE5: "¥", 0xFFE1: "£"}
 HALVES = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8"}
 
-# ---- markup ------------------------------------------------------------------------------------------
+# ---- markup --------------------------------------------------------------------------------------
 BRACED = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # {...} with up to two levels inside
 WRAPPER = re.compile(
     r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf|mathtt|mbox"
@@ -63,7 +63,7 @@ REMARK = re.compile(r"(.*[^\s)])\s+\(([^()]*)\)", flags=re.DOTALL)  # 42 (see st
 POINTER = re.compile(r"(?i)(see|from|by|because|since|using|step|line|eq|equation|rounded|approximately|exactly)\b")
 SUM = re.compile(r"=?\s*[0-9.,]+(?:\s*[-+*/x×÷]\s*[0-9.,]+)+(?:\s*=\s*[0-9.,]+)?")  # 42 (6 x 7)
 
-# ---- numbers -----------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------------------
 UNSIGNED = (
     r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
     r"(?:[eE][-+]?[0-9]{1,3}(?![0-9A-Za-z]))?")
@@ -88,7 +88,7 @@ class Reading:
     name: str = ""  # the x of "x = 5"
 
 
-# ---- the answer in a text ----------------------------------------------------------------------------
+# ---- the answer in a text ------------------------------------------------------------------------
 def tagged(tag, text):
     """Content of the last <tag>...</tag> with no tag of that name inside, or None."""
     found = re.findall(rf"<{tag}>((?:(?!</?{tag}>).)*)</{tag}>", text, flags=re.DOTALL)
@@ -194,7 +194,7 @@ def last_number(text):
     return tidy(text[last.start():behind.end()] if scaled else last[0])
 
 
-# ---- markup off --------------------------------------------------------------------------------------
+# ---- markup off ----------------------------------------------------------------------------------
 def tidy(answer):
     r"""An answer without the marks around it, in any nesting: spaces, asterisks, maths delimiters, \boxed,
     \text, quotes, the brackets of "(B)", a remark in brackets behind it, the final stop. None if nothing is left.
@@ -202,9 +202,12 @@ def tidy(answer):
     >>> [tidy(t) for t in ("**18**.", "$\\boxed{5\\text{ km}}$", "\\$1{,}000", "(B)", "42 (see step 3)")]
     ['18', '5 km', '$1,000', 'B', '42']
     """
-    answer = stripped(answer)
+    answer = answer.strip()
     if len(answer) <= MAX_MARKUP:
-        answer = stripped(unicodedata.normalize("NFC", answer).translate(ONE_SIGN))
+        answer = unicodedata.normalize("NFC", answer).translate(ONE_SIGN)
+    if len(answer) <= MAX_ANSWER:
+        answer = BOLD.sub(r"\2", answer)
+    answer = stripped(answer)
     before = None
     while answer != before and len(answer) <= MAX_ANSWER:  # each turn takes something off, or is the last
         before = answer
@@ -226,7 +229,7 @@ def unwrapped(answer):
             return around[around.lastindex]
     for pattern, plain in LATEX[1:]:
         answer = re.sub(pattern, plain, answer)
-    answer = WRAPPER.sub(r" \1 ", answer)  # with spaces, so that \boxed{1}\boxed{8} is not 18
+    answer = re.sub(r"  +", " ", WRAPPER.sub(r" \1 ", answer))  # with spaces, so that \boxed{1}\boxed{8} is not 18
     answer = re.sub(r"\\([$%#&_])", r"\1", answer)
     answer = HEADING.sub("", answer)
     return BOLD.sub(r"\2", answer)
@@ -245,7 +248,7 @@ def without_remark(answer):
     return f"{head} {remark}" if unit_of(remark) is not None else answer
 
 
-# ---- what an answer says -----------------------------------------------------------------------------
+# ---- what an answer says -------------------------------------------------------------------------
 def split_number(text):
     """A text that begins with a number -> (value, sign of a currency or None, the text behind), else None."""
     if len(text) > MAX_ANSWER:

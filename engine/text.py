@@ -14,15 +14,17 @@ TAGS = ("think", "answer", "scores")
 CONTROL = ("s", "bos", "eos", "unk", "pad", "start_of_turn", "end_of_turn")  # tokenizers' own, besides <|...|>
 ANNOTATION = re.compile(r"<<[^<>=]*=[^<>]*>>")  # GSM8K's calculator
 MARKUP = re.compile(rf"<[\s/]*(?:{'|'.join(TAGS + CONTROL)})\s*>", flags=re.IGNORECASE)
-BRACKETED = re.compile(rf"\(\s*/?\s*(?:{'|'.join(TAGS)})\s*\)", flags=re.IGNORECASE)  # a tag made harmless before
+BRACKETED = re.compile(rf"\(\s*(/?)\s*({'|'.join(TAGS)})\s*\)", flags=re.IGNORECASE)  # a tag, made harmless
 SPECIAL = re.compile(r"<\|[^<>|\n]{1,40}\|>|\[/?INST\]")
 THINK = re.compile(r"</?think>", flags=re.IGNORECASE)
-ANSWER = re.compile(r"<answer>([^<>]*)</answer>", flags=re.IGNORECASE)
+SCORES = re.compile(r"<scores>[^<>]*</scores>", flags=re.IGNORECASE)
+OPEN = re.compile(r"<answer>", flags=re.IGNORECASE)
+CLOSE = re.compile(r"</answer>", flags=re.IGNORECASE)
 LINE_OF_ANSWER = re.compile(r"[ \t]*\**(?:A|Answer|Final answer)\**:\**[ \t]*\S.*", flags=re.IGNORECASE)
 LEAD_IN = re.compile(  # what may stand before an answer without saying anything: "So the final answer is"
     r"(?:so|thus|hence|therefore|then|finally|and|the|our|my|final|correct|answer|result|total|is|are|it|we|get"
-    r"|have|be|must|#+|\W|_)*", flags=re.IGNORECASE)
-SENTENCE_END = re.compile(r"[.!?:;](?=\s)")
+    r"|have|be|must|boxed|#+|\W|_)*", flags=re.IGNORECASE)
+SENTENCE_END = re.compile(r"[.!?;](?=\s)")
 MAX_LINE = 500  # characters of a closing line
 
 
@@ -47,7 +49,7 @@ def without_tags(text):
     """Text without our tags and without control tokens, whatever they are nested in.
 
     >>> without_tags("<think>a</think> b (answer)5(/answer) <an<answer>swer>6</s><|im_end|>")
-    'a b 5 6'
+    'a b 5  - 6'
     """
     for pattern in (SPECIAL, BRACKETED, MARKUP):
         text = pattern.sub("", text)
@@ -78,6 +80,8 @@ def reasoning_only(route):
     '2 + 2 = 4'
     """
     text = ANNOTATION.sub("", route)
+    text = BRACKETED.sub(r"<\1\2>", text)
+    text = SCORES.sub("", SPECIAL.sub("", text))
     parts = [part.strip() for part in THINK.split(text)]
     text = "\n".join(part for part in parts if part) if len(parts) > 1 else text.strip()
     for close in (before_answer_tag, before_hashes, before_box, before_answer_line):
@@ -95,32 +99,47 @@ def before_answer_tag(text):
     >>> before_answer_tag("a\nShe has <answer>5</answer> eggs.\nDone.")
     'a\nShe has 5 eggs.'
     """
-    start = text.lower().rfind("<answer>")
-    found = ANSWER.match(text, start) if start >= 0 else None
-    if not found:
-        return text
-    behind = text[found.end():].partition("\n")[0]
-    if not text[:start].strip():  # the answer came first: the reasoning stands behind it
-        return text[found.end():]
-    before, sentence = last_sentence(text[:start])
-    if len(sentence) <= MAX_LINE and LEAD_IN.fullmatch(sentence):
-        return before.rstrip()
-    if sentence.rstrip().endswith("=") or re.search(r"\w", behind):
-        return text[:start] + found[1].strip() + behind
-    return text[:start]
+    for _ in range(4):  # an answer may be given twice
+        opened = None
+        for opened in OPEN.finditer(text):
+            pass
+        if opened is None:
+            return text
+        closed = CLOSE.search(text, opened.end())
+        end = closed.end() if closed else len(text)
+        answer = text[opened.end():closed.start() if closed else end].strip()
+        before = text[:opened.start()]
+        behind = text[end:].partition("\n")[0]
+        if not before.strip():  # the answer came first: the reasoning stands behind it
+            return text[end:]
+        cut = without_lead_in(before)
+        if cut != before.rstrip():
+            text = cut
+        elif before.rstrip().endswith("=") or re.search(r"\w", behind):
+            return before + answer + behind
+        else:
+            text = before.rstrip()
+        if not text.lower().endswith("</answer>"):
+            return text
+    return text
 
 
-def last_sentence(text):
-    r"""A text cut before its last sentence -> (before, last sentence).
+def without_lead_in(text):
+    r"""Text without last lines, or a last sentence, that only lead to an answer.
 
-    >>> last_sentence("One. Two\nThree: four")
-    ('One. Two\nThree:', ' four')
+    >>> without_lead_in("2 + 3 = 5.\nSo the final answer is:\n$$"), without_lead_in("2 + 3 = 5")
+    ('2 + 3 = 5.', '2 + 3 = 5')
     """
-    line = text.rfind("\n") + 1
-    cut = line
-    for end in SENTENCE_END.finditer(text, line):
-        cut = end.end()
-    return text[:cut], text[cut:]
+    for _ in range(4):
+        text = text.rstrip()
+        line = text.rfind("\n") + 1
+        cut = line
+        for end in SENTENCE_END.finditer(text, line):
+            cut = end.end()
+        if len(text) - cut > MAX_LINE or not LEAD_IN.fullmatch(text[cut:]):
+            return text
+        text = text[:cut]
+    return text.rstrip()
 
 
 def before_hashes(text):
@@ -138,23 +157,32 @@ def before_box(text):
     r"""The text without a closing sentence that only boxes the answer; any other box is opened.
 
     >>> before_box("2 + 3 = 5.\nSo the answer is $\\boxed{5}$."), before_box("2 + 3 = \\boxed{5}")
-    ('2 + 3 = 5.\n', '2 + 3 = 5')
+    ('2 + 3 = 5.', '2 + 3 = 5')
     """
     start = text.rfind("\\boxed{")
     inside = boxed(text)
-    if inside is None or "\n" in text[start:].strip().partition("\n")[2].strip():
+    if inside is None:
         return text
-    end = start + len("\\boxed{") + len(inside) + 1
-    before, sentence = last_sentence(text[:start])
-    behind = text[end:].partition("\n")[0]
-    if before.strip() and len(sentence) <= MAX_LINE and LEAD_IN.fullmatch(re.sub(r"[$\\()\[\]]", "", sentence)):
+    before = text[:start].rstrip()
+    before = before.rstrip("$\\([") if before.endswith(("$", "\\(", "\\[")) else before
+    behind = text[start + len("\\boxed{") + len(inside) + 1:]
+    if len(behind) > MAX_LINE or re.search(r"\w", behind.partition("\n")[2]):
+        return text
+    cut = without_lead_in(before)
+    if cut and cut != before.rstrip():
+        return cut
+    if not re.search(r"\w", last_line(text[:start])):
         return before
     return text[:start] + inside + behind
+
+
+def last_line(text):
+    return text[text.rfind("\n") + 1:]
 
 
 def before_answer_line(text):
     """The text without a last line such as "A: 5" or "Final answer: 5"."""
     before, newline, last = text.rstrip().rpartition("\n")
     if newline and len(last) <= MAX_LINE and LINE_OF_ANSWER.fullmatch(last):
-        return before
+        return without_lead_in(before)
     return text

@@ -14,7 +14,7 @@ A unit phrase has one of these forms, with few words in each:
 """
 import re
 
-# ---- units of measure: the name, then its other spellings. Plurals are found by `singular`. ----------
+# ---- units of measure: the name, then its other spellings. Plurals are found by `singular`. ------
 MEASURES = """
 %: percent pct
 °: degree deg
@@ -111,118 +111,146 @@ TWO_WORDS = {
 # These pairs are one unit in some texts. A bare "pound" is money or a weight, a bare "degree" any scale.
 ALIKE = [{"pound", "lb"}, {"pound", "£"}, {"°", "°C"}, {"°", "°F"}, {"¥", "yen"}, {"¥", "yuan"}]
 
-# ---- nouns: what exercises count. Singular, or the form that is counted ("fish", "people"). ----------
-NOUNS = """
-person people man woman boy girl child kid baby toddler teenager adult senior human individual member
-student pupil teacher classmate friend roommate neighbor neighbour guest visitor customer client patron
-buyer seller shopper passenger driver rider runner racer athlete player swimmer singer dancer pianist
-musician actor artist writer author reader worker employee builder painter plumber farmer
-baker chef cook waiter waitress server cashier clerk nurse doctor patient dentist lawyer engineer
-scientist programmer soldier officer police policeman firefighter pilot sailor captain king queen prince
-princess knight pirate elf gnome monster dragon vampire zombie robot parent mother father mom dad son
-daughter sister brother sibling cousin nephew niece uncle aunt grandparent grandmother grandfather
-grandchild grandson granddaughter family participant attendee contestant competitor
-candidate voter applicant volunteer donor tourist traveler camper hiker surfer skater spectator fan
-follower subscriber user owner resident citizen tenant lady gentleman guy scout coach judge referee
-animal pet dog puppy pup cat kitten horse pony cow calf bull ox goat lamb sheep pig piglet hog donkey
-llama camel chicken chick hen rooster duck duckling goose turkey swan bird crow pigeon seagull parrot
-owl eagle hawk peacock penguin flamingo rabbit bunny hare hamster guppy mouse rat squirrel chipmunk
-hedgehog skunk raccoon fox wolf bear panda koala kangaroo lion tiger leopard cheetah elephant giraffe
-zebra hippo rhino monkey gorilla ape deer moose elk buffalo bison snake lizard gecko turtle tortoise
-frog toad tadpole alligator crocodile fish goldfish minnow trout salmon tuna cod shark whale dolphin
-seal otter octopus squid jellyfish starfish crab lobster shrimp oyster clam scallop snail slug worm
-caterpillar butterfly moth bee wasp ant fly mosquito flea tick bug insect beetle ladybug cricket
-grasshopper spider millipede cockroach dinosaur unicorn leg arm hand foot finger toe ear eye nose tooth
-head tail wing paw claw horn feather whisker hair bone muscle heart egg yolk nest
-apple orange banana pear peach plum apricot cherry grape lemon lime melon watermelon cantaloupe mango
-papaya pineapple kiwi coconut fig date strawberry blueberry raspberry blackberry cranberry berry avocado
-tomato potato carrot onion pepper cucumber pumpkin squash zucchini eggplant broccoli cauliflower cabbage
-lettuce radish turnip beet bean pea pod mushroom olive pickle corn clove nut peanut walnut
-almond cashew pecan acorn raisin seed kernel grain fruit vegetable salad herb leaf stem petal branch
-twig stick log plant flower rose tulip daisy lily sunflower orchid carnation marigold
-bouquet tree bush shrub sapling seedling pine oak vine thorn weed bulb crop
-cookie cake cupcake pie tart pastry muffin brownie donut doughnut bagel biscuit cracker pancake waffle
-croissant pretzel cone candy candies chocolate lollipop gumball gumdrop jellybean marshmallow caramel
-sweet treat snack chip fry hotdog hamburger burger cheeseburger sandwich taco burrito pizza pasta noodle
-dumpling meatball sausage steak rib nugget omelet omelette sushi soup stew meal breakfast lunch
-dinner supper dessert appetizer course entree serving helping portion ration smoothie shake milkshake
-soda juice coffee tea latte drink beverage beer wine cocktail popsicle sundae
-slice piece bite chunk segment section part scoop pinch drop sip spoonful
-cupful handful bag bagful baggie box boxful case crate carton container package packet pack bundle bunch
-basket bucket pail bowl plate tray dish pan pot jar jug pitcher bottle can cup mug glass tin tube tub
-barrel keg tank cooler sack pouch pocket purse wallet suitcase backpack drawer shelf cabinet cupboard
-closet bin load truckload batch stack pile heap bale roll spool skein ball sheet strip block bar brick
-tile plank board beam bolt loaf cluster group team class squad band club
-crew gang party herd flock school litter swarm hive colony row column line lane layer level stage
-round lap turn trip visit ride flight drive walk hike run jog race game match inning period
-goal touchdown homerun shot hit pass catch throw save win tie draw vote
-ballot push-up pushup sit-up situp squat jump stroke step stair rung floor story storey
-book notebook textbook novel comic magazine newspaper paper page chapter paragraph sentence word letter
-vowel consonant character syllable verse poem sonnet song album record tune note lesson
-lecture exam test quiz question problem puzzle riddle answer assignment essay report project task chore
-homework grade mark subject topic example exercise session meeting episode season show movie film video
-photo photograph picture painting drawing sketch poster postcard card stamp sticker ticket coupon
-voucher token badge medal trophy award prize gift present envelope email mail message text call file
-document folder form pamphlet brochure flyer copy article post comment like view download app program
-computer laptop tablet phone cellphone smartphone camera television tv radio speaker headphone console
-printer screen monitor keyboard battery charger cable wire lightbulb lamp light flashlight candle
-lantern torch pen pencil crayon marker highlighter eraser ruler stapler clip paperclip pin tack
-desk chair seat stool bench sofa couch table bed pillow blanket quilt mattress carpet
+# ---- nouns: what exercises count. Singular, or the form that is counted ("fish", "people"). ------
+NOUNS = {
+    "people": """
+person people man woman boy girl child kid baby toddler teenager adult senior human individual
+member student pupil teacher classmate friend roommate neighbor neighbour guest visitor customer
+client patron buyer seller shopper passenger driver rider runner racer athlete player swimmer
+singer dancer pianist musician actor artist writer author reader worker employee builder painter
+plumber farmer baker chef cook waiter waitress server cashier clerk nurse doctor patient dentist
+lawyer engineer scientist programmer soldier officer police policeman firefighter pilot sailor
+captain king queen prince princess knight pirate elf gnome monster dragon vampire zombie robot
+parent mother father mom dad son daughter sister brother sibling cousin nephew niece uncle aunt
+grandparent grandmother grandfather grandchild grandson granddaughter family participant attendee
+contestant competitor candidate voter applicant volunteer donor tourist traveler camper hiker
+surfer skater spectator fan follower subscriber user owner resident citizen tenant lady gentleman
+guy scout coach judge referee
+""",
+    "animals and their parts": """
+animal pet dog puppy pup cat kitten horse pony cow calf bull ox goat lamb sheep pig piglet hog
+donkey llama camel chicken chick hen rooster duck duckling goose turkey swan bird crow pigeon
+seagull parrot owl eagle hawk peacock penguin flamingo rabbit bunny hare hamster guppy mouse rat
+squirrel chipmunk hedgehog skunk raccoon fox wolf bear panda koala kangaroo lion tiger leopard
+cheetah elephant giraffe zebra hippo rhino monkey gorilla ape deer moose elk buffalo bison snake
+lizard gecko turtle tortoise frog toad tadpole alligator crocodile fish goldfish minnow trout
+salmon tuna cod shark whale dolphin seal otter octopus squid jellyfish starfish crab lobster
+shrimp oyster clam scallop snail slug worm caterpillar butterfly moth bee wasp ant fly mosquito
+flea tick bug insect beetle ladybug cricket grasshopper spider millipede cockroach dinosaur
+unicorn leg arm hand foot finger toe ear eye nose tooth head tail wing paw claw horn feather
+whisker hair bone muscle heart egg yolk nest
+""",
+    "fruit, vegetables, plants": """
+apple orange banana pear peach plum apricot cherry grape lemon lime melon watermelon cantaloupe
+mango papaya pineapple kiwi coconut fig date strawberry blueberry raspberry blackberry cranberry
+berry avocado tomato potato carrot onion pepper cucumber pumpkin squash zucchini eggplant broccoli
+cauliflower cabbage lettuce radish turnip beet bean pea pod mushroom olive pickle corn clove nut
+peanut walnut almond cashew pecan acorn raisin seed kernel grain fruit vegetable salad herb leaf
+stem petal branch twig stick log plant flower rose tulip daisy lily sunflower orchid carnation
+marigold bouquet tree bush shrub sapling seedling pine oak vine thorn weed bulb crop
+""",
+    "food and drink": """
+cookie cake cupcake pie tart pastry muffin brownie donut doughnut bagel biscuit cracker pancake
+waffle croissant pretzel cone candy candies chocolate lollipop gumball gumdrop jellybean
+marshmallow caramel sweet treat snack chip fry hotdog hamburger burger cheeseburger sandwich taco
+burrito pizza pasta noodle dumpling meatball sausage steak rib nugget omelet omelette sushi soup
+stew meal breakfast lunch dinner supper dessert appetizer course entree serving helping portion
+ration smoothie shake milkshake soda juice coffee tea latte drink beverage beer wine cocktail
+popsicle sundae
+""",
+    "parts, portions, groups": """
+slice piece bite chunk segment section part scoop pinch drop sip spoonful cupful handful bag
+bagful baggie box boxful case crate carton container package packet pack bundle bunch basket
+bucket pail bowl plate tray dish pan pot jar jug pitcher bottle can cup mug glass tin tube tub
+barrel keg tank cooler sack pouch pocket purse wallet suitcase backpack drawer shelf cabinet
+cupboard closet bin load truckload batch stack pile heap bale roll spool skein ball sheet strip
+block bar brick tile plank board beam bolt loaf cluster group team class squad band club crew gang
+party herd flock school litter swarm hive colony row column line lane layer level stage round lap
+turn trip visit ride flight drive walk hike run jog race game match inning period goal touchdown
+homerun shot hit pass catch throw save win tie draw vote ballot push-up pushup sit-up situp squat
+jump stroke step stair rung floor story storey
+""",
+    "words and work": """
+book notebook textbook novel comic magazine newspaper paper page chapter paragraph sentence word
+letter vowel consonant character syllable verse poem sonnet song album record tune note lesson
+lecture exam test quiz question problem puzzle riddle answer assignment essay report project task
+chore homework grade mark subject topic example exercise session meeting episode season show movie
+film video photo photograph picture painting drawing sketch poster postcard card stamp sticker
+ticket coupon voucher token badge medal trophy award prize gift present envelope email mail
+message text call file document folder form pamphlet brochure flyer copy article post comment like
+view download app program
+""",
+    "devices": """
+computer laptop tablet phone cellphone smartphone camera television tv radio speaker headphone
+console printer screen monitor keyboard battery charger cable wire lightbulb lamp light flashlight
+candle lantern torch pen pencil crayon marker highlighter eraser ruler stapler clip paperclip pin
+tack desk chair seat stool bench sofa couch table bed pillow blanket quilt mattress carpet
+""",
+    "the house": """
 rug curtain mirror clock watch vase frame heater oven stove fridge refrigerator freezer microwave
-toaster blender sink toilet bathtub shower towel sponge brush broom mop vacuum washer dryer machine
-appliance tool hammer nail screw saw drill wrench ladder rope chain hook hose shovel rake
-fork spoon knife teacup saucer napkin straw toothpick toothbrush tissue diaper wipe soap shampoo
-shirt blouse sweater hoodie jacket coat vest suit dress skirt pant trouser jean short sock shoe boot
-sandal sneaker slipper heel hat cap helmet scarf glove mitten belt necktie bow ribbon button zipper
-sequin bead thread string needle stitch patch cloth fabric garment outfit uniform costume mask crown
-ring necklace bracelet earring brooch jewel gem gemstone diamond ruby emerald sapphire pearl rhinestone
-toy doll teddy puppet figurine figure marble balloon kite yo-yo dice die domino bicycle
-bike tricycle scooter skateboard skate motorcycle car truck van bus taxi cab train plane airplane
-helicopter boat ship canoe kayak yacht ferry carriage wagon cart trailer tractor vehicle wheel tire tyre
-spoke engine window door gate wall fence roof room bedroom bathroom kitchen classroom office house
-home apartment flat condo cabin tent building tower castle hotel hospital store shop restaurant cafe
-bakery library museum theater church bank college university factory farm barn field garden yard
-park zoo pool court stadium station airport stop port bridge tunnel road street highway
-driveway path trail river lake pond ocean beach island mountain hill valley forest desert cave hole well
-city town village country state county continent planet star moon sun galaxy cloud rock stone pebble
-shell seashell crystal coin penny nickel dime bill check cheque receipt share
-stock bond account loan job shift order sale purchase item product good object thing
-unit sample model type kind sort color colour flavor flavour size shape circle triangle rectangle
-polygon side corner edge face vertex angle dot spot stripe gap space site
-location position plot lot pew booth stall stand
-drum guitar violin piano flute trumpet clarinet trombone saxophone cello harp instrument
-pill capsule dose vitamin bandage injection vaccine virus bacterium cell
-flag banner sign firework firecracker rocket sparkler snowflake snowball snowman sandcastle
-heartbeat breath beat blink dream wish joke idea mistake error fault complaint rule law reason
-chance attempt try trial experiment event concert play performance festival parade holiday birthday
-vacation anniversary wedding appointment interview tour cruise sail
-credit reward demerit subscription signature donation contribution payment installment fee
-option choice combination arrangement permutation outcome possibility solution way
-widget gadget device component parcel pallet
-hotcake crepe quesadilla chimichanga hushpuppy granola beignet macaron macaroon crouton
-beanie cuttlebone teapot kettle thermos flask canteen cork lid bottlecap jersey bat racket
-racquet paddle puck net hoop
-set reindeer
-"""
+toaster blender sink toilet bathtub shower towel sponge brush broom mop vacuum washer dryer
+machine
+""",
+    "tools and kitchen": """
+appliance tool hammer nail screw saw drill wrench ladder rope chain hook hose shovel rake fork
+spoon knife teacup saucer napkin straw toothpick toothbrush tissue diaper wipe soap shampoo
+""",
+    "clothes and jewels": """
+shirt blouse sweater hoodie jacket coat vest suit dress skirt pants trousers jeans shorts sock
+shoe boot sandal sneaker slipper heel hat cap helmet scarf glove mitten belt necktie bow ribbon
+button zipper sequin bead thread string needle stitch patch cloth fabric garment outfit uniform
+costume mask crown ring necklace bracelet earring brooch jewel gem gemstone diamond ruby emerald
+sapphire pearl rhinestone
+""",
+    "toys, vehicles, places": """
+toy doll teddy puppet figurine marble balloon kite yo-yo dice die domino bicycle bike
+tricycle scooter skateboard skate motorcycle car truck van bus taxi cab train plane airplane
+helicopter boat ship canoe kayak yacht ferry carriage wagon cart trailer tractor vehicle wheel
+tire tyre spoke engine window door gate wall fence roof room bedroom bathroom kitchen classroom
+office house home apartment flat condo cabin tent building tower castle hotel hospital store shop
+restaurant cafe bakery library museum theater church bank college university factory farm barn
+field garden yard park zoo pool court stadium station airport stop port bridge tunnel road street
+highway driveway path trail river lake pond ocean beach island mountain hill valley forest desert
+cave hole well city town village country state county continent planet star moon sun galaxy cloud
+rock stone pebble
+""",
+    "money and other things": """
+shell seashell crystal coin penny nickel dime bill check cheque receipt share stock bond account
+loan job shift order sale purchase item product good object thing unit sample model type kind sort
+color colour flavor flavour size shape circle triangle rectangle polygon side corner edge face
+vertex angle dot spot stripe gap space site location position plot lot pew booth stall stand drum
+guitar violin piano flute trumpet clarinet trombone saxophone cello harp instrument pill capsule
+dose vitamin bandage injection vaccine virus bacterium cell flag banner sign firework firecracker
+rocket sparkler snowflake snowball snowman sandcastle heartbeat breath beat blink dream wish joke
+idea mistake error fault complaint rule law reason chance attempt try trial experiment event
+concert play performance festival parade holiday birthday vacation anniversary wedding appointment
+interview tour cruise sail credit reward demerit subscription signature donation contribution
+payment installment fee option choice combination arrangement permutation outcome possibility
+solution way widget gadget device component parcel pallet hotcake crepe quesadilla chimichanga
+hushpuppy granola beignet macaron macaroon crouton beanie cuttlebone teapot kettle thermos flask
+canteen cork lid bottlecap jersey bat racket racquet paddle puck net hoop set reindeer
+"""}
 # What is not counted, but can be measured out: "5 cups of flour".
 STUFF = """
-water milk juice soda cola lemonade tea coffee cocoa beer wine flour sugar salt butter oil cream yogurt
-cheese bread dough rice pasta cereal oatmeal corn wheat hay grass meat beef pork ham bacon chicken turkey
-fish soup sauce honey syrup jam jelly ketchup mayonnaise mustard vinegar ice popcorn candy chocolate
-fudge gum fruit food pizza cake pie paper wood lumber metal iron steel gold silver copper glass plastic
-rubber cotton wool silk yarn fabric cloth thread string ribbon rope wire clay sand dirt soil gravel mulch
-cement concrete paint glue tape soap shampoo detergent laundry gas gasoline fuel air money cash homework
-work sleep exercise practice time rain snow trash garbage garlic spinach celery ginger 
+water milk juice soda cola lemonade tea coffee cocoa beer wine flour sugar salt butter oil cream
+yogurt cheese bread dough rice pasta cereal oatmeal corn wheat hay grass meat beef pork ham bacon
+chicken turkey fish soup sauce honey syrup jam jelly ketchup mayonnaise mustard vinegar ice
+popcorn candy chocolate fudge gum fruit food pizza cake pie paper wood lumber metal iron steel
+gold silver copper glass plastic rubber cotton wool silk yarn fabric cloth thread string ribbon
+rope wire clay sand dirt soil gravel mulch cement concrete paint glue tape soap shampoo detergent
+laundry gas gasoline fuel air money cash homework work sleep exercise practice time rain snow
+trash garbage garlic spinach celery ginger
 """
 ADJECTIVES = """
-red orange yellow green blue purple violet pink brown black white gray grey gold golden silver bronze
-dark light bright big large huge small little tiny short tall long wide medium regular jumbo giant mini
-new old used young fresh ripe unripe rotten broken damaged empty full clean dirty wet dry hot cold warm
-frozen sweet sour spicy plain fancy cheap expensive free rare common single round wooden plastic metal
-paper glass stuffed striped spotted colored male female adult foreign different unique
-distinct possible unused leftover unsold sold lost missing stolen incorrect correct wrong right
-unanswered baked fried boiled chocolate vanilla strawberry indoor outdoor public private working human
-wild tame healthy sick injured favorite special electric digital solar
+red orange yellow green blue purple violet pink brown black white gray grey gold golden silver
+bronze dark light bright big large huge small little tiny short tall long wide medium regular
+jumbo giant mini new old used young fresh ripe unripe rotten broken damaged empty full clean dirty
+wet dry hot cold warm frozen sweet sour spicy plain fancy cheap expensive free rare common single
+round wooden plastic metal paper glass stuffed striped spotted colored male female adult foreign
+different unique distinct possible unused leftover unsold sold lost missing stolen incorrect
+correct wrong right unanswered baked fried boiled chocolate vanilla strawberry indoor outdoor
+public private working human wild tame healthy sick injured favorite special electric digital
+solar
 """
 NEUTRAL = set("more extra additional total whole entire other remaining".split())
 REMARKS = [
@@ -265,10 +293,10 @@ def spellings(table):
 
 
 SPELLINGS = spellings(MEASURES)
-COUNTED = set(NOUNS.split())
+COUNTED = {word for group in NOUNS.values() for word in group.split()}
 MASS = set(STUFF.split())
 ADJECTIVE = set(ADJECTIVES.split())
-PLURAL_ONLY = {"square", "cube"}  # "3 square" is the start of something else, "3 squares" are shapes
+PLURAL_ONLY = {"square", "cube", "bill"}  # "3 squares" are shapes, "3 square" and "3 bill" may be numbers
 SINGLE = {spelling for spelling in SPELLINGS if len(spelling) <= 2 and spelling.isalpha()}  # case counts
 
 
@@ -304,7 +332,8 @@ def measure(word):
 
 def noun(word):
     """The singular of a counted noun, else None."""
-    return singular(word.lower(), COUNTED)
+    form = singular(word.lower(), COUNTED)
+    return None if word.lower() in PLURAL_ONLY else form
 
 
 def one_thing(words):
