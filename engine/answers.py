@@ -47,16 +47,18 @@ BRACED = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # {...} with up to two l
 WRAPPER = re.compile(
     r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf|mathtt|mbox"
     rf"|operatorname|emph|underline|bm|rm|bf)\s?{BRACED}")
-LATEX = [
-    (r"\\\\(?=[A-Za-z$%(){}\[\],!;: ])", r"\\"),  # a backslash that was escaped twice
+DOUBLE = re.compile(r"\\\\(?=[A-Za-z$%(){}\[\],!;: ])")  # a backslash that was escaped twice
+LATEX = [(re.compile(pattern), plain) for pattern, plain in (
     (r"(?<=[0-9])(?:\{,\}(?:\\!)?|\\,)(?=[0-9]{3}(?![0-9]))", ","),  # 1{,}000
     (r"\\(?:left|right)(?=[()\[\]])", ""),
     (r"\\(?:displaystyle|[,;:! ]|q?quad\b|space\b)", " "),
     (r"(?<=\w)~(?=[\w\\])", " "),
-    (r"\^\s?(?:\\circ\b|\{\s?\\circ\s?\})|\\degree\b", "°")]
-PAIRS = [  # marks that may stand around a whole answer
-    r"\$\$(.+)\$\$", r"\$(.+?)\$", r"\\\((.+)\\\)", r"\\\[(.+)\\\]", r"\{(.+)\}", r"\(([^(),]+)\)", r"\*+([^*]+)\*+",
-    r"_+([^_]+)_+", r"`+([^`]+)`+", r'"([^"]+)"', r"'([^']+)'", "“([^”]+)”", r"<([A-Za-z]{1,10})>(.+)</\1>"]
+    (r"\^\s?(?:\\circ\b|\{\s?\\circ\s?\})|\\degree\b", "°"))]
+PAIRS = [re.compile(pair, flags=re.DOTALL) for pair in (  # marks that may stand around a whole answer
+    r"\$\$(.+)\$\$", r"\$(.+?)\$", r"\\\((.+)\\\)", r"\\\[(.+)\\\]", r"\{(.+)\}", r"\(([^(),]+)\)",
+    r"\*+([^*]+)\*+", r"_+([^_]+)_+", r"`(.+)`", r'"([^"]+)"', r"'([^']+)'", "“([^”]+)”",
+    r"<([A-Za-z]{1,10})>(.+)</\1>")]
+OPENING = tuple("$\\{(*_`\"'“<")
 BOLD = re.compile(r"(?<!\S)(\*\*|__)([^*_\s](?:[^*_]*[^*_\s])?)\1(?!\w)")  # a bold part of an answer
 HEADING = re.compile(r"^#{1,6}\s+|^####\s*")
 REMARK = re.compile(r"(.*[^\s)])\s+\(([^()]*)\)", flags=re.DOTALL)  # 42 (see step 3)
@@ -221,16 +223,18 @@ def stripped(answer):
 
 def unwrapped(answer):
     """One layer of marks taken off an answer of bounded length."""
-    for pattern, plain in LATEX[:1]:
-        answer = re.sub(pattern, plain, answer)
-    for pair in PAIRS:
-        around = re.fullmatch(pair, answer, flags=re.DOTALL)
-        if around:
-            return around[around.lastindex]
-    for pattern, plain in LATEX[1:]:
-        answer = re.sub(pattern, plain, answer)
-    answer = re.sub(r"  +", " ", WRAPPER.sub(r" \1 ", answer))  # with spaces, so that \boxed{1}\boxed{8} is not 18
-    answer = re.sub(r"\\([$%#&_])", r"\1", answer)
+    answer = DOUBLE.sub(r"\\", answer)
+    if answer.startswith(OPENING):
+        for pair in PAIRS:
+            around = pair.fullmatch(answer)
+            if around:
+                return around[around.lastindex]
+    if not set("\\~^{").isdisjoint(answer):
+        for pattern, plain in LATEX:
+            answer = pattern.sub(plain, answer)
+        # With spaces around, so that \boxed{1}\boxed{8} is not 18.
+        answer = re.sub(r"  +", " ", WRAPPER.sub(r" \1 ", answer))
+        answer = re.sub(r"\\([$%#&_])", r"\1", answer)
     answer = HEADING.sub("", answer)
     return BOLD.sub(r"\2", answer)
 
@@ -253,8 +257,9 @@ def split_number(text):
     """A text that begins with a number -> (value, sign of a currency or None, the text behind), else None."""
     if len(text) > MAX_ANSWER:
         return None
-    for sign, plain in HALVES.items():
-        text = text.replace(sign, f" {plain} ")
+    if not text.isascii():
+        for sign, plain in HALVES.items():
+            text = text.replace(sign, f" {plain} ")
     text = FRACTION.sub(lambda found: f" {found[1] or found[3]}/{found[2] or found[4]} ", text)
     text = re.sub(r"^([-+]?)\\?\s+", r"\1", text.strip())
     text = re.sub(rf"^([-+]?)\\(?=[$€£])", r"\1", text)
