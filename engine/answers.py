@@ -1,11 +1,11 @@
 r"""Reading answers: which answer a text gives, and whether two answers are the same.
 
-    final_answer(text)            the answer in a teacher's free text: a tag, a box, "#### 5", "the answer is 5"
-    answers_match(a, b)           are two answers the same? Numbers by value, words by letters
-    canonical(answer)             a key that equal answers share, to count votes
+    final_answer(text)     the answer in a teacher's free text: in a tag, in a box, behind "####"
+    answers_match(a, b)    are two answers the same? Numbers by value, words by letters
+    canonical(answer)      a key that equal answers share, to count votes
 
-An answer is read in three steps. `tidy` takes off the markup, in any nesting: "**\boxed{5}**" is "5".
-`read` says what is left: a number with or without a unit, an option such as "B. Paris", or words.
+An answer is read in three steps. `tidy` takes off the markup, in any nesting: "**\boxed{5}**" is
+"5". `read` says what is left: a number and its unit, an option such as "B. Paris", or words.
 `answers_match` compares two readings. Numbers are exact fractions, and nothing is ever evaluated.
 
 Texts come from language models and from strangers' files. No pattern that could backtrack ever sees
@@ -34,19 +34,21 @@ IN_TEXT = re.compile(  # the last of these counts where no answer is marked
     r"|(?<![\w:.])[0-9]{1,2}:[0-9]{2}(?![\w:])(?:\s?[AaPp]\.?\s?[Mm]\b\.?)?"  # 7:30 PM
     rf"|(?<![\w.])-?[$€£]?{DIGITS}"
     r"|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
+LIST = re.compile(rf"\W?{DIGITS}(?:(?:[,;]| and| or)+ \W?{DIGITS})+\W*")  # 3, 4 and 5
 NEXT_WORD = re.compile(r"[\s-]?([A-Za-z]{1,12})(?![A-Za-z])")
 
 # ---- spellings of one sign -----------------------------------------------------------------------
 ONE_SIGN = {0xFF01 + i: 0x21 + i for i in range(94)}  # full-width forms of ASCII
 ONE_SIGN |= {ord(minus): "-" for minus in "\u2212\u2013\u2012\ufe63\uff0d"}
 ONE_SIGN |= {0x3000: " ", 0xFFE5: "¥", 0xFFE1: "£"}
-HALVES = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8"}
+HALVES = {
+    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8"}
 
 # ---- markup --------------------------------------------------------------------------------------
 BRACED = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # {...} with up to two levels inside
 WRAPPER = re.compile(
-    r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf|mathtt|mbox"
-    rf"|operatorname|emph|underline|bm|rm|bf)\s?{BRACED}")
+    r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf"
+    rf"|mathtt|mbox|operatorname|emph|underline|bm|rm|bf)\s?{BRACED}")
 DOUBLE = re.compile(r"\\\\(?=[A-Za-z$%(){}\[\],!;: ])")  # a backslash that was escaped twice
 LATEX = [(re.compile(pattern), plain) for pattern, plain in (
     (r"(?<=[0-9])(?:\{,\}(?:\\!)?|\\,)(?=[0-9]{3}(?![0-9]))", ","),  # 1{,}000
@@ -54,15 +56,17 @@ LATEX = [(re.compile(pattern), plain) for pattern, plain in (
     (r"\\(?:displaystyle|[,;:! ]|q?quad\b|space\b)", " "),
     (r"(?<=\w)~(?=[\w\\])", " "),
     (r"\^\s?(?:\\circ\b|\{\s?\\circ\s?\})|\\degree\b", "°"))]
-PAIRS = [re.compile(pair, flags=re.DOTALL) for pair in (  # marks that may stand around a whole answer
+PAIRS = [re.compile(pair, flags=re.DOTALL) for pair in (  # marks around a whole answer
     r"\$\$(.+)\$\$", r"\$(.+?)\$", r"\\\((.+)\\\)", r"\\\[(.+)\\\]", r"\{(.+)\}", r"\(([^(),]+)\)",
     r"\*+([^*]+)\*+", r"_+([^_]+)_+", r"`(.+)`", r'"([^"]+)"', r"'([^']+)'", "“([^”]+)”",
     r"<([A-Za-z]{1,10})>(.+)</\1>")]
 OPENING = tuple("$\\{(*_`\"'“<")
-BOLD = re.compile(r"(?<!\S)(\*\*|__)([^*_\s](?:[^*_]*[^*_\s])?)\1(?!\w)")  # a bold part of an answer
+BOLD = re.compile(r"(?<!\S)(\*\*|__)([^*_\s](?:[^*_]*[^*_\s])?)\1(?!\w)")  # a part in bold
 HEADING = re.compile(r"^#{1,6}\s+|^####\s*")
 REMARK = re.compile(r"(.*[^\s)])\s+\(([^()]*)\)", flags=re.DOTALL)  # 42 (see step 3)
-POINTER = re.compile(r"(?i)(see|from|by|because|since|using|step|line|eq|equation|rounded|approximately|exactly)\b")
+POINTER = re.compile(
+    r"(see|from|by|because|since|using|step|line|eq|equation|rounded|approximately|exactly)\b",
+    flags=re.IGNORECASE)
 SUM = re.compile(r"=?\s*[0-9.,]+(?:\s*[-+*/x×÷]\s*[0-9.,]+)+(?:\s*=\s*[0-9.,]+)?")  # 42 (6 x 7)
 
 # ---- numbers -------------------------------------------------------------------------------------
@@ -74,17 +78,19 @@ NUMBER = re.compile(
     rf"([-+]?)(?:({PREFIX})\s?)?([-+]?)"  # 1 sign, 2 currency, 3 sign
     rf"(?:([0-9]{{1,9}})\s(?=[0-9]+/[0-9]))?"  # 4 the whole part of a mixed number, 3 1/2
     rf"({UNSIGNED})(?:\s*/\s*([-+]?{UNSIGNED}))?")  # 5 and 6, a fraction's two sides
-FRACTION = re.compile(r"\\[dtc]?frac\s?(?:\{\s?([-+]?[0-9.,]+)\s?\}\{\s?([-+]?[0-9.,]+)\s?\}|([0-9])([0-9]))")
+SIDE = r"\{\s?([-+]?[0-9.,]+)\s?\}"
+FRACTION = re.compile(rf"\\[dtc]?frac\s?(?:{SIDE}{SIDE}|([0-9])([0-9]))")
 NAMED = re.compile(r"([A-Za-z])\s*=\s*([^=]+)")  # x = 5
-OPTION = re.compile(r"\(?([A-Ja-j])(?:\)|(?<=[A-J])[.:])(?:\s+(.+))?", flags=re.DOTALL)  # B)   B. Paris
-HEDGE = re.compile(
-    r"(?<![A-Za-z'’])(?:[B-HJb-hj](?![A-Za-z'’])|[Aai](?!\s+[a-z]{2}|[A-Za-z'’])|not|no|nor|neither|or|and|is|isn|wrong"
-    r"|incorrect|false|except)(?![A-Za-z])")
+OPTION = re.compile(  # B)   B. Paris
+    r"\(?([A-Ja-j])(?:\)|(?<=[A-J])[.:])(?:\s+(.+))?", flags=re.DOTALL)
+HEDGE = re.compile(  # what takes an option back: another letter ("B. or C"), but not "A dog"
+    r"(?<![A-Za-z'’])(?:[B-HJb-hj](?![A-Za-z'’])|[Aai](?!\s+[a-z]{2}|[A-Za-z'’])|not|no|nor"
+    r"|neither|or|and|is|isn|wrong|incorrect|false|except)(?![A-Za-z])")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What an answer says. Two answers are the same if all three fields agree; "" agrees with anything."""
+    """What an answer says. Two answers are the same if all fields agree; "" agrees with all."""
     key: str  # a number's exact value, an option's letter, or the words without spaces
     unit: str = ""  # of a number; or the text of an option
     name: str = ""  # the x of "x = 5"
@@ -116,12 +122,14 @@ def boxed(text):
 
 
 def clause(text):
-    """The first clause of prose that begins with an answer: commas inside brackets or a list do not end it.
+    """The first clause of prose that begins with an answer. A comma in brackets or a list is no end.
 
-    >>> [clause(t) for t in ("5. We had 6", "(1, 2), as said", "42 (see step 3) or so", "3, 4 and 5.")]
-    ['5', '(1, 2)', '42 (see step 3)', '3, 4 and 5.']
+    >>> [clause(t) for t in ("5. We had 6", "(1, 2), as said", "42 (see step 3) or so")]
+    ['5', '(1, 2)', '42 (see step 3)']
+    >>> clause("3, 4 and 5.")
+    '3, 4 and 5.'
     """
-    if len(text) <= MAX_ANSWER and re.fullmatch(rf"\W?{DIGITS}(?:(?:[,;]| and| or)+ \W?{DIGITS})+\W*", text):
+    if len(text) <= MAX_ANSWER and LIST.fullmatch(text):
         return text
     depth = 0
     remark = False
@@ -139,10 +147,12 @@ def clause(text):
 
 
 def last_side(answer):
-    """The last side of an equation that ends in a number, "256 + 37 = 293"; any other answer as it is.
+    """The last side of an equation that ends in a number; any other answer as it is.
 
-    >>> [last_side(t) for t in ("256+37 = 293", "x = 5", "total cost = $5", "y = 2x + 1", "x = 5 or x = 6")]
-    ['293', '5', '$5', 'y = 2x + 1', 'x = 5 or x = 6']
+    >>> [last_side(t) for t in ("256+37 = 293", "x = 5", "total cost = $5", "y = 2x + 1")]
+    ['293', '5', '$5', 'y = 2x + 1']
+    >>> last_side("x = 5 or x = 6")
+    'x = 5 or x = 6'
     """
     if answer is None or "=" not in answer or len(answer) > MAX_ANSWER:
         return answer
@@ -154,13 +164,15 @@ def last_side(answer):
 
 
 def final_answer(text):
-    r"""The final answer in a teacher's free text, or None: the *last* of the first kind of these that occurs:
-    <answer>..</answer>, \boxed{..}, "#### ..", a line "A: ..", "the answer is ..", a line "Answer: ..",
-    and at last any number, time or pair of numbers.
+    r"""The final answer in a teacher's free text, or None.
 
-    >>> texts = ("6 x 7 = 42\nA: 42", "The answer is $1,000.", "so \\boxed{\\frac{1}{2}}", "3 + 4 is 7", "?")
-    >>> [final_answer(t) for t in texts]
-    ['42', '$1,000', '\\frac{1}{2}', '7', None]
+    It is the *last* of the first kind of these that occurs: <answer>..</answer>, \boxed{..},
+    "#### ..", a line "A: ..", "the answer is ..", a line "Answer: ..", any number or time.
+
+    >>> [final_answer(t) for t in ("6 x 7 = 42\nA: 42", "The answer is $1,000.", "3 + 4 is 7", "?")]
+    ['42', '$1,000', '7', None]
+    >>> final_answer("so \\boxed{\\frac{1}{2}}")
+    '\\frac{1}{2}'
     """
     if not isinstance(text, str):
         return None
@@ -174,15 +186,16 @@ def final_answer(text):
     for marker in MARKERS:
         found = re.findall(marker, text)
         answer = last_side(tidy(clause(found[-1]))) if found else None
-        if answer and answer.strip("\\[](){}$:`"):  # else it stands on another line: the last number, most likely
+        if answer and answer.strip("\\[](){}$:`"):
             return answer
+        # Else the answer stands on another line. It is the last number, most likely.
     return last_number(text)
 
 
 def last_number(text):
-    """The last number, time or pair of numbers in prose, with the word behind it if that changes its value.
+    """The last number or time in prose. A word behind that changes its value comes along.
 
-    >>> [last_number(t) for t in ("it is 18 every day", "at 7:30 PM.", "at (1, 2)", "it is 3 fifths")]
+    >>> [last_number(t) for t in ("18 every day", "at 7:30 PM.", "at (1, 2)", "it is 3 fifths")]
     ['18', '7:30 PM', '(1, 2)', '3 fifths']
     """
     text = text.translate(ONE_SIGN)
@@ -198,11 +211,15 @@ def last_number(text):
 
 # ---- markup off ----------------------------------------------------------------------------------
 def tidy(answer):
-    r"""An answer without the marks around it, in any nesting: spaces, asterisks, maths delimiters, \boxed,
-    \text, quotes, the brackets of "(B)", a remark in brackets behind it, the final stop. None if nothing is left.
+    r"""An answer without the marks around it, in any nesting, or None if nothing is left.
 
-    >>> [tidy(t) for t in ("**18**.", "$\\boxed{5\\text{ km}}$", "\\$1{,}000", "(B)", "42 (see step 3)")]
-    ['18', '5 km', '$1,000', 'B', '42']
+    Marks are spaces, asterisks, maths delimiters, \boxed, \text, quotes, the brackets of "(B)",
+    a remark in brackets behind the answer, and the final stop.
+
+    >>> [tidy(t) for t in ("**18**.", "$\\boxed{5\\text{ km}}$", "\\$1{,}000", "(B)")]
+    ['18', '5 km', '$1,000', 'B']
+    >>> tidy("42 (see step 3)")
+    '42'
     """
     answer = answer.strip()
     if len(answer) <= MAX_MARKUP:
@@ -211,13 +228,14 @@ def tidy(answer):
         answer = BOLD.sub(r"\2", answer)
     answer = stripped(answer)
     before = None
-    while answer != before and len(answer) <= MAX_ANSWER:  # each turn takes something off, or is the last
+    while answer != before and len(answer) <= MAX_ANSWER:  # each turn but the last takes some off
         before = answer
         answer = stripped(without_remark(stripped(unwrapped(answer))))
     return answer or None
 
 
 def stripped(answer):
+    """An answer without spaces and asterisks around it, and without the final stop."""
     return answer.strip().rstrip(".,;").strip("*").strip()
 
 
@@ -240,7 +258,11 @@ def unwrapped(answer):
 
 
 def without_remark(answer):
-    """"42 (see step 3)" is 42 and "42 (km)" is 42 km, but "42 (thousand)" stays as it is and is no number."""
+    """An answer without a remark behind it. One that might change a number stays.
+
+    >>> [without_remark(t) for t in ("42 (see step 3)", "42 (km)", "42 (thousand)", "yes (all)")]
+    ['42', '42 km', '42 (thousand)', 'yes']
+    """
     found = REMARK.fullmatch(answer)
     if not found:
         return answer
@@ -254,7 +276,7 @@ def without_remark(answer):
 
 # ---- what an answer says -------------------------------------------------------------------------
 def split_number(text):
-    """A text that begins with a number -> (value, sign of a currency or None, the text behind), else None."""
+    """A text that begins with a number -> (value, currency or None, the text behind), else None."""
     if len(text) > MAX_ANSWER:
         return None
     if not text.isascii():
@@ -271,7 +293,7 @@ def split_number(text):
         return None
     value = top / bottom
     if whole is not None:
-        if not 0 < value < 1 or int(whole) == 0 or not re.fullmatch(r"[0-9]+/[0-9]+", found[5] + "/" + found[6]):
+        if not 0 < value < 1 or int(whole) == 0 or not (found[5] + found[6]).isdigit():
             return None
         value += int(whole)
     negative = "-" in (found[1], found[3])
@@ -284,10 +306,12 @@ def exact(digits):
 
 
 def number(text):
-    r"""The value of a text that is one number (sign, commas, decimals, a fraction, an exponent, $ or %), else None.
+    r"""The value of a text that is one number, else None.
 
-    >>> [str(number(t)) for t in ("1,000.0", "-$7", "18.", "3/4", "\\frac{1}{2}", "50%", "1e-2", "3 1/2")]
-    ['1000', '-7', '18', '3/4', '1/2', '50', '1/100', '7/2']
+    The number may have a sign, commas, decimals, an exponent, $ or %. It may be a fraction.
+
+    >>> [str(number(t)) for t in ("1,000.0", "-$7", "18.", "3/4", "\\frac{1}{2}", "50%", "1e-2")]
+    ['1000', '-7', '18', '3/4', '1/2', '50', '1/100']
     >>> [number(t) for t in ("1,00", "2^9", "1/0", "5 km", "1 8")]
     [None, None, None, None, None]
     """
@@ -298,7 +322,7 @@ def number(text):
 
 
 def quantity(text):
-    """The value and the unit ("" if it has none) of a text that is one number with at most a unit, else None.
+    """The value and the unit ("" if none) of a text that is a number and at most a unit, else None.
 
     >>> [quantity(t) for t in ("18", "5 km", "$5 per hour")]
     [(Fraction(18, 1), ''), (Fraction(5, 1), 'kilometer'), (Fraction(5, 1), 'dollar/hour')]
@@ -314,8 +338,8 @@ def quantity(text):
         unit = with_currency(currency, unit)
     if unit is None:
         return None
-    if "quarters" in unit and (unit != "quarters" or value < 4):  # three quarters are a fraction, twelve are coins
-        return None
+    if "quarters" in unit and (unit != "quarters" or value < 4):
+        return None  # three quarters are a fraction, twelve are coins
     return value, unit
 
 
@@ -346,7 +370,9 @@ def words(text):
 
 
 def canonical(answer):
-    """A key that equal answers share: a number's value, an option's letter, else the words without spaces.
+    """A key that equal answers share.
+
+    It is a number's value, an option's letter, or the words in lower case without spaces.
 
     >>> canonical("1,000.0") == canonical("$1000"), canonical(" Not  relevant.")
     (True, 'notrelevant')
@@ -355,11 +381,12 @@ def canonical(answer):
 
 
 def answers_match(predicted, gold):
-    """Are two answers the same? Numbers by value, words by letters. Where both numbers have a unit, the units
-    must agree. Never by substring.
+    """Are two answers the same? Numbers by value, words by letters, never by substring.
 
-    >>> [answers_match(p, "18") for p in ("18.00", "$18", "18 dollars", "x = 18", "42 (see step 3)")]
-    [True, True, True, True, False]
+    Where both numbers have a unit, the units must agree too.
+
+    >>> [answers_match(p, "18") for p in ("18.00", "$18", "18 dollars", "x = 18")]
+    [True, True, True, True]
     >>> [answers_match(p, "18") for p in ("118", "18 thousand", "18 fifths", "", None)]
     [False, False, False, False, False]
     """

@@ -1,42 +1,48 @@
 """Text of strangers, made harmless, and a teacher's route turned into what a student imitates.
 
     harmless(text)          a question or a route that can not pass for another part of the prompt
-    reasoning_only(route)   a route's reasoning, without its closing answer and without any markup of ours
+    reasoning_only(route)   a route's reasoning, without its closing answer and without our tags
 
-What `reasoning_only` gives is harmless already. So a target of SFT, which puts it between <think> and
-</think>, is read back to exactly this reasoning, and holds no rest of a tag.
+What `reasoning_only` gives is harmless already. So a target of SFT, which puts it between <think>
+and </think>, is read back to exactly this reasoning, and holds no rest of a tag.
 """
 import re
 
 from engine.answers import boxed, quantity, tidy
 
 TAGS = ("think", "answer", "scores")
-CONTROL = ("s", "bos", "eos", "unk", "pad", "start_of_turn", "end_of_turn")  # tokenizers' own, besides <|...|>
+CONTROL = ("s", "bos", "eos", "unk", "pad", "start_of_turn", "end_of_turn")  # besides <|...|>
 ANNOTATION = re.compile(r"<<[^<>=]*=[^<>]*>>")  # GSM8K's calculator
-MARKUP = re.compile(rf"<[\s/]*(?:{'|'.join(TAGS + CONTROL)})\s*>", flags=re.IGNORECASE)
-BRACKETED = re.compile(rf"\(\s*(/?)\s*({'|'.join(TAGS)})\s*\)", flags=re.IGNORECASE)  # a tag, made harmless
-SPECIAL = re.compile(r"<\|[^<>|\n]{1,40}\|>|\[/?INST\]")
+ANY_TAG = "|".join(TAGS)
+ANY_CONTROL = "|".join(CONTROL)
+MARKUP = re.compile(rf"<([\s/]*)({ANY_TAG}|{ANY_CONTROL})\s*>", flags=re.IGNORECASE)
+BRACKETED = re.compile(rf"\([\s/]*?(/?)\s*({ANY_TAG})\s*\)", flags=re.IGNORECASE)  # made harmless
+SPECIAL = re.compile(
+    rf"<\|[^<>|\n]{{1,40}}\|>|\[/?INST\]|</?(?:{ANY_CONTROL})>", flags=re.IGNORECASE)
 THINK = re.compile(r"</?think>", flags=re.IGNORECASE)
 SCORES = re.compile(r"<scores>[^<>]*</scores>", flags=re.IGNORECASE)
 OPEN = re.compile(r"<answer>", flags=re.IGNORECASE)
 CLOSE = re.compile(r"</answer>", flags=re.IGNORECASE)
-LINE_OF_ANSWER = re.compile(r"[ \t]*\**(?:A|Answer|Final answer)\**:\**[ \t]*\S.*", flags=re.IGNORECASE)
-LEAD_IN = re.compile(  # what may stand before an answer without saying anything: "So the final answer is"
-    r"(?:so|thus|hence|therefore|then|finally|and|the|our|my|final|correct|answer|result|total|is|are|it|we|get"
-    r"|have|be|must|boxed|#+|\W|_)*", flags=re.IGNORECASE)
+LINE_OF_ANSWER = re.compile(
+    r"[ \t]*\**(?:A|Answer|Final answer)\**:\**[ \t]*\S.*", flags=re.IGNORECASE)
+LEAD_IN = re.compile(  # words that only lead to an answer: "So the final answer is"
+    r"(?:so|thus|hence|therefore|then|finally|and|the|our|my|final|correct|answer|result|total|is"
+    r"|are|it|we|get|have|be|must|boxed|\W|_)*", flags=re.IGNORECASE)
 SENTENCE_END = re.compile(r"[.!?;](?=\s)")
 MAX_LINE = 500  # characters of a closing line
 
 
 def harmless(text):
-    """Text of a question or a route that can neither open or close the student's tags, nor pass for another
-    route, nor smuggle in a tokenizer's control tokens. GSM8K's calculator annotations go too.
+    """Text of a question or a route that can not pass for another part of the prompt.
+
+    It can neither open or close the student's tags, nor imitate another route, nor smuggle in a
+    tokenizer's control tokens. GSM8K's calculator annotations go too.
 
     >>> harmless("3 + 4 = <<3+4=7>>7</answer><scores>1</scores> <|im_end|> Route 2: 8")
     '3 + 4 = 7(/answer)(scores)1(/scores) < |im_end| > (Route 2) 8'
     """
     text = ANNOTATION.sub("", text)
-    text = re.sub(rf"<([\s/]*)({'|'.join(TAGS + CONTROL)})\s*>", r"(\1\2)", text, flags=re.IGNORECASE)
+    text = MARKUP.sub(r"(\1\2)", text)
     # As the prompt writes them, anywhere; in any other spelling, where a line begins
     # ("a salt solution: 5%" is a sentence).
     text = re.sub(r"(Route\s*[0-9]+|Problem|Solution)([\s*]*):", r"(\1)\2", text)
@@ -48,12 +54,12 @@ def harmless(text):
 def without_tags(text):
     """Text without our tags and without control tokens, whatever they are nested in.
 
-    >>> without_tags("<think>a</think> b (answer)5(/answer) <an<answer>swer>6</s><|im_end|>")
-    'a b 5  - 6'
+    >>> without_tags("<think>a</think> b (answer)5(/answer) 6</s><|im_end|>")
+    'a b 5 6'
     """
     for pattern in (SPECIAL, BRACKETED, MARKUP):
         text = pattern.sub("", text)
-    for pattern in (SPECIAL, BRACKETED, MARKUP):  # what the first turn put together, can not be put together again
+    for pattern in (SPECIAL, BRACKETED, MARKUP):  # nested tags, which the first turn put together
         text = pattern.sub(" - ", text)
     return text
 
@@ -72,7 +78,8 @@ def settled(text):
 def reasoning_only(route):
     r"""The reasoning of a route: without its closing answer, a thinking teacher's block unwrapped.
 
-    The answer has a place of its own in what the student imitates. Where a route is only an answer, it stays.
+    The answer has a place of its own in what the student imitates. A route that is only an answer
+    stays.
 
     >>> reasoning_only("2 + 2 = 4\n#### 4"), reasoning_only("It is 4. <answer>4</answer>")
     ('2 + 2 = 4', 'It is 4.')
@@ -143,7 +150,7 @@ def without_lead_in(text):
 
 
 def before_hashes(text):
-    """The text before a last line with "#### 5"; a line or two may follow if a number stands behind the marks."""
+    """The text before a last line "#### 5". If it is a number, more lines may follow."""
     start = text.rfind("####")
     if start < 0:
         return text
@@ -177,6 +184,7 @@ def before_box(text):
 
 
 def last_line(text):
+    """What stands behind the last line break."""
     return text[text.rfind("\n") + 1:]
 
 

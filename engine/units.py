@@ -1,13 +1,13 @@
 """What may follow a number: known units and known nouns, and nothing else.
 
-A word behind a number can change its value: "5 lakh", "3 fifths", "5 negative". No list of such words
-is complete. So this file lists what a unit *is*, and every other word is refused. A right answer with
-a rare noun is then not paid. A wrong answer never is.
+A word behind a number can change its value: "5 lakh", "3 fifths", "5 negative". No list of such
+words is complete. So this file lists what a unit *is*, and every other word is refused. A right
+answer with a rare noun is then not paid. A wrong answer never is.
 
 A unit phrase has one of these forms, with few words in each:
 
     kilometers   km   $   %   square feet      a unit of measure
-    eggs   duck eggs   red marbles             a counted noun, with at most one noun or adjective before
+    eggs   duck eggs   red marbles             a counted noun, with at most one word before
     slices of pizza                            a part of something
     miles per hour   $ / day   eggs a day      a rate
     left   in total   eggs left                a remark that changes nothing
@@ -99,17 +99,21 @@ kilometer/hour: kmh kph kmph
 mile/gallon: mpg
 """
 LENGTHS = set("millimeter centimeter meter kilometer inch foot yard mile".split())
+POWERS = {"square": "square", "sq": "square", "cubic": "cubic", "cu": "cubic"}
 CURRENCIES = {
-    "$": "dollar", "US$": "dollar", "USD": "dollar", "€": "euro", "EUR": "euro", "£": "£", "GBP": "£",
+    "$": "dollar", "US$": "dollar", "USD": "dollar", "€": "euro", "EUR": "euro",
+    "£": "£", "GBP": "£",
     "¥": "¥", "JPY": "¥", "₹": "rupee", "Rs": "rupee", "Rs.": "rupee", "INR": "rupee"}
 TWO_WORDS = {
     "degree celsius": "°C", "degree fahrenheit": "°F", "° c": "°C", "° f": "°F",
-    "° celsius": "°C", "° fahrenheit": "°F", "degree c": "°C", "degree f": "°F", "us dollar": "dollar",
-    "fluid ounce": "fluid ounce", "fl oz": "fluid ounce", "light year": "light year",
-    "nautical mile": "nautical mile", "metric ton": "tonne", "per cent": "%", "school day": "school day",
-    "kilowatt hour": "kilowatt hour", "square unit": "square unit", "cubic unit": "cubic unit"}
-# These pairs are one unit in some texts. A bare "pound" is money or a weight, a bare "degree" any scale.
-ALIKE = [{"pound", "lb"}, {"pound", "£"}, {"°", "°C"}, {"°", "°F"}, {"¥", "yen"}, {"¥", "yuan"}]
+    "° celsius": "°C", "° fahrenheit": "°F", "degree c": "°C", "degree f": "°F",
+    "us dollar": "dollar", "fluid ounce": "fluid ounce", "fl oz": "fluid ounce",
+    "light year": "light year", "nautical mile": "nautical mile", "metric ton": "tonne",
+    "per cent": "%", "school day": "school day", "kilowatt hour": "kilowatt hour",
+    "square unit": "square unit", "cubic unit": "cubic unit"}
+# These pairs are one unit in some texts: a "pound" is money or a weight, a "degree" has any scale.
+ALIKE = [
+    {"pound", "lb"}, {"pound", "£"}, {"°", "°C"}, {"°", "°F"}, {"¥", "yen"}, {"¥", "yuan"}]
 
 # ---- nouns: what exercises count. Singular, or the form that is counted ("fish", "people"). ------
 NOUNS = {
@@ -258,22 +262,23 @@ REMARKS = [
     ["remaining"], ["total"], ["altogether"], ["overall"], ["each"], ["apiece"], ["more"], ["away"],
     ["apart"], ["old"], ["long"], ["wide"], ["tall"], ["high"], ["deep"], ["thick"]]
 IRREGULAR = {
-    "people": "person", "men": "man", "women": "woman", "children": "child", "grandchildren": "grandchild",
-    "policemen": "policeman", "snowmen": "snowman", "gentlemen": "gentleman", "feet": "foot",
-    "teeth": "tooth", "geese": "goose", "mice": "mouse", "oxen": "ox", "dice": "die", "calves": "calf",
-    "wolves": "wolf", "elves": "elf", "leaves": "leaf", "loaves": "loaf", "knives": "knife",
-    "shelves": "shelf", "scarves": "scarf", "vertices": "vertex", "quizzes": "quiz",
-    "bacteria": "bacterium", "centuries": "century", "pennies": "penny", "cookies": "cookie",
-    "movies": "movie", "brownies": "brownie", "pies": "pie", "ties": "tie", "selfies": "selfie"}
+    "people": "person", "men": "man", "women": "woman", "children": "child",
+    "grandchildren": "grandchild", "policemen": "policeman", "snowmen": "snowman",
+    "gentlemen": "gentleman", "feet": "foot", "teeth": "tooth", "geese": "goose",
+    "mice": "mouse", "oxen": "ox", "dice": "die", "calves": "calf", "wolves": "wolf",
+    "elves": "elf", "leaves": "leaf", "loaves": "loaf", "knives": "knife", "shelves": "shelf",
+    "scarves": "scarf", "vertices": "vertex", "quizzes": "quiz", "bacteria": "bacterium",
+    "centuries": "century", "pennies": "penny", "cookies": "cookie", "movies": "movie",
+    "brownies": "brownie", "pies": "pie", "ties": "tie", "selfies": "selfie"}
 MAX_WORDS = 5
 
-# In running prose any word may follow a number. These turn it into another one: "3 fifths", "5 million".
+# In running prose any word may follow a number. These make another number of it: "3 fifths".
 SCALES = set("""
-hundred hundreds thousand thousands million millions billion billions trillion trillions mn bn mio k
-lakh lakhs lac crore crores dozen dozens score gross grand half halves third thirds quarter quarters
-fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths
-twelfth twelfths hundredth hundredths thousandth thousandths millionth millionths squared cubed factorial
-pi
+hundred hundreds thousand thousands million millions billion billions trillion trillions mn bn mio
+k lakh lakhs lac crore crores dozen dozens score gross grand half halves third thirds quarter
+quarters fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths
+tenth tenths twelfth twelfths hundredth hundredths thousandth thousandths millionth millionths
+squared cubed factorial pi
 """.split())
 
 
@@ -296,15 +301,15 @@ SPELLINGS = spellings(MEASURES)
 COUNTED = {word for group in NOUNS.values() for word in group.split()}
 MASS = set(STUFF.split())
 ADJECTIVE = set(ADJECTIVES.split())
-PLURAL_ONLY = {"square", "cube", "bill"}  # "3 squares" are shapes, "3 square" and "3 bill" may be numbers
-SINGLE = {spelling for spelling in SPELLINGS if len(spelling) <= 2 and spelling.isalpha()}  # case counts
+PLURAL_ONLY = {"square", "cube", "bill"}  # "3 squares" are shapes, "3 square" may be 9
+SHORT = {word for word in SPELLINGS if len(word) <= 2 and word.isalpha()}  # case counts
 
 
 def singular(word, known):
     """The singular of a lower-case word, if `known` (a set or a dict) holds it, else None.
 
-    >>> [singular(w, {"box", "berry", "egg", "foot"}) for w in ("boxes", "berries", "eggs", "feet", "fifths")]
-    ['box', 'berry', 'egg', 'foot', None]
+    >>> [singular(w, {"box", "berry", "foot"}) for w in ("boxes", "berries", "feet", "fifths")]
+    ['box', 'berry', 'foot', None]
     """
     forms = [IRREGULAR.get(word, word), word.removesuffix("s"), word.removesuffix("es")]
     if word.endswith("ies"):
@@ -325,7 +330,7 @@ def measure(word):
         return SPELLINGS[word] if word not in PLURAL_ONLY else None
     lower = word.lower()
     form = singular(lower, SPELLINGS)
-    if form is None or form in SINGLE or form in PLURAL_ONLY:
+    if form is None or form in SHORT or form in PLURAL_ONLY:
         return None
     return SPELLINGS[form]
 
@@ -339,8 +344,8 @@ def noun(word):
 def one_thing(words):
     """The name of what one or two words say is measured or counted, else None.
 
-    >>> [one_thing(t.split()) for t in ("eggs", "duck eggs", "square feet", "blue cars", "negative", "half mile")]
-    ['egg', 'duck egg', 'square foot', 'blue car', None, None]
+    >>> [one_thing(t.split()) for t in ("eggs", "duck eggs", "square feet", "half mile")]
+    ['egg', 'duck egg', 'square foot', None]
     """
     if len(words) == 1:
         return measure(words[0]) or noun(words[0])
@@ -352,9 +357,9 @@ def one_thing(words):
             return TWO_WORDS[f"{first} {last}"]
         if f"{singular(first, SPELLINGS)} {last}" in TWO_WORDS:
             return TWO_WORDS[f"{singular(first, SPELLINGS)} {last}"]
-    power = {"square": "square", "sq": "square", "cubic": "cubic", "cu": "cubic"}.get(first.rstrip("."))
-    if power:
-        return f"{power} {measure(words[1])}" if measure(words[1]) in LENGTHS else None
+    if first.rstrip(".") in POWERS:
+        length = measure(words[1])
+        return f"{POWERS[first.rstrip('.')]} {length}" if length in LENGTHS else None
     counted = noun(second)
     if counted is None or measure(second) not in (None, counted):
         return None
@@ -366,7 +371,7 @@ def one_thing(words):
 
 
 def amount(words):
-    """The name of a thing, or of a part of a thing ("slice of pizza"); "" for no words at all; else None."""
+    """The name of a thing, or of a part of one ("slice of pizza"); "" for no words; else None."""
     for remark in REMARKS:
         if [word.lower() for word in words[-len(remark):]] == remark:
             words = words[:-len(remark)]
@@ -396,10 +401,10 @@ def powers(text):
 
 
 def unit_of(text):
-    """The unit that a text behind a number names: its name, "" if it adds nothing, or None if it is no unit.
+    """The name of the unit in a text behind a number: "" if it adds nothing, None if it is no unit.
 
-    >>> [unit_of(t) for t in ("km", "miles per hour", "eggs left", "in total", "/ day", "slices of pizza")]
-    ['kilometer', 'mile/hour', 'egg', '', '/day', 'slice of pizza']
+    >>> [unit_of(t) for t in ("km", "miles per hour", "eggs left", "in total", "slices of pizza")]
+    ['kilometer', 'mile/hour', 'egg', '', 'slice of pizza']
     >>> [unit_of(t) for t in ("fifths", "negative", "bn", "lakh", "k", "dozen", "or 6", "squared")]
     [None, None, None, None, None, None, None, None]
     """
@@ -423,10 +428,10 @@ def unit_of(text):
 
 
 def with_currency(currency, unit):
-    """The unit of "$5 per hour": a currency before the number and a unit behind it. None if they disagree.
+    """The unit of "$5 per hour": a currency before, a unit behind. None if they disagree.
 
-    >>> with_currency("$", "/hour"), with_currency("$", ""), with_currency("$", "dollar"), with_currency("$", "cent")
-    ('dollar/hour', 'dollar', 'dollar', None)
+    >>> [with_currency("$", unit) for unit in ("/hour", "", "dollar", "cent")]
+    ['dollar/hour', 'dollar', 'dollar', None]
     """
     name = CURRENCIES[currency]
     if unit == "" or unit.startswith("/"):
