@@ -122,7 +122,7 @@ def boxed(text):
 
 
 def clause(text):
-    """The first clause of prose that begins with an answer. A comma in brackets or a list is no end.
+    """The first clause of prose that begins with an answer. Commas in brackets or lists are no end.
 
     >>> [clause(t) for t in ("5. We had 6", "(1, 2), as said", "42 (see step 3) or so")]
     ['5', '(1, 2)', '42 (see step 3)']

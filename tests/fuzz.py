@@ -87,7 +87,7 @@ def bare(text):
     text = text.replace("{,}", ",").replace("\\,", ",").replace("^\\circ", "°")
     text = re.sub(r"\\(boxed|text)(?![a-z])|</?[A-Za-z]{1,10}>|####", " ", text)
     text = re.sub(r"(?<=[^\s(])\s+\((?!km\)|eggs|dollars|left|cents|percent|mph)[^()]*\)[\W_]*$", "", text)
-    return re.sub(r"[\\{}*_`\"“”()\[\]]", " ", text).strip(" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u2028\u2029.,;")
+    return re.sub(r"[\\{}*_`\"“”()\[\]]", " ", text).strip().rstrip(".,; \n\t")
 
 
 def allowed(text, value, unit):
