@@ -83,6 +83,8 @@ FRACTION = re.compile(rf"\\[dtc]?frac\s?(?:{SIDE}{SIDE}|([0-9])([0-9]))")
 NAMED = re.compile(r"([A-Za-z])\s*=\s*([^=]+)")  # x = 5
 OPTION = re.compile(  # B)   B. Paris
     r"\(?([A-Ja-j])(?:\)|(?<=[A-J])[.:])(?:\s+(.+))?", flags=re.DOTALL)
+CALLED = re.compile(  # option B
+    r"^(?:option|choice|answer)\s+(?=\(?[a-j](?![a-z]))", flags=re.IGNORECASE)
 HEDGE = re.compile(  # what takes an option back: another letter ("B. or C"), but not "A dog"
     r"(?<![A-Za-z'’])(?:[B-HJb-hj](?![A-Za-z'’])|[Aai](?!\s+[a-z]{2}|[A-Za-z'’])|not|no|nor"
     r"|neither|or|and|is|isn|wrong|incorrect|false|except)(?![A-Za-z])")
@@ -253,7 +255,7 @@ def unwrapped(answer):
         # With spaces around, so that \boxed{1}\boxed{8} is not 18.
         answer = re.sub(r"  +", " ", WRAPPER.sub(r" \1 ", answer))
         answer = re.sub(r"\\([$%#&_])", r"\1", answer)
-    answer = HEADING.sub("", answer)
+    answer = CALLED.sub("", HEADING.sub("", answer))
     return BOLD.sub(r"\2", answer)
 
 

@@ -24,9 +24,9 @@ dollar: $ usd buck us$
 cent: ¢
 euro: € eur
 £: gbp
-yuan: cny rmb
+yuan: cny rmb 元
 ¥: jpy
-yen:
+yen: 円
 rupee: ₹ inr rs Rs
 peso:
 won:

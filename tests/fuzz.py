@@ -42,7 +42,7 @@ GOLDS = {  # and what they are worth, with their unit
 ALLOWED = {  # the only words and signs that may stand behind a number, and the unit they are
     "$": "dollar", "dollars": "dollar", "%": "percent", "percent": "percent", "km": "km", "eggs": "egg", "€": "euro",
     "£": "pound", "cents": "cent", "mph": "mph", "left": "", "in": "inch", "total": "", "hour": "hour", "per": "", "°": "degree",
-    "quarters": "quarter", "a.m": "am", "pm": "pm", "x": "x"}
+    "quarters": "quarter", "a.m": "am", "pm": "pm", "answer": "answer", "solution": "solution", "problem": "problem"}
 SPOILERS = [
     " fifths", " halves", " negative", " bn", " lakh", "k", " dozen", " squared", " thousand", "^2", "!", " or 6", " x", " (thousand)",
     " and a half", "i", "²", "/0", ",5", " 5", " times", " million eggs", " below zero", " hundred", " tenths of a km", " wrong"]
