@@ -295,7 +295,7 @@ def split_number(text):
         return None
     value = top / bottom
     if whole is not None:
-        if not 0 < value < 1 or int(whole) == 0 or not (found[5] + found[6]).isdigit():
+        if not 0 < value < 1 or not (found[5] + found[6]).isdigit():
             return None
         value += int(whole)
     negative = "-" in (found[1], found[3])

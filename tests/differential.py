@@ -118,8 +118,8 @@ def generated(rng):
             second = first
         texts = gold + rng.choice(UNITS[first]), gold + rng.choice(UNITS[second])
         return ("same unit" if first == second else "units differ"), *texts, first == second
-    if kind < 0.9 and value.denominator == 1 and value > 2:  # the project's choice: work is no answer
-        work = [f"{value - 1}+1", f"{value - 2} + 2", f"{2 * value}/2*1", f"{value}*1", f"{value}^1"]
+    if kind < 0.9 and value.denominator == 1 and value > 2:
+        work = [f"{value - 1}+1", f"{value - 2} + 2", f"{2 * value}/2*1", f"{value}*1"]
         return "an unfinished sum", rng.choice(work), gold, False
     change = rng.choice(CHANGES)
     if value in (0, 1) and change in ("^2", " squared", " cubed", "!", " times 2", "i", " x"):

@@ -12,7 +12,8 @@ from realm import parse_response
 from rewards import realm_reward
 
 MARKUP = [
-    (r"\boxed{5}", "5"), (r"\\boxed{5}", "5"), (r"\\(5\\)", "5"), (r"R\&D", "R&D"), (r"$\boxed{5}$", "5"),
+    (r"\boxed{5}", "5"), (r"\\boxed{5}", "5"), (r"\\(5\\)", "5"), (r"R\&D", "R&D"),
+    (r"$\boxed{5}$", "5"), (r"\boxed{**5** km}", "5"), (r"5\,\text{km}", "5 km"),
     (r"\boxed{\boxed{5}}", "5"),
     (r"\boxed{\text{5}}", "5"), (r"\boxed{5\text{ km}}", "5"), (r"\boxed{\frac{1}{2}}", "0.5"),
     (r"\boxed{\text{Monday}}", "Monday"), (r"\boxed{\textbf{(B) Paris}}", "B"),
@@ -58,9 +59,9 @@ UNITS = [
 RIGHT = MARKUP + SPELLING + OPTIONS + UNITS
 
 ANOTHER_NUMBER = [f"5 {word}" for word in """
-    fifths halves thirds quarter tenths negative bn lakh k K M mn mio dozen squared cubed thousand million crore
-    grand score gross pair hundred half double times minus plus not no wrong false short debt loss less ago i x pi
-    mod r bill
+    fifths halves thirds quarter tenths negative bn lakh k K M mn mio dozen squared cubed thousand million
+    crore grand score gross pair hundred half double times minus plus not no wrong false short debt loss less ago
+    i x pi mod r bill
     point o factorial""".split()]
 ANOTHER_NUMBER += [
     "5k", "5M", "5th", "5i", "5!", "5?", "5+", "> 5", "~5", "5-6", "5:6", "5,6", "5 6", "5^2",
@@ -81,6 +82,7 @@ UNITS_DIFFER = [
     "5 blue marbles"),
     ("x = 5", "y = 5"), ("B. Paris", "B. London"), ("5 miles per hour", "5 miles per day")]
 OTHER_WRONG = [
+    ("--5", "-5"), ("-$-5", "-5"), ("5/0", "5"), ("1 3/2", "2.5"),
     ("3 fifths", "3"), ("3 halves", "3"), ("3 quarters", "3"), ("69 negative", "69"), ("A. B",
     "A"), ("A or B", "A"),
     ("B) not B", "B"), ("B. wrong", "B"), ("A and B", "A"), ("B. Paris", "A"),
@@ -157,7 +159,7 @@ def test_a_bank_with_boxed_golds_and_boxed_routes_labels_its_own_answers_right()
         assert to_problem(line, "here").routes[0].correct
 
 
-# ---- properties ------------------------------------------------------------------------------------
+# ---- properties ----------------------------------------------------------------------------------
 def value_of(rng):
     return Fraction(rng.randint(-9999, 99999), rng.choice([1, 1, 1, 2, 4, 5, 10, 100, 3, 7]))
 
@@ -216,10 +218,12 @@ def test_no_word_that_scales_a_number_is_a_unit():
 
 def test_units_are_known_in_their_plurals_and_agree_only_with_themselves():
     names = {
-        "boxes": "box", "berries": "berry", "feet": "foot", "Kilometers": "kilometer", "in.": "inch",
-        "sq. ft": "square foot", "gallons of water": "gallon of water", "left over": "", "/h": "/hour"}
+        "boxes": "box", "berries": "berry", "feet": "foot", "Kilometers": "kilometer",
+        "in.": "inch", "sq. ft": "square foot", "gallons of water": "gallon of water", "left over": "",
+        "/h": "/hour"}
     for text, name in names.items():
         assert unit_of(text) == name
+    assert unit_of("foot ladders") is None  # "5 foot ladders" are not five feet
     assert same_unit("", "egg") and same_unit("egg", "egg") and same_unit("lb", "pound")
     assert not same_unit("egg", "duck egg") and not same_unit("lb", "\u00a3")
     assert unit_of("KM") == "kilometer" and unit_of("M") is unit_of("MM") is unit_of("K") is None

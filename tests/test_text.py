@@ -79,7 +79,8 @@ def test_every_target_is_read_back_whatever_the_route_holds():
 
 def test_an_answer_in_a_target_holds_no_tag():
     answers = {
-        "<answer>5</answer>": "5", "5": "5", " 1,000": "1,000", "(answer)B(/answer)": "B", "5<|im_end|>": "5"}
+        "<answer>5</answer>": "5", "5": "5", " 1,000": "1,000", "(answer)B(/answer)": "B",
+        "5<|im_end|>": "5"}
     for answer, kept in answers.items():
         assert parse_response(demonstration("r", answer)) == Response("r", kept, None)
     assert without_tags("<an<answer>swer>5") == " - 5" and settled(" a ") == "a"
