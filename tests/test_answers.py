@@ -53,14 +53,18 @@ UNITS = [
     ("5 eggs left", "5 eggs"), ("18 duck eggs", "18"), ("5 slices of pizza", "5"), ("12 quarters",
     "12"),
     ("5 lbs", "5 pounds"), ("\u00a35", "5 pounds"), ("5 hrs", "5 hours"), ("5 PM", "5 p.m."),
+    ("5 more apples", "5 apples"),
     ("18 (eggs)", "18"),
     ("-5 degrees", "-5"), ("4 wolves", "4"), ("3 children", "3"), ("2 boxes", "2"),
     ("18 students in total", "18")]
 RIGHT = MARKUP + SPELLING + OPTIONS + UNITS
 
 ANOTHER_NUMBER = [f"5 {word}" for word in """
-    fifths halves thirds quarter tenths negative bn lakh k K M mn mio dozen squared cubed thousand million
-    crore grand score gross pair hundred half double times minus plus not no wrong false short debt loss less ago
+    fifths halves thirds quarter tenths negative bn lakh k K M mn mio dozen squared cubed thousand
+    million crore grand score gross pair hundred half double times minus plus not no wrong false
+    short
+    debt loss
+    less ago
     i x pi mod r bill
     point o factorial""".split()]
 ANOTHER_NUMBER += [
@@ -219,10 +223,11 @@ def test_no_word_that_scales_a_number_is_a_unit():
 def test_units_are_known_in_their_plurals_and_agree_only_with_themselves():
     names = {
         "boxes": "box", "berries": "berry", "feet": "foot", "Kilometers": "kilometer",
-        "in.": "inch", "sq. ft": "square foot", "gallons of water": "gallon of water", "left over": "",
-        "/h": "/hour"}
+        "in.": "inch", "sq. ft": "square foot", "gallons of water": "gallon of water",
+        "left over": "", "/h": "/hour"}
     for text, name in names.items():
         assert unit_of(text) == name
+    assert unit_of("square hours") is unit_of("more " * 6 + "eggs") is None
     assert unit_of("foot ladders") is None  # "5 foot ladders" are not five feet
     assert same_unit("", "egg") and same_unit("egg", "egg") and same_unit("lb", "pound")
     assert not same_unit("egg", "duck egg") and not same_unit("lb", "\u00a3")
