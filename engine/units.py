@@ -301,7 +301,7 @@ SPELLINGS = spellings(MEASURES)
 COUNTED = {word for group in NOUNS.values() for word in group.split()}
 MASS = set(STUFF.split())
 ADJECTIVE = set(ADJECTIVES.split())
-PLURAL_ONLY = {"square", "cube", "bill", "log", "bin"}  # "3 squares" are shapes, "3 square" may be 9
+PLURAL_ONLY = {"square", "cube", "bill", "log", "bin"}  # "3 square" may be 9
 SHORT = {word for word in SPELLINGS if len(word) <= 2 and word.isalpha()}  # case counts
 
 

@@ -77,6 +77,12 @@ def test_every_target_is_read_back_whatever_the_route_holds():
         assert_read_back(route, scores=rng.choice([(1.0,), (0.0, 1.0)]))
 
 
+def test_markup_nested_ever_so_deep_leaves_nothing_behind():
+    for route in ("<<" * 9 + "1=1>>" * 9, "<answer" * 9 + ">" * 9, "<an" * 9 + "<answer>" + "swer>" * 9):
+        assert_read_back("so " + route)
+        assert_read_back(route)
+
+
 def test_an_answer_in_a_target_holds_no_tag():
     answers = {
         "<answer>5</answer>": "5", "5": "5", " 1,000": "1,000", "(answer)B(/answer)": "B",
