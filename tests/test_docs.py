@@ -6,7 +6,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ["schedule", "rewards", "realm", "grpo", "eval", "engine.answers", "engine.bank", "engine.flags", "engine.report", "engine.sampler",
-           "engine.text", "engine.units", "tasks.shop", "tasks.ads", "tasks.gsm8k_mistakes"]
+           "engine.teachers", "engine.text", "engine.units", "tasks.shop", "tasks.ads", "tasks.gsm8k_mistakes"]
 
 
 @pytest.mark.parametrize("name", MODULES)
