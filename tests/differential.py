@@ -146,8 +146,8 @@ def real():
         problem = json.loads(line)
         for solution in problem["solutions"]:
             answer = final_answer(solution["solution"]) or ""
-            yield "solutions",
-            "real answer", answer, final_answer(problem["ground_truth"]), solution["is_correct"]
+            gold = final_answer(problem["ground_truth"])
+            yield "solutions", "real answer", answer, gold, solution["is_correct"]
 
 
 def theirs(answer, gold):
