@@ -52,8 +52,6 @@ and special tokens are those of train.py. Completions end at our `end_ids`.
 draw the tokens. A prompt's decision to carry routes has a generator of its own, where train.py has
 one a step. Mixed precision is autocast on fp32 weights (--dtype float32, TRL's default).
 """
-import functools
-import random
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,11 +63,14 @@ from trl import GRPOConfig, GRPOTrainer, ModelConfig, TrlParser, get_peft_config
 from trl import get_quantization_config
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from bridges.prompts import need_enough, score, write_prompt  # noqa: E402
 from data import load_problems  # noqa: E402
-from grpo import encode_prompts, end_ids, resolve_model  # noqa: E402
-from realm import choose_routes, mrpv_prompt, parse_response  # noqa: E402
-from rewards import realm_reward  # noqa: E402
-from schedule import eaai_probability  # noqa: E402
+try:
+    from engine.policy import encode_prompts, end_ids, resolve_model  # noqa: E402
+except ImportError:  # before the move to engine/
+    from grpo import encode_prompts, end_ids, resolve_model  # noqa: E402
+
+FLAGS = ("seed", "routes", "selection", "error_ratio", "schedule", "fade", "p_end")  # of a prompt
 
 
 @dataclass
@@ -106,35 +107,12 @@ class RealmConfig(GRPOConfig):
             raise ValueError("the fade needs --max_steps, its T, and --shuffle_dataset no")
 
 
-@functools.lru_cache(maxsize=2)
-def order(seed, epoch, n):
-    """The order of n problems in an epoch, as a list of indices. It is the order of train.py."""
-    return random.Random(f"{seed} order {epoch}").sample(range(n), n)
-
-
-def write_prompt(problems, args, step, draw):
-    """The prompt of a draw at a step, with what its reward needs -> a dict.
-
-    The result depends on the arguments alone, so every process and every resumed run agree on it.
-    """
-    epoch, place = divmod(draw, len(problems))
-    problem = problems[order(args.seed, epoch, len(problems))[place]]
-    rng = random.Random(f"{args.seed} step {step} draw {draw}")
-    p_t = eaai_probability(step, args.max_steps, args.schedule, end=args.p_end, fade=args.fade)
-    routes = []
-    if rng.random() < p_t:
-        routes = choose_routes(problem.routes, args.routes, rng, args.error_ratio, args.selection)
-    return {"prompt": mrpv_prompt(problem.question, routes), "draw": draw, "p": p_t,
-            "gold": problem.answer, "labels": [route.correct for route in routes]}
-
-
 def reward_function(args):
     """The two-stage reward as TRL calls it. Its parts go to the log, one value a completion."""
     def realm(completions, gold, labels, p, log_metric, **_):
         totals = []
         for text, answer, shown, p_t in zip(completions, gold, labels, p, strict=True):
-            response = parse_response(text, len(shown))
-            reward = realm_reward(response, answer, shown, args.utility_weight, not args.one_stage)
+            reward = score(text, answer, shown, args.utility_weight, args.one_stage)
             totals.append(reward.total)
             log_metric("realm/p", p_t)
             log_metric("realm/carried", float(bool(shown)))
@@ -151,9 +129,7 @@ class RealmTrainer(GRPOTrainer):
     """TRL's GRPOTrainer, whose prompts are written when completions are asked for."""
 
     def __init__(self, model, problems, args, **others):
-        poorest = min(len(problem.routes) for problem in problems)
-        if poorest < args.routes:
-            raise ValueError(f"--routes {args.routes}: a question has only {poorest} routes")
+        need_enough(problems, args.routes)
         generations = -(-args.max_steps * args.gradient_accumulation_steps
                         // (args.steps_per_generation * args.num_iterations))
         draws = generations * args.generation_batch_size // args.num_generations
@@ -170,7 +146,9 @@ class RealmTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs):
         step = self.state.global_step  # t
-        inputs = [write_prompt(self.problems, self.args, step, row["draw"]) for row in inputs]
+        flags = {name: getattr(self.args, name) for name in FLAGS}
+        inputs = [write_prompt(self.problems, step, row["draw"], steps=self.args.max_steps, **flags)
+                  for row in inputs]
         return super()._generate_and_score_completions(inputs)
 
     def _tokenize_prompts(self, prompts):
@@ -183,7 +161,8 @@ def main():
         "dtype": model_args.dtype, "attn_implementation": model_args.attn_implementation,
         "revision": model_args.model_revision, **(args.model_init_kwargs or {})}
     if args.resume_from_checkpoint == "last":
-        args.resume_from_checkpoint = get_last_checkpoint(args.output_dir)
+        begun = Path(args.output_dir).is_dir()
+        args.resume_from_checkpoint = get_last_checkpoint(args.output_dir) if begun else None
     trainer = RealmTrainer(
         resolve_model(model_args.model_name_or_path), load_problems(args.bank, "train"), args,
         peft_config=get_peft_config(model_args),
