@@ -2,7 +2,7 @@
 
 Draw d of a run is its d-th prompt, counted from 0. Step t is the optimizer step it is drawn for.
 
-    problem  a function of (seed, d): a new random order each time all have been used, as in train.py
+    problem  a function of (seed, d): a new random order each time all are used, as in train.py
     routes   a function of (seed, t, d): shown with probability p(t), k of the problem's N
 
 Every process computes this for itself and gets the same. A run that is resumed gets what it would
@@ -29,17 +29,19 @@ def write_prompt(problems, step, draw, *, steps, seed=0, routes=3, selection="ra
                  error_ratio=None, schedule="cosine", fade=0.95, p_end=0.0):
     """The prompt of a draw at a step of `steps`, and what its reward needs -> a dict.
 
-    prompt: str; gold: the gold answer; labels: is the route right, for each one shown; p: p(t).
+    prompt: str; gold: the gold answer; labels: is the route right, for each one shown; p: p(t);
+    index: of the problem.
     """
     epoch, place = divmod(draw, len(problems))
-    problem = problems[order(seed, epoch, len(problems))[place]]
+    index = order(seed, epoch, len(problems))[place]
+    problem = problems[index]
     rng = random.Random(f"{seed} step {step} draw {draw}")
     p_t = eaai_probability(step, steps, schedule, end=p_end, fade=fade)
     shown = []
     if rng.random() < p_t:
         shown = choose_routes(problem.routes, routes, rng, error_ratio, selection)
     return {"prompt": mrpv_prompt(problem.question, shown), "gold": problem.answer,
-            "labels": [route.correct for route in shown], "p": p_t}
+            "labels": [route.correct for route in shown], "p": p_t, "index": index}
 
 
 def need_enough(problems, routes):

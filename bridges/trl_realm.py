@@ -14,11 +14,11 @@ Every flag of GRPOConfig and ModelConfig works: --use_peft, --use_vllm, --deepsp
 d is the d-th draw. Its prompt is written at the last moment, when the trainer asks for completions:
 
     t        the trainer's global step, of the T of --max_steps
-    problem  a function of (seed, d): a new random order each time all have been used, as in train.py
+    problem  a function of (seed, d): a new random order each time all are used, as in train.py
     routes   a function of (seed, t, d): shown with probability p(t), k of the problem's N
 
 - A group is one row, repeated G times, so all of it sees the same prompt.
-- Each process computes its own rows. No process needs to hear from another, for t is the same in all.
+- Each process computes its own rows. None needs to hear from another, for t is the same in all.
 - All micro-batches of one optimizer step share t. (With --steps_per_generation above
   --gradient_accumulation_steps, or --num_iterations above 1, completions serve several optimizer
   steps, and t is the first of them.)
@@ -45,8 +45,8 @@ TRL's own sampler is not used to shuffle: after a resume it would repeat the fir
                                 * gradient_accumulation_steps; G is --num_generations
 
 Left at TRL's defaults, which are ours: top_k 0, top_p 1, no repetition penalty, truncated
-completions are trained on. Prompts are encoded by `encode_prompts`, not by TRL, so the chat template
-and special tokens are those of train.py. Completions end at our `end_ids`.
+completions are trained on. Prompts are encoded by `encode_prompts`, not by TRL, so the chat
+template and special tokens are those of train.py. Completions end at our `end_ids`.
 
 **What differs from train.py.** The warm-up begins at 0 instead of lr / warmup. TRL's random numbers
 draw the tokens. A prompt's decision to carry routes has a generator of its own, where train.py has
@@ -79,7 +79,7 @@ class RealmConfig(GRPOConfig):
     bank: str = field(default="bank.jsonl", metadata={"help": "JSONL bank, made by data.py"})
     routes: int = field(default=3, metadata={"help": "k, the routes in a prompt that carries any"})
     selection: str = field(default="random", metadata={"help": "random, diverse or balanced"})
-    error_ratio: float | None = field(default=None, metadata={"help": "fixed share of wrong routes"})
+    error_ratio: float | None = field(default=None, metadata={"help": "share of wrong routes"})
     schedule: str = field(default="cosine", metadata={"help": "shape of p(t)"})
     fade: float = field(default=0.95, metadata={"help": "share of the steps in which p(t) falls"})
     p_end: float = field(default=0.0, metadata={"help": "p(t) after the fade"})

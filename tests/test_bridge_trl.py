@@ -26,13 +26,14 @@ P, G, LONGEST = 3, 4, 64
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
-    """A bank of 30 orders at the shop, with four routes each."""
+    """A bank of 40 orders at the shop, with four routes each."""
     path = tmp_path_factory.mktemp("bank") / "bank.jsonl"
-    data.main(["--task", "shop", "--split", "train", "--limit", "30", "--n", "4", "--out", str(path)])
+    data.main(["--task", "shop", "--split", "train", "--limit", "40", "--n", "4",
+               "--out", str(path)])
     return path
 
 
-# ---- prompts --------------------------------------------------------------------------------------
+# ---- prompts ------------------------------------------------------------------------------------
 def test_share_of_prompts_with_routes_is_p(bank):
     problems = data.load_problems(str(bank), "all")
     for step in (0, 30, 60, 96):
@@ -45,10 +46,10 @@ def test_share_of_prompts_with_routes_is_p(bank):
 
 def test_every_problem_is_drawn_once_before_any_comes_again(bank):
     problems = data.load_problems(str(bank), "all")
-    rows = [write_prompt(problems, 0, d, steps=1, p_end=0, schedule="step", fade=0) for d in range(60)]
-    prompts = [row["prompt"] for row in rows]
-    assert len(set(prompts[:30])) == len(set(prompts[30:])) == 30
-    assert prompts[:30] != prompts[30:]
+    n = len(problems)
+    prompts = [write_prompt(problems, 0, d, steps=1, fade=0)["prompt"] for d in range(2 * n)]
+    assert len(set(prompts[:n])) == len(set(prompts[n:])) == n
+    assert prompts[:n] != prompts[n:]
 
 
 def test_labels_are_those_of_the_routes_shown(bank):
@@ -61,7 +62,7 @@ def test_labels_are_those_of_the_routes_shown(bank):
         assert row["gold"] == problems[question].answer
 
 
-# ---- the loss -------------------------------------------------------------------------------------
+# ---- the loss -----------------------------------------------------------------------------------
 def config(bank, folder, **options):
     return trl_realm.RealmConfig(**{**dict(
         bank=str(bank), output_dir=str(folder), use_cpu=True, max_steps=1, routes=2, seed=3,
@@ -126,8 +127,9 @@ def test_loss_and_gradient_off_policy_equal_ours(bank, tmp_path, loss_type):
                   **options)
     trainer = Shared(TINY, data.load_problems(str(bank), "train"), args)
     trainer.model.train()
-    trainer.current_gradient_accumulation_steps = 1  # set by Trainer's loop, which does not run here
-    batch = trainer._generate_and_score_completions([{"draw": d} for d in range(P) for _ in range(G)])
+    trainer.current_gradient_accumulation_steps = 1  # set by Trainer's loop, which does not run
+    rows = [{"draw": d} for d in range(P) for _ in range(G)]
+    batch = trainer._generate_and_score_completions(rows)
     model, rollouts, advantages = ours(bank, args)
     reference = grpo.completion_logps(model, rollouts, 0.8).detach()
     rollouts.logps = reference
@@ -145,18 +147,20 @@ def test_loss_and_gradient_off_policy_equal_ours(bank, tmp_path, loss_type):
     loss = trainer._compute_loss(trainer.model, batch)
     loss.backward()
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-4)
-    assert_same_gradients(take_gradients(trainer.model.parameters()), take_gradients(model.parameters()))
+    found = take_gradients(trainer.model.parameters())
+    assert_same_gradients(found, take_gradients(model.parameters()))
 
 
 def test_defaults_are_those_of_train():
     args = trl_realm.RealmConfig(max_steps=1, use_cpu=True)
-    assert (args.loss_type, args.scale_rewards, args.use_bias_correction_kl) == ("grpo", "group", False)
-    assert (args.top_k, args.top_p, args.mask_truncated_completions, args.bf16) == (0, 1.0, False, False)
-    assert trl_realm.RealmConfig(max_steps=1, use_cpu=True, loss_type="dr_grpo").scale_rewards == "none"
+    assert args.scale_rewards == "group" and not args.use_bias_correction_kl
+    assert (args.top_k, args.top_p, args.mask_truncated_completions) == (0, 1.0, False)
+    dr_grpo = trl_realm.RealmConfig(max_steps=1, use_cpu=True, loss_type="dr_grpo")
+    assert dr_grpo.scale_rewards == "none"
     import train
     theirs = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}
-    for name in ("routes", "selection", "error_ratio", "schedule", "fade", "p_end", "utility_weight",
-                 "one_stage", "loss_type", "beta", "temperature"):
+    for name in ("routes", "selection", "error_ratio", "schedule", "fade", "p_end", "loss_type",
+                 "utility_weight", "one_stage", "beta", "temperature"):
         assert theirs[name] == getattr(train.Config(), name)
 
 
@@ -165,7 +169,7 @@ def test_fade_needs_to_know_the_number_of_steps():
         trl_realm.RealmConfig(use_cpu=True)
 
 
-# ---- processes, and runs that are cut -------------------------------------------------------------
+# ---- processes, and runs that are cut -----------------------------------------------------------
 def run(bank, folder, processes=1, *flags):
     """Six steps of two micro-batches a process -> (exit code, the log of each process)."""
     launch = [sys.executable]

@@ -1,9 +1,9 @@
-"""One short run of bridges/trl_realm.py for test_bridge_trl.py, alone or as one of several processes.
+"""One short run of bridges/trl_realm.py for test_bridge_trl.py, as one of several processes or alone.
 
     python tests/trl_run.py LOG [--die_at STEP] + flags of bridges/trl_realm.py
 
-Completions are scripted, not sampled: what row i of a generation writes is a function of its prompt,
-of i and of the step, whichever process holds it. Each process writes LOG-RANK.jsonl, a line for
+Completions are scripted, not sampled: what row i of a generation writes is a function of its
+prompt, of i and of the step, whichever process holds it. Each process writes LOG-RANK.jsonl, a line for
 each generation: the step, its own prompts, its own completions, and everybody's rewards.
 """
 import json
@@ -25,7 +25,8 @@ def scripted(tokenizer, prompt_ids, row, step):
     rng = random.Random(f"{prompt_ids} {row} {step}")
     scores = ", ".join(rng.choice("01") for _ in range(rng.choice([2, 2, 2, 3])))
     sums = " ".join(f"sum {rng.randint(1, 99)};" for _ in range(rng.randint(1, 5)))
-    text = f"<think> {sums}</think>\n<answer> {rng.randint(1, 99)}</answer>\n<scores> {scores}</scores>"
+    answer = rng.randint(1, 99)
+    text = f"<think> {sums}</think>\n<answer> {answer}</answer>\n<scores> {scores}</scores>"
     return tokenizer(text)["input_ids"] + [tokenizer.eos_token_id]
 
 
