@@ -3,7 +3,7 @@
 # NOT RUN: nobody here had 8 cards. tests/test_bridge_verl.py composes this configuration with verl's
 # own Hydra files, and loads the data set, its loader and the reward the way verl does.
 #
-#   python -m bridges.verl_realm bank.jsonl data/realm        (once)
+#   python -m bridges.verl_realm bank.jsonl banks/verl        (once)
 #   bash bridges/verl_realm.sh                                (any verl setting may follow)
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -13,8 +13,8 @@ group=${GROUP:-8}          # G, completions of each
 
 overrides=(
     # prompts, and the fade
-    data.train_files="${DATA:-$here/data/realm}/train.parquet"
-    data.val_files="${DATA:-$here/data/realm}/val.parquet"
+    data.train_files="${DATA:-$here/banks/verl}/train.parquet"
+    data.val_files="${DATA:-$here/banks/verl}/val.parquet"
     data.custom_cls.path="$here/bridges/verl_realm.py"
     data.custom_cls.name=RealmDataset
     data.shuffle=False
