@@ -1,519 +1,434 @@
-"""Train a student with ReaLM: python train.py                       a tiny student on a built-in task, on the CPU, in minutes
-                            python train.py --model Qwen2.5-0.5B  GSM8K on one GPU
+"""Train a student with ReaLM.
 
-One step: draw problems -> with probability p(t) show k routes -> G completions each -> two-stage reward -> GRPO.
-Every random number follows from --seed and the step (the order of problems: from --seed and the epoch), so that a resumed
-run needs none of them saved.
+    python train.py                         a tiny student, on the CPU, in minutes
+    python train.py --model Qwen2.5-0.5B    GSM8K on one GPU
+
+One step: draw problems -> with probability p(t) show k routes -> G completions each -> two-stage
+reward -> GRPO. This is `rl_step`. `train` runs it from the first evaluation to the closing table.
+Every random number follows from --seed and the step (the order of the problems: from --seed and the
+epoch), so that a resumed run needs none of them saved. The folder of a run is in engine/run.py.
 """
-import contextlib
-import dataclasses
-import hashlib
-import json
+import functools
 import math
-import os
 import random
-import signal
 import sys
-import threading
 import time
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 import eval as evaluation
-from data import check_bounds, flag, given_flags, load_problems, need_routes
-from grpo import (Optimizer, demonstrations, encode_prompts, group_advantages, grpo_update, is_tiny, load_policy, must_fit, resolve_model,
-                  sample, settle_device, sft_update)
+from data import BUILT_IN, load_problems, with_routes
+from engine.flags import TeacherFlags, check_bounds, flag, given_flags, same_flag, without_effect
+from engine.report import (closing_table, describe, other_runs, report_step, sample_to_show,
+                           step_metrics, step_timing, validation_metrics)
+from engine.run import Run, resume, stop_after_step
+from engine.shared_prompt import is_out_of_memory, with_smaller_parts
+from grpo import (Optimizer, choose_device, demonstrations, encode_prompts, group_advantages,
+                  grpo_update, is_tiny, load_policy, must_fit, must_write, resolve_model, sample,
+                  sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
 from rewards import realm_reward
 from schedule import SHAPES, eaai_probability
 
 METHODS = ("realm-zero", "realm-r1", "mrpv", "grpo", "rft")
-FORMAT = 2  # of a run folder; another version's is refused, never guessed at
-CHANGEABLE = ("steps", "device", "micro_batch", "recompute", "threads", "save_every")  # flags that --resume may change, on record
 
 
-@dataclass
-class Config:
-    model: str = flag("tiny", "the student: tiny, a short name (Qwen2.5-0.5B), a Hub id, a local folder or a run folder")
-    task: str = flag(("shop", "gsm8k"), "shop or ads (built in), gsm8k, or a JSONL file or folder")
-    data: str | None = flag(None, "folder or file with GSM8K's own JSONL, instead of fetching it")
-    bank: str | None = flag(None, "JSONL bank with the teacher's routes (made by data.py); by default a teacher writes them first")
-    method: str = flag("realm-zero", "realm-zero: RL with fading routes; realm-r1: SFT first; mrpv: routes never fade; grpo: no "
-                       "routes at all; rft: only SFT on the teacher's correct routes", choices=METHODS)
-    routes: int = flag(3, "k, the routes shown in a prompt that carries any", least=0)
-    error_ratio: float | None = flag(None, "fix the share of wrong routes among the k (default: as the bank has them)", least=0, most=1)
-    selection: str = flag("random", "how the k are drawn from the N of the bank", choices=("random", "diverse", "balanced"))
-    schedule: str = flag("cosine", "shape of p(t), the probability that a prompt carries routes", choices=SHAPES)
+@dataclass(kw_only=True)
+class Config(TeacherFlags):
+    """The flags. A pair is two defaults: of a tiny student, and of a larger one."""
+    task: str = same_flag(TeacherFlags, "task", ("shop", "gsm8k"))
+
+    model: str = flag("tiny", "the student: tiny, a short name (Qwen2.5-0.5B), a Hub id, a local "
+                      "folder or a run folder", heading="student")
+    bank: str | None = flag(None, "JSONL bank with the teacher's routes (made by data.py); by "
+                            "default a teacher writes them first")
+    limit: int | None = flag(None, "use only so many training problems", least=1)
+    eval_limit: int | None = flag(None, "test problems for the closing table; validation has at "
+                                  "most 64 (default: 200 of a built-in task, else 1319, all of "
+                                  "GSM8K's)", least=1)
+
+    method: str = flag("realm-zero", "realm-zero: RL with fading routes; realm-r1: SFT first; "
+                       "mrpv: routes never fade; grpo: no routes at all; rft: only SFT on the "
+                       "teacher's correct routes", choices=METHODS, heading="ReaLM")
+    routes: int | None = flag(None, "k, the routes shown in a prompt that carries any (default: 3; "
+                              "0 for grpo without a cold start, where a number above 0 is used to "
+                              "evaluate with routes)", least=0)
+    error_ratio: float | None = flag(None, "fix the share of wrong routes among the k (default: as "
+                                     "the bank has them)", least=0, most=1)
+    selection: str = flag("random", "how the k are drawn from the N of the bank",
+                          choices=("random", "diverse", "balanced"))
+    schedule: str = flag("cosine", "shape of p(t), the probability that a prompt carries routes",
+                         choices=SHAPES)
     fade: float = flag(0.95, "share of the training over which p(t) falls", least=0, most=1)
     p_end: float = flag(0.0, "p(t) after the fade", least=0, most=1)
-    steps: int = flag((300, 500), "RL steps", least=0)
-    sft_steps: int | None = flag(None, "SFT steps before RL (default: 0; of realm-r1 and rft 150 for tiny, else 200)", least=0)
-    prompts_per_step: int = flag((32, 8), "P, prompts a step (of SFT 2P)", least=1)
-    group_size: int = flag(8, "G, completions of each prompt, which are compared with one another", least=2)
+    utility_weight: float = flag(0.5, "what perfect utility scores add to a right answer's "
+                                 "reward of 1", least=0)
+    one_stage: bool = flag(False, "pay for scores after wrong answers too (an ablation)")
+
+    steps: int = flag((300, 500), "RL steps", least=0, heading="training")
+    sft_steps: int | None = flag(None, "SFT steps before RL (default: 0; of realm-r1 and rft 150 "
+                                 "for tiny, else 200)", least=0)
+    prompts_per_step: int = flag((32, 16), "P, prompts a step (of SFT 2P)", least=1)
+    group_size: int = flag(8, "G, completions of each prompt, which are compared with one another",
+                           least=2)
     max_new_tokens: int = flag((96, 512), "longest completion", least=1)
     temperature: float = flag(1.0, "sampling temperature, above 0", least=0)
-    lr: float = flag((5e-4, 1e-6), "learning rate of RL", least=0)
+    lr: float = flag((5e-4, 3e-6), "learning rate of RL", least=0)
     sft_lr: float = flag((5e-4, 1e-5), "learning rate of SFT", least=0)
     warmup: int = flag(10, "steps over which the learning rate rises from 0", least=0)
-    beta: float = flag(0.0, "weight of the KL to the frozen reference; 0 keeps no reference in memory", least=0)
-    utility_weight: float = flag(0.5, "what perfect utility scores add to a right answer's reward of 1", least=0)
-    one_stage: bool = flag(False, "pay for scores after wrong answers too (an ablation)")
-    loss_type: str = flag("grpo", "how token losses are averaged", choices=("grpo", "dapo", "dr_grpo"))
-    clip_low: float = flag(0.2, "lower clip bound: the ratio counts down to 1 - this", least=0, most=1)
+    beta: float = flag(0.0, "weight of the KL to the frozen reference; 0 keeps no reference in "
+                       "memory", least=0)
+    loss_type: str = flag("grpo", "how token losses are averaged",
+                          choices=("grpo", "dapo", "dr_grpo"))
+    clip_low: float = flag(0.2, "lower clip bound: the ratio counts down to 1 - this", least=0,
+                           most=1)
     clip_high: float = flag(0.2, "upper clip bound: the ratio counts up to 1 + this", least=0)
     epochs: int = flag(1, "passes over the same rollouts (mu)", least=1)
-    micro_batch: int = flag((64, 8), "completions per forward pass: memory and speed, not the gradient; halved when memory runs out", least=1)
-    recompute: bool = flag(False, "compute the insides of the MLPs again in the backward pass instead of keeping them: less memory, the same gradient")
-    teacher_error: float = flag(0.65, "built-in tasks: probability that the simulated teacher has a fact wrong", least=0, most=1)
-    systematic: float = flag(0.5, "built-in tasks: share of its mistakes that are one misconception (else random slips)", least=0, most=1)
-    teacher: str | None = flag(None, "who writes routes where there are none: simulated, a model, or a server's address, as in data.py")
-    teacher_model: str | None = flag(None, "the model's name at a server")
-    n: int = flag(8, "N, routes per question where a teacher writes them now", least=1)
-    inject_rules: float = flag(0.0, "q, probability that the expert rules enter the teacher's prompt for a route", least=0, most=1)
-    limit: int | None = flag(None, "use only so many training problems", least=1)
-    eval_every: int = flag(40, "RL steps between evaluations on validation problems (0: none)", least=0)
-    eval_limit: int = flag(200, "test problems for the closing table (validation: at most 64)", least=1)
+
+    micro_batch: int = flag((64, 8), "completions per forward pass: memory and speed, not the "
+                            "gradient; halved when memory runs out", least=1, heading="the run")
+    recompute: bool = flag(False, "compute the insides of the MLPs again in the backward pass "
+                           "instead of keeping them: less memory, the same gradient")
+    eval_every: int = flag(40, "RL steps between evaluations on validation problems (0: none)",
+                           least=0)
     save_every: int = flag(50, "steps between checkpoints", least=1)
-    seed: int = flag(0, "seed of everything")
-    device: str | None = flag(None, "cpu or cuda (tiny: cpu; else a GPU where there is one)")
-    threads: int = flag((1, torch.get_num_threads()), "CPU threads, part of the result: sums round differently in another number", least=1)
+    threads: int = flag((1, torch.get_num_threads()), "CPU threads, part of the result: sums round "
+                        "differently in another number", least=1)
     out: str | None = flag(None, "run folder (default: runs/METHOD-SEED)")
-    resume: str | None = flag(None, "continue the run in this folder, with the flags of its config.json; a flag that would make it "
-                             "another run is refused")
+    resume: str | None = flag(None, "continue the run in this folder, with the flags of its "
+                              "config.json; a flag that would make it another run is refused")
 
 
-def settle(config):
-    """Fill in the defaults that depend on the student, and refuse what cannot work, before any long work starts."""
+def prepare(config, given):
+    """Fill in the defaults that depend on the student, and refuse what cannot work, before any
+    long work starts -> config. given: the flags on the command line (name -> value)."""
     if config.model == "tiny" and config.task == "ads":
         config.model = "tiny-ads"  # each built-in task has a student that speaks its words
     tiny = is_tiny(config.model)
-    if config.sft_steps is None:  # another method with --sft-steps starts RL where realm-r1 does
-        config.sft_steps = (150, 200) if config.method in ("realm-r1", "rft") else 0
-    for name, value in vars(config).items():
-        if isinstance(value, tuple):
-            setattr(config, name, value[0] if tiny else value[1])
-    config.out = config.out or f"runs/{config.method}-{config.seed}"
+    fill_in_defaults(config, tiny)
     check_bounds(config)
     resolve_model(config.model)
     if config.routes == 0 and config.method not in ("grpo", "rft"):
-        raise ValueError(f"--routes 0: --method {config.method} shows routes; use --method grpo to train without any")
+        raise ValueError(f"--routes 0: --method {config.method} shows routes; use --method grpo to "
+                         f"train without any")
     if config.temperature == 0:
-        raise ValueError("--temperature must be above 0: at 0 all completions of a group are the same")
-    config.device = settle_device(config.device, tiny)
-    if not config.resume and Path(config.out).exists() and any(p.name != "new" for p in Path(config.out).iterdir()):  # new: see put
-        raise ValueError(f"--out {config.out}: holds another run; choose another folder, or continue it with --resume {config.out}")
+        raise ValueError("--temperature must be above 0: at 0 all completions of a group are the "
+                         "same")
+    config.device = choose_device(config.device, tiny)
+    folder = Path(config.out)
+    # A file "new" is all that a run leaves that was killed before it began (engine/run.py,
+    # write_whole).
+    taken = folder.exists() and any(path.name != "new" for path in folder.iterdir())
+    if taken and not config.resume:
+        raise ValueError(f"--out {config.out}: holds another run; choose another folder, or "
+                         f"continue it with --resume {config.out}")
+    idle = without_effect(given, idle_flags(config))
+    if idle:
+        print("; ".join(idle), flush=True)
     return config
 
 
-def load_splits(config):
-    """(train, validation, test): problems with at least k routes each, no question in two of them. A bank is split by a
-    hash of its questions (80 / 10 / 10), so that held-out questions have routes too; else a teacher writes what is missing."""
-    where = config.bank or config.task
-    sizes = {"train": config.limit, "validation": min(64, config.eval_limit), "test": config.eval_limit}
-    splits = [load_problems(where, split, size, config.data) for split, size in sizes.items()]
-    if not all(splits):
-        raise ValueError(f"{where}: too few problems to have some for training, validation and test")
-    return [need_routes(problems, config) for problems in splits]
+def fill_in_defaults(config, tiny):
+    """Give every flag that was not given its default for this student and this method."""
+    for name, value in vars(config).items():
+        if isinstance(value, tuple):
+            setattr(config, name, value[0] if tiny else value[1])
+    if config.sft_steps is None:  # --sft-steps with another method starts RL where realm-r1 does
+        cold_start = 150 if tiny else 200
+        config.sft_steps = cold_start if config.method in ("realm-r1", "rft") else 0
+    if config.routes is None:  # GRPO needs routes for nothing but a cold start
+        config.routes = 0 if config.method == "grpo" and not config.sft_steps else 3
+    if config.eval_limit is None:
+        built_in = (config.bank or config.task) in BUILT_IN
+        config.eval_limit = 200 if built_in or tiny else 1319
+    config.out = config.out or f"runs/{config.method}-{config.seed}"
 
 
-def draw_problems(problems, config, step):
-    """The P problems of step t: a new random order every time all have been used; the last ones are not dropped."""
-    first, n, order = step * config.prompts_per_step, len(problems), []
-    for epoch in range(first // n, (first + config.prompts_per_step - 1) // n + 1):
-        order += random.Random(f"{config.seed} order {epoch}").sample(problems, n)
-    return order[first % n:first % n + config.prompts_per_step]
+def idle_flags(config):
+    """The flags that do nothing beside others: (names, do they?, the reason), for
+    without_effect."""
+    no_rl = config.method == "rft"
+    return [
+        (("task", "data"), config.bank is not None, "--bank names the problems"),
+        (("selection",), config.error_ratio is not None, "--error-ratio decides what is shown"),
+        (("steps", "lr", "beta", "epochs", "loss_type", "schedule", "fade", "p_end", "group_size",
+          "temperature"), no_rl, "--method rft has no RL steps"),
+        (("schedule", "fade", "p_end"), config.method in ("mrpv", "grpo"),
+         f"--method {config.method} has no fade"),
+        (("sft_lr",), config.sft_steps == 0, "there are no SFT steps"),
+    ]
+
+
+# ---- one step of ReaLM ---------------------------------------------------------------------------
+def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
+    """One step of ReaLM -> (metrics, timing, a sample to show). P = config.prompts_per_step,
+    G = config.group_size."""
+    began = time.perf_counter()
+    rng = random.Random(f"{config.seed} step {step}")
+    p_t = route_probability(config, step)  # p(t)
+    batch = draw_problems(problems, config, step)
+    shown = []  # the routes that each prompt carries; its group sees the same, to be comparable
+    for problem in batch:
+        carries_routes = rng.random() < p_t
+        shown.append(draw_routes(problem, config, rng) if carries_routes else [])
+    prompts = [mrpv_prompt(problem.question, routes) for problem, routes in zip(batch, shown)]
+    generator = torch.Generator(model.device).manual_seed(rng.getrandbits(63))
+    rollouts = sample(model, tokenizer, prompts, config.group_size, config.max_new_tokens,
+                      config.temperature, generator=generator)
+    sampled = time.perf_counter()
+
+    rewards = []  # of each of the P * G completions
+    for i, text in enumerate(rollouts.texts):
+        problem, routes = batch[i // config.group_size], shown[i // config.group_size]
+        response = parse_response(text, n_routes=len(routes))
+        labels = [route.correct for route in routes]
+        rewards.append(realm_reward(response, problem.answer, labels, config.utility_weight,
+                                    not config.one_stage))
+    totals = torch.tensor([reward.total for reward in rewards])
+    totals = totals.view(-1, config.group_size)  # [P, G]
+    advantages = group_advantages(totals, "none" if config.loss_type == "dr_grpo" else "std")
+    scored = time.perf_counter()
+
+    def update(micro_batch):
+        return grpo_update(
+            model, optimizer, rollouts, advantages, reference=reference, epochs=config.epochs,
+            micro_batch=micro_batch, temperature=config.temperature, beta=config.beta,
+            loss_type=config.loss_type, clip_low=config.clip_low, clip_high=config.clip_high,
+            max_len=config.max_new_tokens)
+
+    updated = with_smaller_parts(config, optimizer, update)
+    metrics = {"phase": "rl", "step": step,
+               **step_metrics(p_t, rewards, shown, rollouts, advantages), **updated}
+    timing = step_timing(began, sampled, scored, time.perf_counter(), rollouts)
+    return metrics, timing, sample_to_show(prompts, shown, rollouts, rewards)
 
 
 def route_probability(config, step):
-    """p(t) of the method."""
+    """p(t) of the method: 0 for GRPO, 1 for MRPV, and the fade of EAAI for ReaLM."""
     if config.method == "grpo":
         return 0.0
     shape = "constant" if config.method == "mrpv" else config.schedule
     return eaai_probability(step, config.steps, shape, end=config.p_end, fade=config.fade)
 
 
-def fitting(config, optimizer, update):
-    """update(micro_batch) with micro-batches that fit: when memory runs out they are halved, for the rest of the run, and the
-    update is done again. That is sound while no optimizer step has been taken, for the gradient does not depend on them."""
-    steps = optimizer.steps
-    while True:
-        try:
-            return update(config.micro_batch)
-        except torch.OutOfMemoryError:
-            if config.micro_batch == 1 or optimizer.steps != steps:
-                raise
-        optimizer.skip()  # forgets the part of the gradient that was gathered
-        torch.cuda.empty_cache()
-        config.micro_batch //= 2
-        tqdm.write(f"out of memory: going on with --micro-batch {config.micro_batch}")
+def draw_problems(problems, config, step):
+    """The P problems of step t. Every problem is used once in a random order, then comes a new
+    order. The last problems of an order are not dropped."""
+    first = step * config.prompts_per_step
+    last = first + config.prompts_per_step - 1
+    n = len(problems)
+    orders = []
+    for epoch in range(first // n, last // n + 1):
+        orders += random.Random(f"{config.seed} order {epoch}").sample(problems, n)
+    return orders[first % n:first % n + config.prompts_per_step]
 
 
-def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
-    """One step of ReaLM -> (metrics, timing, a sample to show)."""
-    began = time.perf_counter()
-    rng = random.Random(f"{config.seed} step {step}")
-    p_t = route_probability(config, step)
-    batch = draw_problems(problems, config, step)
-    shown = [choose_routes(p.routes, config.routes, rng, config.error_ratio, config.selection) if rng.random() < p_t else []
-             for p in batch]  # one decision per prompt: its whole group sees the same
-    prompts = [mrpv_prompt(p.question, routes) for p, routes in zip(batch, shown)]
-    generator = torch.Generator(model.device).manual_seed(rng.getrandbits(63))
-    rollouts = sample(model, tokenizer, prompts, config.group_size, config.max_new_tokens, config.temperature, generator=generator)
-    sampled = time.perf_counter()
-
-    rows = [pair for pair in zip(batch, shown) for _ in range(config.group_size)]  # of each completion: its problem, its routes
-    rewards = [realm_reward(parse_response(text, len(routes)), problem.answer, [r.correct for r in routes], config.utility_weight,
-                            not config.one_stage) for text, (problem, routes) in zip(rollouts.texts, rows)]
-    totals = torch.tensor([r.total for r in rewards]).view(-1, config.group_size)  # [P, G]
-    advantages = group_advantages(totals, "none" if config.loss_type == "dr_grpo" else "std")
-    scored = time.perf_counter()
-
-    metrics = fitting(config, optimizer, lambda micro_batch: grpo_update(
-        model, optimizer, rollouts, advantages, reference=reference, epochs=config.epochs, micro_batch=micro_batch,
-        temperature=config.temperature, beta=config.beta, loss_type=config.loss_type, clip_low=config.clip_low,
-        clip_high=config.clip_high, max_len=config.max_new_tokens))
-    updated = time.perf_counter()
-
-    def mean(some, field):
-        return sum(getattr(r, field) for r in some) / len(some) if some else None
-    carried = [r for r, (_, routes) in zip(rewards, rows) if routes]
-    alone = [r for r, (_, routes) in zip(rewards, rows) if not routes]
-    metrics = {"phase": "rl", "step": step, "p": p_t, "reward": mean(rewards, "total"), "answer": mean(rewards, "answer"),
-               "answer_alone": mean(alone, "answer"), "answer_routes": mean(carried, "answer"), "utility": mean(carried, "utility"),
-               "format": mean(rewards, "format"), "carried": len(carried) / len(rewards),
-               "live": (advantages != 0).any(1).double().mean().item(), "truncated": 1 - rollouts.finished.double().mean().item(),
-               "length": rollouts.lengths.double().mean().item(),
-               "entropy": (rollouts.entropy.sum() / rollouts.mask.sum()).item(), **metrics}
-    tokens = int(rollouts.lengths.sum())
-    timing = {"sample_s": sampled - began, "score_s": scored - sampled, "update_s": updated - scored, "tokens": tokens,
-              "tokens_per_s": tokens / (sampled - began)}
-    best = max(range(len(rewards)), key=lambda i: (len(rows[i][1]), rewards[i].total))  # to show: one with routes, if any
-    return metrics, timing, (prompts[best // config.group_size], rollouts.texts[best], rewards[best])
+def draw_routes(problem, config, rng):
+    """The k routes that a prompt of this problem carries."""
+    return choose_routes(problem.routes, config.routes, rng, config.error_ratio, config.selection)
 
 
 def sft_step(model, tokenizer, optimizer, problems, config, step):
-    """One step of SFT on 2P correct routes -> metrics. A cold start shows k routes in half of the prompts, with the true labels
-    as the scores to write, so that the student knows both formats; rft is trained on the plain prompt only."""
+    """One step of SFT on 2P correct routes -> metrics.
+
+    A cold start (ReaLM-R1) shows k routes in half of the prompts, with the true labels as the
+    scores to write, so that the student knows both formats. rft is trained on the plain prompt
+    only. Every problem must have a correct route.
+    """
     rng = random.Random(f"{config.seed} sft {step}")
     prompts, completions = [], []
-    for problem in rng.choices(problems, k=config.prompts_per_step * 2):
-        target = rng.choice([r for r in problem.routes if r.correct])
-        carry = config.method != "rft" and rng.random() < 0.5
-        routes = choose_routes(problem.routes, config.routes, rng, config.error_ratio, config.selection) if carry else []
+    for problem in rng.choices(problems, k=2 * config.prompts_per_step):
+        target = rng.choice([route for route in problem.routes if route.correct])
+        carries_routes = config.method != "rft" and rng.random() < 0.5
+        routes = draw_routes(problem, config, rng) if carries_routes else []
+        scores = [float(route.correct) for route in routes] or None
         prompts.append(mrpv_prompt(problem.question, routes))
-        completions.append(demonstration(reasoning_only(target.text), problem.answer, [float(r.correct) for r in routes] or None))
+        completions.append(demonstration(reasoning_only(target.text), problem.answer, scores))
     batch = demonstrations(model, tokenizer, prompts, completions)
-    loss, norm = fitting(config, optimizer, lambda micro_batch: sft_update(model, optimizer, batch, micro_batch))
-    return {"phase": "sft", "step": step, "loss": loss, "grad_norm": norm, "skipped": float(not math.isfinite(norm))}
+
+    def update(micro_batch):
+        return sft_update(model, optimizer, batch, micro_batch)
+
+    loss, norm = with_smaller_parts(config, optimizer, update)
+    return {"phase": "sft", "step": step, "loss": loss, "grad_norm": norm,
+            "skipped": float(not math.isfinite(norm))}
 
 
-# ---- the run folder -------------------------------------------------------------------------------------------------
-def log(path, entry):
-    """Append one line of JSON, on the disk when this returns. Six decimals; what is not a number (nan, inf) is null."""
-    entry = {k: (round(v, 6) if math.isfinite(v) else None) if isinstance(v, float) else v for k, v in entry.items()}
-    with open(path, "a") as file:
-        file.write(json.dumps(entry) + "\n")
-        file.flush(), os.fsync(file.fileno())
-
-
-def read_log(path, n, cut=False):
-    """The first n entries of a log. What a killed run logged after its checkpoint is done again: cut=True drops it."""
-    lines = path.read_bytes().split(b"\n")[:-1][:n] if path.exists() else []
-    if len(lines) < n:
-        raise ValueError(f"{path}: {len(lines)} whole lines, where the checkpoint has {n} steps")
-    if cut and path.exists():
-        os.truncate(path, sum(len(line) + 1 for line in lines))
-    return [json.loads(line) for line in lines]
-
-
-def put(path, write):
-    """write(path) to a file that is whole or not there, whatever the moment the run is killed at."""
-    new = path.with_name("new")
-    try:
-        write(new)
-        with open(new, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except SafetensorError as error:  # a full disk, say, which it does not name
-        raise OSError(f"{path}: {error}") from None
-    finally:
-        new.unlink(missing_ok=True)
-
-
-def put_json(path, value):
-    put(path, lambda new: new.write_text(json.dumps(value, indent=1) + "\n"))
-
-
-def checksum(path):
-    crc = 0
-    with open(path, "rb") as file:
-        while part := file.read(2 ** 24):
-            crc = zlib.crc32(part, crc)
-    return f"{crc:08x}"
-
-
-def save_checkpoint(run, optimizer, done):
-    """RUN/checkpoint/STEPS-CHECKSUM.safetensors: fp32 weights and AdamW's state after so many steps. The last two are kept;
-    the older goes first, so that the disk never holds more than two."""
-    folder = run / "checkpoint"
-    folder.mkdir(exist_ok=True)
-    for old in sorted(folder.glob("*-*.safetensors"))[:-1]:
-        old.unlink()
-    part = folder / f"{done:06}.part"
-    put(part, lambda new: save_file({k: v.contiguous() for k, v in optimizer.state_dict().items()}, new))
-    os.replace(part, folder / f"{done:06}-{checksum(part)}.safetensors")
-
-
-def load_checkpoint(run):
-    """(steps done, state) of the newest checkpoint that is whole; (0, None) if the run was killed before its first."""
-    files = sorted((run / "checkpoint").glob("*-*.safetensors"), reverse=True)
-    for path in files:
-        done, _, recorded = path.stem.partition("-")
-        if checksum(path) == recorded:
-            return int(done), load_file(path)
-        print(f"{path}: damaged; the checkpoint before it is used", flush=True)
-    if files:
-        raise ValueError(f"--resume {run}: every checkpoint is damaged; delete {run / 'checkpoint'} to do the run again from its start")
-    return 0, None
-
-
-def resume(given):
-    """(config, record) of a run that was cut. given: the flags on the command line. Raises ValueError, in one line, for one
-    that would make it another run; those of CHANGEABLE may change, and the record says so."""
-    run = Path(given["resume"])
-    try:
-        stored = json.loads((run / "config.json").read_text())
-        record = stored.pop("run", {})
-        if record.get("format") != FORMAT:
-            raise ValueError(f"--resume {run}: a run folder of another version of train.py (format {record.get('format', 1)}, not {FORMAT})")
-        config = Config(**{**stored, "resume": given["resume"], "out": str(run)})
-    except OSError:
-        raise ValueError(f"--resume {run}: not a run folder (no config.json); a run killed before it had one is started again") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
-        raise ValueError(f"--resume {run}: its config.json is damaged ({error})") from None
-    new = {name: value for name, value in given.items() if value != getattr(config, name)}
-    other = [f"--{name.replace('_', '-')} {getattr(config, name)}" for name in new if name not in CHANGEABLE]
-    if other:
-        raise ValueError(f"--resume {run}: it was begun with {', '.join(other)}; leave the flag out, or start another run")
-    if new.get("steps", config.steps) < config.steps:
-        raise ValueError(f"--steps {new['steps']}: the run was begun with {config.steps}; it can become longer, not shorter")
-    if "steps" in new:
-        config.fade *= config.steps / new["steps"]  # p(t) of the steps that are done must not change: the fall ends where it did
-    if new:
-        record["changes"].append({name: [getattr(config, name), value] for name, value in new.items()})
-    return settle(dataclasses.replace(config, **new)), record
-
-
-@contextlib.contextmanager
-def patient():
-    """Within it, Ctrl-C (or SIGTERM, a cluster's warning) is only noted, in the list it gives: a step is finished, and saved,
-    before the run stops. The second one stops at once."""
-    asked = []
-
-    def note(number, _):
-        asked.append(number)
-        os.write(2, b"\nstopping after this step (again: at once)\n")
-        signal.signal(number, signal.default_int_handler)
-    main = threading.current_thread() is threading.main_thread()  # elsewhere (a notebook's thread, say) no handler can be set
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM) if main}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def sickness(history, n=20):
-    """What ails the last n RL steps, with the usual cure, in a line; None if nothing does. history: entries of metrics.jsonl."""
-    last = [m for m in history[-n:] if m["phase"] == "rl"]
-    truncated, entropy, live, answer = (sum(m[k] or 0.0 for m in last) / n for k in ("truncated", "entropy", "live", "answer"))
-    if len(last) < n or answer > 0.9:
-        return None  # too early to tell, or nothing left to learn
-    if truncated > 0.9:
-        return "nearly every completion is cut off: raise --max-new-tokens, or teach the format first (--method realm-r1)"
-    if entropy < 0.01 and answer < 0.5:
-        return "the policy has collapsed (entropy near 0, answers wrong): lower --lr, raise --clip-high, or add a little --beta"
-    if live < 0.01:
-        return ("no group has rewards that differ, so nothing is learnt: show more routes (--routes), take easier problems, or "
-                "start with --method realm-r1")
-    return None
-
-
-def draw_curves(metrics, path):
-    """The run in six panels."""
-    from matplotlib.figure import Figure  # without pyplot: nothing to close, and no display is asked for
-    rl = [m for m in metrics if m["phase"] == "rl"]
-    panels = [("reward", ["reward", "answer", "utility"]), ("accuracy", ["eval_alone", "eval_routes"]),
-              ("p(t) and live groups", ["p", "live", "truncated"]), ("KL", ["kl", "approx_kl"]), ("entropy (nats)", ["entropy"]),
-              ("completion length (tokens)", ["length"])]
-    names = {"p": "p(t)", "live": "share of live groups", "truncated": "share truncated", "eval_alone": "without routes",
-             "eval_routes": "with routes", "kl": "to the reference", "approx_kl": "old to new policy"}
-    figure = Figure(figsize=(13, 6.5), layout="constrained")
-    for ax, (title, keys) in zip(figure.subplots(2, 3).flat, panels):
-        for key in keys:
-            points = [(m["step"], m[key]) for m in rl if m.get(key) is not None]
-            if points:
-                ax.plot(*zip(*points), marker="o" if key.startswith("eval") else None, markersize=3, label=names.get(key, key))
-        ax.set(title=title, xlabel="RL step")
-        ax.grid(alpha=0.3)
-        if len(keys) > 1 and ax.lines:
-            ax.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
-
-
-def other_runs(run, problems):
-    """{name: result after training} of the runs beside this one that had the same problems and routes: other methods, other seeds."""
-    found = {}
-    for path in sorted(run.parent.glob("*/result.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # another version's, or damaged: not ours to mend
-            if path.parent.name != run.name and json.loads((path.parent / "config.json").read_text())["run"]["problems"] == problems:
-                found[path.parent.name] = json.loads(path.read_text())["after"]
-    return found
-
-
-def closing_table(before, after, k, others):
-    """Accuracy on test problems before and after, beside the teacher's, the vote's and other runs' (name -> result)."""
-    def row(name, result):
-        cells = [evaluation.with_interval(r["accuracy"], r["interval"]) for r in (result["alone"], result.get("routes")) if r]
-        return f"{name:<28}" + "".join(f"{cell:<24}" for cell in cells)
-    lines = [f"{'accuracy on test problems':<28}{'without routes':<24}with {k} routes", row("before", before), row("after", after)]
-    if "vote" in after:
-        lines.append(f"{'teacher, one route':<52}{evaluation.with_interval(after['teacher'], after['teacher_interval'])}")
-        lines.append(f"{f'majority vote, {k} routes':<52}{evaluation.with_interval(after['vote'], after['vote_interval'])}")
-    lines += [row(f"{name}, after", result) for name, result in others.items()]
-    if "routes" in after and None not in (areas := [r["routes"].get("score_auc") for r in (before, after)]):
-        lines.append(f"utility scores tell right routes from wrong ones (AUC): {areas[0]:.2f} before, {areas[1]:.2f} after")
-    return "\n".join(lines)
-
-
-def show_sample(prompt, completion, reward):
-    """One full sample: what the student saw, wrote and earned."""
-    question = prompt.partition("\n\n")[2]  # without the fixed instruction
-    return f"{'-' * 30} prompt\n{question}{'-' * 30} completion\n{completion}\n{'-' * 30} {reward}\n"
-
-
-# ---- the run --------------------------------------------------------------------------------------------------------
+# ---- the run -------------------------------------------------------------------------------------
 def train(config, record=None):
-    """The whole run, from the first evaluation to model/ and the closing table. Returns (before, after). record: what
-    config.json says of a run to continue."""
+    """The whole run, from the first evaluation to model/ and the closing table -> (before, after).
+
+    record: what config.json says of a run to continue. Raises ValueError, in one line, for what
+    cannot work, before any long work starts.
+    """
     torch.set_num_threads(config.threads)
-    run = Path(config.out)
-    steps = [("sft", t) for t in range(config.sft_steps)] + [("rl", t) for t in range(config.steps) if config.method != "rft"]
-    train_set, validation, test = load_splits(config)
-    problems = hashlib.sha256(repr((train_set, validation, test)).encode(errors="backslashreplace")).hexdigest()
-    if record and record["problems"] != problems:
-        raise ValueError(f"--resume {run}: {config.bank or config.task} gives other problems or routes than those the run began with")
-    demonstrable = [p for p in train_set if any(r.correct for r in p.routes)]
-    if config.sft_steps and not demonstrable:
-        raise ValueError(f"--method {config.method}: no question of the bank has a correct route to learn from")
-    done, state = load_checkpoint(run) if record else (0, None)
-    history = read_log(run / "metrics.jsonl", done)
-    model, tokenizer = load_policy(config.model, config.device)
-    model.recompute = config.recompute  # grpo.Layers asks for it
-    if state:
-        Optimizer(model, 0.0).load_state_dict(state)  # the weights; AdamW's state follows in the loop
+    splits = train_set, validation, test = load_splits(config)
+    to_imitate = with_correct_route(train_set, config)
+    run = Run(config, record, splits)
+    model, tokenizer = load_student(config, run.state)
+    check_prompts(model, tokenizer, splits, config)
+    evaluate = functools.partial(evaluate_student, model, tokenizer, config)
+    before = run.begin(lambda: evaluate(test, say="before training"))
 
-    longest = [mrpv_prompt(p.question, sorted(p.routes, key=lambda r: -len(r.text))[:config.routes])
-               for p in train_set + validation + test]  # each problem with its k longest routes
-    must_fit(model, encode_prompts(tokenizer, longest), config.max_new_tokens)  # now, not at the step that draws it
-    prompt = mrpv_prompt(train_set[0].question)
-    written = tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"])
-    if "".join(written.split()) != "".join(prompt.split()):  # spaces aside
-        raise ValueError(f"--model {config.model}: its tokenizer cannot write {train_set[0].question[:60]!r} (tiny and tiny-ads know "
-                         "only the words of their own tasks)")
-
-    def evaluate(problems):
-        rows = 0 if config.device == "cpu" else config.prompts_per_step * config.group_size  # what a GPU holds when it samples
-        return evaluation.evaluate(model, tokenizer, problems, config.routes, max_new_tokens=config.max_new_tokens,
-                                   batch=max(16, config.micro_batch, rows))
-
-    run.mkdir(parents=True, exist_ok=True)
-    if (run / "before.json").is_file():
-        before = json.loads((run / "before.json").read_text())
-    else:  # the run begins after it: one that runs out of memory here can be started anew with other flags
-        print(f"evaluating the student on {len(test)} test problems, before training", flush=True)
-        before = evaluate(test)
-    record = record or {"format": FORMAT, "problems": problems, "changes": []}
-    put_json(run / "config.json", {**dataclasses.asdict(config), "resume": None, "run": record})
-    put_json(run / "before.json", before)
-    for name in ("metrics.jsonl", "timing.jsonl"):
-        read_log(run / name, done, cut=True)
-    for path in (run / "checkpoint").glob("*"):  # whatever is newer than the one that was loaded is damaged, or half written
-        if path.name > f"{done:06}" and not path.name.startswith(f"{done:06}-"):
-            path.unlink()
-
-    optimizer = reference = ailment = None
-    bar = tqdm(steps[done:], initial=done, total=len(steps), desc=config.method, disable=None if steps else True)
-    with patient() as asked:
+    steps = [("sft", t) for t in range(config.sft_steps)]
+    if config.method != "rft":
+        steps += [("rl", t) for t in range(config.steps)]
+    optimizer = reference = None
+    bar = tqdm(steps[run.done:], initial=run.done, total=len(steps), desc=config.method,
+               disable=None if steps else True)
+    with stop_after_step() as stop_asked:
         for phase, step in bar:
             if optimizer is None or step == 0:  # each phase has an optimizer of its own
-                optimizer = Optimizer(model, config.lr if phase == "rl" else config.sft_lr, config.warmup)
-                if state and step > 0:
-                    optimizer.load_state_dict(state)
-                state = None  # of a large model, gigabytes
+                optimizer = new_optimizer(model, config, phase, step, run.take_state())
             if phase == "rl" and config.beta > 0 and reference is None:
-                if step == 0:
-                    model.save_pretrained(run / "reference"), tokenizer.save_pretrained(run / "reference")
-                reference = load_policy(str(run / "reference"), config.device)[0].requires_grad_(False)
+                reference = frozen_reference(model, tokenizer, config, step)
             began = time.perf_counter()
+            timing, show = {}, None
             if phase == "sft":
-                metrics, timing, show = sft_step(model, tokenizer, optimizer, demonstrable, config, step), {}, None
+                metrics = sft_step(model, tokenizer, optimizer, to_imitate, config, step)
             else:
-                metrics, timing, show = rl_step(model, tokenizer, reference, optimizer, train_set, config, step)
-            spent, done = time.perf_counter() - began, done + 1
-            last = done == len(steps)
-            if phase == "rl" and config.eval_every and (step % config.eval_every == 0 or last):
-                result = evaluate(validation)
-                with_routes = result.get("routes", {})
-                metrics |= {"eval_alone": result["alone"]["accuracy"], "eval_routes": with_routes.get("accuracy"),
-                            "eval_auc": with_routes.get("score_auc")}
-                bar.set_postfix(reward=f"{metrics['reward']:.2f}", alone=f"{metrics['eval_alone']:.2f}",
-                                routes=f"{metrics['eval_routes'] or 0:.2f}", p=f"{metrics['p']:.2f}")
-                if step % (2 * config.eval_every) == 0:
-                    bar.write(show_sample(*show))
-            log(run / "metrics.jsonl", metrics)
-            log(run / "timing.jsonl", {"phase": phase, "step": step, "step_s": spent, **timing})
-            history.append(metrics)
-            hopeless = len(history) >= 5 and all(m["skipped"] for m in history[-5:])
-            if last or asked or hopeless or done % config.save_every == 0:
-                draw_curves(history, run / "curves.png")
-                save_checkpoint(run, optimizer, done)
-            if hopeless:
-                raise ValueError(f"5 steps in a row gave a loss or gradient that is not a number, and were skipped: start again with a "
-                                 f"lower --lr; the weights before them are in {run / 'checkpoint'}")
-            if asked and not last:
-                raise KeyboardInterrupt
-            if not ailment and (ailment := sickness(history)):
-                bar.write(f"step {step}: {ailment}")
-    model.save_pretrained(run / "model"), tokenizer.save_pretrained(run / "model")
+                metrics, timing, show = rl_step(model, tokenizer, reference, optimizer, train_set,
+                                                config, step)
+            timing = {"step_s": time.perf_counter() - began, **timing}
+            is_last = run.done + 1 == len(steps)
+            if phase == "rl" and config.eval_every and (step % config.eval_every == 0 or is_last):
+                metrics |= validation_metrics(evaluate(validation))
+            run.log(metrics, timing)
+            report_step(bar, config, metrics, timing, show, len(steps) - run.done)
+            save_or_stop(run, optimizer, is_last, stop_asked, bar)
     after = evaluate(test)
-    put_json(run / "result.json", {"before": before, "after": after})
-    print("\n" + closing_table(before, after, config.routes, other_runs(run, problems)) + f"\n\nrun folder: {run}")
+    run.finish(model, tokenizer, before, after)
+    table = closing_table(before, after, other_runs(run.folder, run.record))
+    print(f"\n{table}\n\nrun folder: {run.folder}")
     return before, after
 
 
+def load_splits(config):
+    """(train, validation, test): problems with at least k routes each; no question is in two of
+    them.
+
+    A bank is split by a hash of its questions (80 / 10 / 10), so that held-out questions have
+    routes too. Where routes are missing, a teacher writes them. Raises ValueError if a split is
+    empty.
+    """
+    where = config.bank or config.task
+    sizes = {"train": config.limit, "validation": min(64, config.eval_limit),
+             "test": config.eval_limit}
+    splits = [load_problems(where, split, size, config.data) for split, size in sizes.items()]
+    if not all(splits):
+        raise ValueError(f"{where}: too few problems to have some for training, validation and "
+                         f"test")
+    return tuple(with_routes(problems, config) for problems in splits)
+
+
+def with_correct_route(problems, config):
+    """The problems that SFT can imitate. Raises ValueError if it needs one and there is none."""
+    found = [p for p in problems if any(route.correct for route in p.routes)]
+    if config.sft_steps and not found:
+        raise ValueError(f"--method {config.method}: no question of the bank has a correct route "
+                         f"to learn from")
+    return found
+
+
+def load_student(config, state):
+    """(model, tokenizer) of the run. state: what a checkpoint holds, or None at the start."""
+    model, tokenizer = load_policy(config.model, config.device)
+    model.recompute = config.recompute  # engine/layers.py asks for it
+    if state:
+        Optimizer(model, 0.0).load_weights(state)
+    print(describe(model, config.model), flush=True)
+    return model, tokenizer
+
+
+def check_prompts(model, tokenizer, splits, config):
+    """Raises ValueError if a prompt could not be written, or would not fit the model's context.
+    It is said now and not at the step that draws the prompt."""
+    longest = []  # of each problem: its prompt with the k longest routes
+    for problem in sum(splits, []):
+        routes = sorted(problem.routes, key=lambda route: -len(route.text))
+        longest.append(mrpv_prompt(problem.question, routes[:config.routes]))
+    must_fit(model, encode_prompts(tokenizer, longest), config.max_new_tokens)
+    question = splits[0][0].question
+    must_write(tokenizer, mrpv_prompt(question), question, config.model)
+
+
+def evaluate_student(model, tokenizer, config, problems, say=None):
+    """eval.evaluate with the sizes of the run. say: words for a line that tells what is
+    evaluated."""
+    if say:
+        print(f"evaluating the student on {len(problems)} test problems, {say}", flush=True)
+    rows = 0
+    if config.device != "cpu":  # a GPU has room for as many rows as a step samples
+        rows = config.prompts_per_step * config.group_size
+    return evaluation.evaluate(model, tokenizer, problems, config.routes,
+                               max_new_tokens=config.max_new_tokens,
+                               batch=max(16, config.micro_batch, rows))
+
+
+def new_optimizer(model, config, phase, step, state):
+    """The optimizer of a phase. state: what a checkpoint holds; None at the start of a run."""
+    optimizer = Optimizer(model, config.lr if phase == "rl" else config.sft_lr, config.warmup)
+    if state and step > 0:
+        optimizer.load_state_dict(state)
+    return optimizer
+
+
+def frozen_reference(model, tokenizer, config, step):
+    """The reference policy of the KL term: the student as it was when RL began, kept in the run
+    folder."""
+    folder = Path(config.out) / "reference"
+    if step == 0:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return load_policy(str(folder), config.device)[0].requires_grad_(False)
+
+
+def save_or_stop(run, optimizer, is_last, stop_asked, bar):
+    """What follows a step: a checkpoint if one is due, and a stop if there is a reason for one.
+
+    Raises ValueError if nothing can be learnt any more, KeyboardInterrupt if a stop was asked for.
+    """
+    hopeless = run.is_hopeless()
+    due = run.done % run.config.save_every == 0
+    if is_last or stop_asked or hopeless or due:
+        run.save(optimizer)
+    if hopeless:
+        raise ValueError(f"5 steps in a row gave a loss or gradient that is not a number, and were "
+                         f"skipped: start again with a lower --lr; the weights before them are in "
+                         f"{run.folder / 'checkpoint'}")
+    if stop_asked and not is_last:
+        raise KeyboardInterrupt
+    found = run.new_diagnosis()
+    if found:
+        bar.write(f"step {run.history[-1]['step']}: {found}")
+
+
 def main(argv=None):
+    """The command."""
     given = given_flags(Config, __doc__, argv)
     config = Config(**given)
     try:
-        config, record = resume(given) if config.resume else (settle(config), None)
+        record = None
+        if config.resume:
+            config, record = resume(given, Config)
+        config = prepare(config, given)
         train(config, record)
     except ValueError as error:
         sys.exit(f"train.py: {error}")
-    except RuntimeError as error:  # a GPU's memory has an exception of its own, a CPU's has not
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
             raise
-        sys.exit("train.py: out of memory where smaller micro-batches do not help (sampling, say): lower --max-new-tokens, "
-                 "--prompts-per-step or --group-size")
+        sys.exit("train.py: out of memory where smaller micro-batches do not help (sampling, say): "
+                 "lower --max-new-tokens, --prompts-per-step or --group-size")
     except (OSError, SafetensorError, KeyboardInterrupt) as error:
-        begun = config.out and Path(config.out, "config.json").is_file()
-        sys.exit(f"train.py: {str(error) or 'stopped'}" + (f"; go on with: python train.py --resume {config.out}" if begun else ""))
+        go_on = ""
+        if config.out and Path(config.out, "config.json").is_file():
+            go_on = f"; go on with: python train.py --resume {config.out}"
+        sys.exit(f"train.py: {str(error) or 'stopped'}{go_on}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-from assets import shop
+from tasks import shop
 from data import make_routes
 from eval import auc
 from grpo import load_policy

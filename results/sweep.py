@@ -5,7 +5,7 @@ no run has seen. results/NAME.json records figures, commands, seeds, commit and 
 and put into results/README.md (--redraw does only that). A run that is already in runs/sweeps is not run again, so a sweep that was cut goes on, and arms that
 two claims share are trained once. On a GPU, with a larger student (no table here is of one; C9 has another task and student, and is left out):
 
-    python -m assets.make_tiny --width 512 --layers 8 --lr 1e-3 --device cuda --out runs/base-larger
+    python -m tasks.make_students --width 512 --layers 8 --lr 1e-3 --device cuda --out runs/base-larger
     python -m results.sweep all --jobs 8 --out runs/larger --more "--model runs/base-larger --task shop --steps 300 --prompts-per-step 32
         --max-new-tokens 96 --micro-batch 64 --lr 1e-4 --sft-lr 1e-4 --device cuda"
 """

@@ -23,7 +23,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, Qwen2Config
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
-from assets.make_tiny import tiny_tokenizer  # noqa: E402
+from tasks.make_students import tiny_tokenizer  # noqa: E402
 from grpo import Optimizer, Rollouts, completion_logps, group_advantages, grpo_loss, grpo_update, sample  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

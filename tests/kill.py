@@ -19,6 +19,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
 import matplotlib.pyplot  # noqa: E402, F401   once: the processes below are forked, and start at once
+import engine.run  # noqa: E402
 import train  # noqa: E402
 
 SMALL = ("--steps 4 --prompts-per-step 6 --group-size 6 --max-new-tokens 60 --eval-limit 3 --limit 12 --eval-every 3 "
@@ -78,7 +79,7 @@ def torment(method, kills, rng, work):
     began = time.monotonic()
     _, operations = trained([*begin, "--out", str(whole)], whole)
     lasted, done = time.monotonic() - began, 0
-    assert any(m["grad_norm"] for m in train.read_log(whole / "metrics.jsonl", 3)), "the weights must move for this to show anything"
+    assert any(m["grad_norm"] for m in engine.run.read_log(whole / "metrics.jsonl", 3)), "the weights must move for this to show anything"
     while done < kills or folder.exists():
         argv = ["--resume", str(folder)] if (folder / "config.json").exists() else [*begin, "--out", str(folder)]
         how = {} if done >= kills else {"after_s": rng.uniform(0, lasted)} if rng.random() < 0.5 else {

@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-from assets import ads
+from tasks import ads
 from data import make_routes
 from rewards import answers_match, final_answer
 
@@ -50,7 +50,7 @@ def test_every_attribute_decides_questions_both_ways_and_half_of_all_are_relevan
         checks, passes = checks_of(problem), ads.judge(checks_of(problem))
         decisive.update((checks[i][0], passes[i]) for i in range(len(checks))
                         if checks[i][1] != checks[i][2] and all(passes[:i] + passes[i + 1:]))
-    assert len(decisive) == 2 * len(ads.PAIRS) and min(decisive.values()) > 0.03 * 2000
+    assert len(decisive) == 2 * len(ads.ATTRIBUTES) and min(decisive.values()) > 0.03 * 2000
     assert all(0.46 < mean(p.answer == "relevant" for p in split) < 0.54 for split in SPLITS.values())
 
 
@@ -83,7 +83,7 @@ def test_the_experts_speak_plainly_of_every_check():
 
 def test_the_corpus_knows_the_form_and_none_of_the_facts():
     rng, said, words = random.Random(0), defaultdict(list), {"query", "ad", "for", "in"}
-    passing = {"same", *(verdict[0] for verdict in ads.VERDICTS.values())}
+    passing = {"same", *(attribute.verdicts[0] for attribute in ads.ATTRIBUTES.values())}
     for prompt, completion in (ads.example(rng) for _ in range(20_000)):
         checks, reasoning = ads.read_question(re.search("Problem: (.*)\n", prompt)[1]), re.search("> (.*)</think>", completion)[1]
         passes = [step.split()[-1] in passing for step in reasoning.split("; ")[:-1]]

@@ -1,4 +1,5 @@
 import dataclasses
+import doctest
 import json
 import os
 import random
@@ -12,8 +13,11 @@ from pathlib import Path
 import pytest
 
 import data
-from assets import shop
-from data import bank_summary, load_problems, make_routes, need_routes, read_bank
+from tasks import shop
+from data import bank_summary, load_problems, make_routes, with_routes, read_bank
+from engine import bank as bank_file, flags as flags_file
+from engine.bank import why_it_cannot_teach
+from engine.flags import TeacherFlags, check_bounds, flag, given_flags, same_flag, without_effect
 from realm import Problem, Route, mrpv_prompt, parse_response, teacher_prompt
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +61,10 @@ def changed(**fields):
     ({"answer": "5"}, "'question'"),
     (changed(question=7), "'question'"),
     (changed(question="  "), "'question'"),
-    ({"question": "2 + 3?"}, "'answer'"),
+    ({"question": "2 + 3?"}, "'answer' must be a string or number, not missing"),
+    (changed(answer=None), "'answer' must be a string or number, not null"),
+    (changed(question=None), "'question' must be a str, not null"),
+    (changed(rules=None), "'rules' must be a list, not null"),
     (changed(answer=["5"]), "'answer'"),
     (changed(answer=True), "'answer'"),
     (changed(answer="so what ####"), "'answer"),
@@ -84,6 +91,15 @@ def test_what_a_line_leaves_out_is_computed(tmp_path):
     assert problem.answer == "1000" and problem.rules == []
     assert [(r.answer, r.correct) for r in problem.routes] == [
         ("$1,000", True), ("7", False), (None, False), ("1000.0", True), (None, True)]
+
+
+@pytest.mark.parametrize("written, text", [
+    ("1e16", "10000000000000000"), ("0.00001", "0.00001"), ("1e-7", "0.0000001"), ("2.50", "2.5"), ("-0.5", "-0.5"), ("12", "12"),
+    ("123456789012345678901", "123456789012345678901")])
+def test_a_gold_answer_that_is_a_json_number_becomes_plain_decimals(tmp_path, written, text):
+    line = f'{{"question": "q", "answer": {written}, "routes": [{{"text": "A: 7", "answer": {written}}}, {{"text": "so {text}"}}]}}'
+    problem, = read_bank(write(tmp_path / "bank.jsonl", line))
+    assert problem.answer == text and [(r.answer, r.correct) for r in problem.routes] == [(text, True)] * 2
 
 
 def test_a_line_of_gsm8k_gives_its_solution_as_the_first_route(tmp_path):
@@ -242,7 +258,7 @@ def config(**more):
 
 @dataclasses.dataclass
 class Run:
-    """What need_routes reads of train.py's or eval.py's config."""
+    """What with_routes reads of train.py's or eval.py's config."""
     task: str = "shop"
     routes: int = 3
     n: int = 8
@@ -256,26 +272,26 @@ class Run:
 
 def test_where_routes_are_missing_a_teacher_says_what_it_does_and_does_it(capsys):
     problems = load_problems("shop", "train", 20)
-    taught = need_routes(problems, Run())
+    taught = with_routes(problems, Run())
     assert [len(p.routes) for p in taught] == [8] * 20 and "simulated teacher" in capsys.readouterr().out
-    assert need_routes(taught, Run()) is taught and capsys.readouterr().out == ""
-    assert need_routes(problems, Run(routes=0)) is problems
+    assert with_routes(taught, Run()) is taught and capsys.readouterr().out == ""
+    assert with_routes(problems, Run(routes=0)) is problems
 
 
 def test_a_gold_solution_is_not_shown_as_if_a_teacher_had_written_it(tmp_path):
     path = write(tmp_path / "x.jsonl", *({"question": f"{i}?", "answer": (
         f"20 + {i} = <<20+{i}={20 + i}>>{20 + i}\n5 x {20 + i} = <<5*{20 + i}={100 + 5 * i}>>{100 + 5 * i}\n"
         f"#### {100 + 5 * i}")} for i in range(40)))
-    taught = need_routes(read_bank(path), Run(task=path, routes=1))
+    taught = with_routes(read_bank(path), Run(task=path, routes=1))
     assert 0.3 < sum(r.correct for p in taught for r in p.routes) / 320 < 0.7
 
 
 def test_a_bank_with_too_few_routes_is_refused_not_replaced():
     with pytest.raises(ValueError, match="only 2 routes"):
-        need_routes([Problem("q", "4", [Route("t", "4", True), Route("t", "5", False)])], Run())
-    taught = need_routes(load_problems("shop", "train", 5), Run())
+        with_routes([Problem("q", "4", [Route("t", "4", True), Route("t", "5", False)])], Run())
+    taught = with_routes(load_problems("shop", "train", 5), Run())
     with pytest.raises(ValueError, match="'q' has only 0 routes"):  # one that was forgotten is no reason to write the others anew
-        need_routes([*taught, Problem("q", "4")], Run())
+        with_routes([*taught, Problem("q", "4")], Run())
 
 
 # ---- building a bank ------------------------------------------------------------------------------------------------
@@ -424,7 +440,9 @@ def test_a_refused_bank_takes_nothing_away_that_was_there(tmp_path, capsys):
     (["--inject-rules", "1.5"], "--inject-rules must lie in [0, 1]"), (["--temperature", "-1"], "--temperature"),
     (["--temperature", "nan"], "--temperature"), (["--task", "chess"], "chess: neither a built-in task"), 
     (["--split", "ood", "--task", "gsm8k"], "out-of-distribution"),
-    (["--out", "/no/such/folder/bank.jsonl"], "/no/such/folder"), (["--teacher", "no/such/folder"], "--teacher no/such/folder"),
+    (["--out", "/no/such/folder/bank.jsonl"], "--out /no/such/folder/bank.jsonl: there is no folder /no/such/folder"),
+    (["--out", "/no/such/folder/bank.jsonl", "--task", "chess"], "no folder"), (["--out", "/tmp"], "--out /tmp: is a folder"),
+    (["--teacher", "localhost:8000"], "did you mean http://localhost:8000?"), (["--teacher", "no/such/folder"], "--teacher no/such/folder"),
     (["--teacher", "http://localhost:1/v1"], "--teacher-model"), (["--teacher", "tiny", "--device", "cuda:7"], "cuda"),
     (["--task", "FILE", "--teacher", "simulated"], "gold solution"),
     (["--task", "FILE", "--split", "validation"], "no problems")])
@@ -434,3 +452,130 @@ def test_bad_flags_are_one_clear_line(tmp_path, capsys, flags, words):
     assert words in refused(capsys, *flags, *out)
     assert {path.name for path in tmp_path.iterdir()} <= {"my.jsonl"}, "a refused start leaves nothing behind"
     assert not (tmp_path / "bank.jsonl").exists() or not (tmp_path / "bank.jsonl").read_bytes()
+
+
+def test_an_older_bank_without_the_newer_settings_is_continued(tmp_path):
+    flags = ["--task", "shop", "--n", "2", "--limit", "10", "--batch", "4", "--out", tmp_path / "bank.jsonl"]
+    build(*flags)
+    record = json.loads((tmp_path / "bank.jsonl.config.json").read_text())
+    assert set(record) == {"task", "data", "split", "teacher", "teacher_model", "n", "temperature", "max_new_tokens", "inject_rules",
+                           "teacher_error", "systematic", "limit", "batch", "seed"}  # what older versions wrote, no more
+    build(*flags)
+
+
+@pytest.mark.parametrize("record", ["[]", "null", "{", "3"])
+def test_a_record_that_is_none_is_not_trusted(tmp_path, capsys, record):
+    flags = ["--task", "shop", "--n", "2", "--limit", "10", "--out", tmp_path / "bank.jsonl"]
+    build(*flags)
+    (tmp_path / "bank.jsonl.config.json").write_text(record)
+    assert "no bank.jsonl.config.json says how it was made" in refused(capsys, *flags)
+
+
+def test_a_bank_with_more_lines_than_questions_is_not_shortened(tmp_path, capsys):
+    flags = ["--task", "shop", "--n", "2", "--limit", "10", "--out", tmp_path / "bank.jsonl"]
+    build(*flags)
+    longer = (tmp_path / "bank.jsonl").read_bytes() + b'{"question": "mine", "answer": "7"}\n'
+    (tmp_path / "bank.jsonl").write_bytes(longer)
+    assert "line 11: not the question" in refused(capsys, *flags) and (tmp_path / "bank.jsonl").read_bytes() == longer
+
+
+# ---- can it teach? --------------------------------------------------------------------------------------------------
+def taught_by(gold, *answers):
+    return Problem(f"which {gold}?", gold, [Route("t", a, data.answers_match(a, gold)) for a in answers])
+
+
+PROSE = "It depends on the weather, on the season and on who is asked, as always."
+
+
+@pytest.mark.parametrize("problems, words", [
+    ([taught_by("5", "7", "8"), taught_by("6", None), taught_by("7", "seven"), taught_by("8", "9")],
+     ["no route is right", "gold '5', route says '7' (another number)", "gold '6', route has no answer (no answer was found in it)",
+      "gold '7', route says 'seven' (words, and a number as gold)"]),
+    ([taught_by("5", "5"), taught_by("6", "6.0"), taught_by("7", "7")], ["no route is wrong", "gold '6', route says '6.0' (they are equal)"]),
+    ([taught_by("5", "5", "6"), taught_by(PROSE, "yes"), taught_by(PROSE + " Or not.", PROSE)],
+     ["2 of 3 gold answers are no number and no few words", "gold 'It depends on the weather, on the sea...', route says 'yes' (the gold answer is 15 words long)"]),
+    ([taught_by("yes\nor no", "no")], ["gold 'yes\\nor no', route says 'no' (other words)"]),
+    ([taught_by("yes", "7")], ["(a number, and words as gold)"])])
+def test_a_bank_that_cannot_teach_is_said_in_one_line_with_examples(problems, words):
+    line = why_it_cannot_teach(problems)
+    assert all(word in line for word in words) and "\n" not in line and line.count("gold '") == min(3, len(
+        [p for p in problems if "few words" not in line or len(p.answer) > 9]))
+
+
+def test_a_bank_that_can_teach_and_one_without_routes_are_not_blamed():
+    assert why_it_cannot_teach([taught_by("5", "5"), taught_by("6", "7")]) is None
+    assert why_it_cannot_teach([Problem("q", "4")]) is why_it_cannot_teach([]) is None
+    assert why_it_cannot_teach([taught_by(PROSE, "no"), taught_by("5", "5"), taught_by("6", "7")]) is None  # one of three
+    assert why_it_cannot_teach(make_routes(load_problems("shop", "train", 20), shop.teacher(), 4)) is None
+
+
+def test_data_says_so_behind_the_summary(tmp_path, capsys):
+    build("--task", "shop", "--n", "2", "--limit", "10", "--teacher-error", "0", "--out", tmp_path / "bank.jsonl")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("this bank cannot teach: no route is wrong")
+    build("--task", "shop", "--n", "2", "--limit", "10", "--out", tmp_path / "other.jsonl")
+    assert "cannot teach" not in capsys.readouterr().out
+
+
+# ---- flags ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("flags, said", [
+    (["--teacher-model", "M", "--device", "cpu"], "--teacher-model has no effect: the teacher is no server; "
+     "--device has no effect: the teacher is simulated"),
+    (["--temperature", "0.5", "--keep-cut"], "--temperature and --keep-cut have no effect: the teacher is simulated"),
+    (["--task", "FILE", "--data", "/no/such", "--inject-rules", "1"], "--inject-rules has no effect: no question has rules; "
+     "--data has no effect: the task is FILE, not gsm8k")])
+def test_a_flag_without_effect_is_said_once_on_one_line(tmp_path, capsys, flags, said):
+    gold = [{"question": f"{i}?", "answer": f"1 + {i} = <<1+{i}={1 + i}>>{1 + i}\n#### {1 + i}"} for i in range(10)]
+    task = write(tmp_path / "my.jsonl", *gold)
+    build("--n", "2", "--limit", "10", "--out", tmp_path / "bank.jsonl", *(task if flag == "FILE" else flag for flag in flags))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "no effect" in line]
+    assert lines == [said.replace("FILE", task)]
+
+
+def test_a_simulated_teachers_flags_are_idle_beside_another_one(capsys):
+    problems = [Problem("q", "4", [], ["RULE"])]
+    given = dict(teacher_error=0.1, systematic=0.1, device="cpu", temperature=0.5, inject_rules=1.0)
+
+    def said(teacher, given=given):
+        data.say_idle_flags(config(task="my.jsonl", teacher=teacher), given, problems)
+        return capsys.readouterr().out
+    assert said("tiny") == "--teacher-error and --systematic have no effect: this teacher is not simulated\n"
+    assert said("http://host") == said("tiny")[:-1] + "; --device has no effect: the teacher is a server\n"
+    assert said("tiny", {}) == said("tiny", {"n": 3, "task": "my.jsonl"}) == ""
+    assert flags_file.idle_teacher_flags({"n": 3, "seed": 1, "teacher": "tiny"}, None, "shop", True) == [
+        "--teacher and --n have no effect: no teacher is asked"]
+
+
+def test_help_shows_the_flags_under_headings(capsys):
+    with pytest.raises(SystemExit):
+        build("--help")
+    shown = capsys.readouterr().out
+    sections = dict(re.findall(r"(?m)^(\w+):\n((?:  .*\n)+)", shown[shown.index("\nproblems:"):]))
+    flags_of = {heading: re.findall(r"(?m)^  (--[a-z-]+)", text) for heading, text in sections.items()}
+    assert flags_of["problems"] == ["--task", "--data", "--split", "--limit"] and flags_of["bank"] == ["--out"]
+    assert "--temperature" in flags_of["teacher"] and "--teacher-model" in flags_of["teacher"] and "--device" in flags_of["machine"]
+    assert sum(flags_of.values(), []) and sorted(sum(flags_of.values(), [])) == sorted(
+        flags_file.flag_name(field.name) for field in dataclasses.fields(data.Config))
+
+
+@dataclasses.dataclass(kw_only=True)
+class Other(TeacherFlags):
+    task: str | None = same_flag(TeacherFlags, "task", None, "the first run's")
+    models: list[str] = flag(dataclasses.MISSING, "names", heading="models")
+    fast: bool = flag(False, "a switch")
+
+
+def test_a_config_of_another_script_shares_the_teachers_flags(capsys):
+    given = given_flags(Other, "doc", ["a", "b", "--fast", "--n", "3", "--teacher", "http://host?v=1"])
+    assert given == {"models": ["a", "b"], "fast": True, "n": 3, "teacher": "http://host?v=1"}
+    assert (config := Other(**given)).task is None and config.teacher_error == 0.65
+    assert flags_file.for_the_record(config)["teacher"] == "http://host?v=(hidden)" and config.teacher == "http://host?v=1"
+    with pytest.raises(ValueError, match="--teacher-error must lie in"):
+        check_bounds(Other(models=[], teacher_error=2))
+    with pytest.raises(SystemExit):
+        given_flags(Other, "doc", ["--help"])
+    assert "questions, answers and rules (default: the first run's)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_examples_of_the_engines_files_are_true():
+    for module in (bank_file, flags_file):
+        assert doctest.testmod(module).attempted > 2 and not doctest.testmod(module).failed

@@ -1,12 +1,16 @@
 """The measurements, against brute force and published numbers."""
+import dataclasses
 import json
 import random
 from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
+from assets import shop
 import eval as evaluation
+from data import load_problems, make_routes
 from realm import Problem, Route
 
 
@@ -100,7 +104,7 @@ def test_the_command_prints_a_table_and_writes_json_and_a_figure(tmp_path, capsy
 
 def test_an_unknown_model_is_refused_before_any_evaluation(monkeypatch):
     monkeypatch.setattr(evaluation, "evaluate", lambda *a, **k: pytest.fail("evaluated"))
-    monkeypatch.setattr(evaluation, "need_routes", lambda *a, **k: pytest.fail("a teacher was asked"))
+    monkeypatch.setattr(evaluation, "with_routes", lambda *a, **k: pytest.fail("a teacher was asked"))
     with pytest.raises(SystemExit, match="no/such/model/here"):
         evaluation.main(["tiny", "no/such/model/here"])
 
@@ -110,20 +114,20 @@ def test_a_student_of_an_own_bank_is_evaluated_on_that_bank_unless_told_otherwis
     bank.write_text("".join(json.dumps({"question": f"{i}?", "answer": i, "routes": [{"text": str(i)}]}) + "\n" for i in range(40)))
     (run / "model").mkdir(parents=True), (run / "model" / "config.json").write_text("{}")
     (run / "config.json").write_text(json.dumps({"task": "gsm8k", "bank": str(bank), "routes": 1}))
-    asked = evaluation.settle(evaluation.Config(models=[str(run)]))["test"]
+    asked = evaluation.prepare(evaluation.Config(models=[str(run)]))["test"]
     assert 0 < len(asked) < 40 and all(p.question.endswith("?") for p in asked) and not capsys.readouterr().out
-    to_choose_by = evaluation.settle(evaluation.Config(models=[str(run)], split="validation"))["validation"]
+    to_choose_by = evaluation.prepare(evaluation.Config(models=[str(run)], split="validation"))["validation"]
     assert to_choose_by and not {p.question for p in to_choose_by} & {p.question for p in asked}
-    assert set(evaluation.settle(evaluation.Config(models=[str(run)], task="shop", limit=5))) == {"test", "ood"}
-    assert set(evaluation.settle(evaluation.Config(models=[str(run)], task="shop", limit=5, split="validation"))) == {"validation"}
+    assert set(evaluation.prepare(evaluation.Config(models=[str(run)], task="shop", limit=5))) == {"test", "ood"}
+    assert set(evaluation.prepare(evaluation.Config(models=[str(run)], task="shop", limit=5, split="validation"))) == {"validation"}
     bank.write_text(bank.read_text().splitlines(keepends=True)[0])
-    evaluation.settle(evaluation.Config(models=[str(run)]))
+    evaluation.prepare(evaluation.Config(models=[str(run)]))
     assert "no question is in its test part" in capsys.readouterr().out
-    assert len(evaluation.settle(evaluation.Config(models=["tiny"], task=str(bank), routes=0))["test"]) == 1
+    assert len(evaluation.prepare(evaluation.Config(models=[str(run)], task=str(bank), routes=0))["test"]) == 1
     for damaged in (b"[]", b'{"task": "gs', b"\xff"):
         (run / "config.json").write_bytes(damaged)
         with pytest.raises(ValueError, match=f"{run}/config.json: not the config.json of a run"):
-            evaluation.settle(evaluation.Config(models=[str(run)]))
+            evaluation.prepare(evaluation.Config(models=[str(run)]))
 
 
 @pytest.mark.parametrize("flags, words", [(["--samples", "-1"], "--samples must be at least 0, not -1"), (["--limit", "0"], "--limit must be at least 1"),
@@ -134,6 +138,44 @@ def test_a_flag_that_cannot_be_is_refused_in_one_line_before_anything_is_evaluat
     monkeypatch.setattr(evaluation, "evaluate", lambda *a, **k: pytest.fail("evaluated"))
     with pytest.raises(SystemExit, match=f"eval.py: {words}[^\n]*$"):
         evaluation.main(["tiny", *flags])
+
+
+def test_a_model_that_cannot_write_the_questions_is_refused_before_anything_is_evaluated(monkeypatch):
+    monkeypatch.setattr(evaluation, "evaluate", lambda *a, **k: pytest.fail("evaluated"))
+    monkeypatch.setattr(evaluation, "with_routes", lambda *a, **k: pytest.fail("a teacher was asked"))
+    for models in (["tiny"], ["tiny-ads", "tiny"]):
+        with pytest.raises(SystemExit, match="eval.py: --model tiny: its tokenizer cannot write 'query"):
+            evaluation.main([*models, "--task", "ads"])
+
+
+def test_a_tokenizer_is_asked_to_keep_every_character_but_spaces():
+    tokenizer = AutoTokenizer.from_pretrained(evaluation.resolve_model("tiny"))
+    evaluation.must_write(tokenizer, load_problems("shop", "test", 1)[0].question, "tiny")
+    with pytest.raises(ValueError, match="--model tiny: its tokenizer cannot write 'Why [?]'"):
+        evaluation.must_write(tokenizer, "Why ?", "tiny")
+
+
+def test_each_shipped_student_is_asked_its_own_task_unless_told_otherwise():
+    for model, task, positive in (("tiny", "shop", None), ("tiny-ads", "ads", "relevant")):
+        config = evaluation.Config(models=[model], limit=2)
+        assert set(evaluation.prepare(config)) == {"test", "ood"}
+        assert (config.task, config.positive) == (task, positive)
+
+
+def test_flags_that_change_nothing_are_said_in_one_line(tmp_path, capsys):
+    problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
+    bank = tmp_path / "bank.jsonl"
+    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+
+    def said(**flags):
+        evaluation.prepare(evaluation.Config(models=["tiny"], limit=5, **flags))
+        return capsys.readouterr().out
+    assert said(bank=str(bank)) == ""
+    assert said(bank=str(bank), task="shop") == f"--task: no effect beside --bank {bank}\n"
+    assert said(task=str(bank), systematic=0.1, teacher_error=0.5) == (
+        "--teacher-error, --systematic: no effect beside problems that have routes\n")
+    assert said(task="shop", teacher="simulated", routes=0) == "--teacher: no effect beside --routes 0\n"
+    assert "no effect" not in said(task="shop", teacher_error=0.5, systematic=0.1)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:3", "mps"])
@@ -147,5 +189,5 @@ def test_a_run_is_evaluated_with_the_teacher_and_the_number_of_routes_it_was_tra
     (tmp_path / "config.json").write_text(json.dumps({"task": "shop", "teacher_error": 0.0, "systematic": 1.0, "routes": 2}))
     for given, routes, right in (({}, 2, 1.0), ({"routes": 1, "teacher_error": 1.0}, 1, 0.0)):  # a flag on the command line wins
         config = evaluation.Config(models=[str(tmp_path)], limit=20, **given)
-        problems = evaluation.settle(config)["test"]
+        problems = evaluation.prepare(config)["test"]
         assert config.routes == routes and sum(r.correct for p in problems for r in p.routes) == right * 160

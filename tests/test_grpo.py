@@ -10,6 +10,10 @@ import pytest
 import torch
 from transformers import (AutoModelForCausalLM, GemmaConfig, GraniteConfig, LlamaConfig, MistralConfig, Olmo2Config, Qwen2Config, Qwen3Config)
 
+import engine.layers
+import engine.policy
+import engine.sampler
+import engine.shared_prompt
 import grpo
 from grpo import Optimizer, completion_logps, end_ids, group_advantages, grpo_loss, grpo_update, sample
 from helpers import (CHAT, END, LETTERS, PAD, TURN, Recorder, assert_same_gradients, by_hand, full_logits, full_logps, plain_loss,
@@ -125,8 +129,8 @@ def test_sampler_scorer_and_a_full_forward_pass_agree_while_rows_end_one_by_one(
 
 def test_prompts_of_any_length_in_any_order_are_computed_in_pieces_and_each_gets_its_own_back(model, tokenizer, monkeypatch):
     shapes, prompt_pass, lengths = [], grpo.prompt_pass, random.Random(0).choices(range(1, 40), k=30)
-    monkeypatch.setattr(grpo, "prompt_pass", lambda *a: (shapes.append(tuple(a[1].shape)), prompt_pass(*a))[1])
-    monkeypatch.setattr(grpo, "AT_ONCE", 200)
+    monkeypatch.setattr(engine.sampler, "prompt_pass", lambda *a: (shapes.append(tuple(a[1].shape)), prompt_pass(*a))[1])
+    monkeypatch.setattr(engine.sampler, "PREFILL_TOKENS", 200)
     prompts = ["".join(random.Random(i).choices(LETTERS, k=n)) for i, n in enumerate(lengths)]
     rollouts = grpo.sample(model, tokenizer, prompts, 2, 5, generator=torch.Generator().manual_seed(0))
     assert len(shapes) > 4 and all(n * width <= 200 for n, width in shapes) and sum(n for n, _ in shapes) == 30
@@ -158,7 +162,7 @@ def test_sampler_and_scorer_compute_what_the_model_does_in_every_family_they_acc
         for p in model.parameters():  # biases begin at 0 and norms at 1: neither would show a mistake
             p += 0.2 * torch.randn(p.shape)
     rollouts = draw(model, tokenizer)
-    assert grpo.decodable(model) and rollouts.lengths.sum() > 50
+    assert engine.sampler.decodable(model) and rollouts.lengths.sum() > 50
     wanted, found, weight = full_logps(model, rollouts), completion_logps(model, rollouts), torch.randn(rollouts.mask.shape)
     torch.testing.assert_close(rollouts.logps, wanted.detach(), atol=5e-5, rtol=1e-4)
     torch.testing.assert_close(found, wanted, atol=5e-5, rtol=1e-4)
@@ -176,7 +180,7 @@ def test_in_bf16_the_sampler_agrees_with_the_scorer_also_where_key_biases_make_s
             layer.self_attn.k_proj.bias.normal_(std=60.0, generator=torch.Generator().manual_seed(0))  # as Qwen2's are
     rollouts = sample(model, tokenizer, ["ab", "cdefgh", "bcdabcdefghijklm" * 3], 8, 12, generator=torch.Generator().manual_seed(0))
     drift = (rollouts.logps - completion_logps(model, rollouts))[rollouts.mask > 0].abs()
-    assert grpo.decodable(model) and drift.mean() < 0.03, drift.mean()  # 0.07 with scores kept in bf16
+    assert engine.sampler.decodable(model) and drift.mean() < 0.03, drift.mean()  # 0.07 with scores kept in bf16
 
 
 @pytest.mark.parametrize("config", [GemmaConfig(**SHAPE, head_dim=8), Olmo2Config(**SHAPE), MistralConfig(**SHAPE, sliding_window=4),
@@ -200,7 +204,7 @@ def test_a_repacked_grid_holds_every_live_row_once_and_no_more_keys_than_there_i
         lines, S, Tp, C = (int(torch.randint(low, high, (), generator=draw)) for low, high in ((1, 9), (1, 13), (1, 300), (1, 100)))
         going = torch.rand(lines, S, generator=draw) < torch.rand((), generator=draw)
         if going.any():
-            line, cells = grpo.repack(going, Tp, C, lines * (Tp + S * C))
+            line, cells = engine.sampler.repack(going, Tp, C, lines * (Tp + S * C))
             n, s = len(line), len(cells) // len(line)
             assert len(set(cells.tolist())) == len(cells) == n * s <= going.numel() and n * (Tp + s * C) <= lines * (Tp + S * C)
             assert set(going.flatten().nonzero()[:, 0].tolist()) <= set(cells.tolist())
@@ -300,8 +304,8 @@ def test_while_sampling_one_copy_of_each_prompts_keys_and_values_is_kept_and_not
         own = {t.untyped_storage().data_ptr() for layer in decoder.prompt for t in layer}
         kept.append([t().untyped_storage().data_ptr() in own for t in computed if t()])
         return real_step(decoder, *args)
-    monkeypatch.setattr(grpo, "prompt_pass", prompt_pass), monkeypatch.setattr(grpo.Decoder, "step", step)
-    monkeypatch.setattr(grpo, "again", pytest.fail)
+    monkeypatch.setattr(engine.sampler, "prompt_pass", prompt_pass), monkeypatch.setattr(grpo.Decoder, "step", step)
+    monkeypatch.setattr(engine.layers, "recomputed", pytest.fail)
     draw(model, tokenizer)
     assert len(computed) == 4 and len(kept) > 5 and all(all(some) for some in kept)
 
@@ -469,7 +473,7 @@ def test_the_size_of_the_micro_batches_changes_neither_gradient_nor_metrics(mode
 
 def test_prompts_without_routes_are_not_padded_to_the_length_of_those_with(model, monkeypatch):
     seen, prompt_pass = [], grpo.prompt_pass
-    monkeypatch.setattr(grpo, "prompt_pass", lambda m, ids, lengths: [prompt_pass(m, ids, lengths), seen.append(ids.shape)][0])
+    monkeypatch.setattr(engine.shared_prompt, "prompt_pass", lambda m, ids, lengths: [prompt_pass(m, ids, lengths), seen.append(ids.shape)][0])
     texts = ["abcdefghijklm"[:n] for n in (13, 2, 13, 2, 12, 3, 2)]
     rollouts = grpo.demonstrations(model, small_tokenizer(), texts, ["b"] * len(texts))
     grpo.sft_update(model, Recorder(model), rollouts, micro_batch=100)
@@ -648,7 +652,7 @@ def test_a_student_is_tiny_if_it_ships_with_the_project_or_descends_from_one_tha
         (tmp_path / run).mkdir(), (tmp_path / run / "config.json").write_text(json.dumps({"model": student}))
     (tmp_path / "tiny-llama").mkdir(), (tmp_path / "tiny-llama" / "config.json").write_text("{}")
     names = {"tiny": True, "tiny-ads": True, "first": True, "second": True, "large": False, "odd": False, "own": False, "tiny-llama": False, "none": False}
-    assert {n: grpo.is_tiny(n if n in grpo.TINY else str(tmp_path / n)) for n in names} == names
+    assert {n: grpo.is_tiny(n if n in engine.policy.TINY else str(tmp_path / n)) for n in names} == names
 
 
 def test_a_run_that_is_not_finished_is_not_taken_for_a_model(tmp_path):

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 import data
 import grpo
 import train
-from assets import shop
+from tasks import shop
 from data import load_problems, make_routes
+from engine import bank
 from realm import mrpv_prompt
 from rewards import answers_match
 from test_train import refused
@@ -64,7 +65,7 @@ def test_a_bank_that_lies_is_refused_by_file_and_line(tmp_path, capsys, raw, nam
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "MAX_LINE", 2 ** 20)
+    monkeypatch.setattr(bank, "MAX_LINE", 2 ** 20)
     (tmp_path / "bank.jsonl").write_bytes(LINE + b'{"question": "' + b"x" * 2 ** 21)
     with pytest.raises(ValueError, match="line 2: longer than 1 MiB"):
         data.read_bank(tmp_path / "bank.jsonl")
@@ -91,14 +92,26 @@ def test_a_run_folder_that_is_a_file_is_one_line(tmp_path, capsys):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("address", ["http://me:secret@host/v1", "https://host/v1?key=secret"])
+def bank_of(folder):
+    problems = make_routes(load_problems("shop", "all", 120), shop.teacher(), 3)  # with routes enough, nobody is asked
+    (folder / "bank.jsonl").write_text("\n".join(json.dumps(dataclasses.asdict(p)) for p in problems))
+    return ["--bank", str(folder / "bank.jsonl"), "--steps", "0", "--max-new-tokens", "2"]
+
+
+@pytest.mark.parametrize("address", ["http://me:secret@host/v1", "https://host/v1#secret", "host/v1?key=secret"])
 def test_a_key_in_an_address_is_refused_before_it_is_written_anywhere(tmp_path, capfd, address):
-    problems = make_routes(load_problems("shop", "train", 40), shop.teacher(), 3)  # with routes enough, nobody is asked
-    (tmp_path / "bank.jsonl").write_text("\n".join(json.dumps(dataclasses.asdict(p)) for p in problems))
-    for main, more in ((train.main, ["--bank", str(tmp_path / "bank.jsonl"), "--steps", "0", "--max-new-tokens", "2"]), (data.main, [])):
+    for main, more in ((train.main, bank_of(tmp_path)), (data.main, [])):
         with pytest.raises(SystemExit):
             main(["--teacher", address, "--teacher-model", "M", "--out", str(tmp_path / "out"), *more])
     assert "secret" not in "".join(capfd.readouterr()) and [p.name for p in tmp_path.iterdir()] == ["bank.jsonl"]
+
+
+def test_the_values_in_an_addresss_query_are_written_nowhere(tmp_path, capfd):
+    address = "https://host/v1?key=secret"
+    train.main(["--teacher", address, "--teacher-model", "M", "--out", str(tmp_path / "out"), *bank_of(tmp_path)])
+    written = b"".join(p.read_bytes() for p in (tmp_path / "out").iterdir() if p.is_file())
+    assert b"https://host/v1?key=(hidden)" in written and b"secret" not in written
+    assert "secret" not in "".join(capfd.readouterr())
 
 
 # ---- model folders --------------------------------------------------------------------------------------------------

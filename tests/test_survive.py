@@ -1,4 +1,5 @@
 """Runs that are cut, numbers that go wrong, and what a continued run may change."""
+import dataclasses
 import json
 import math
 import os
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import engine.run
 import grpo
 import train
-from assets import shop
+from tasks import shop
 from data import load_problems, make_routes
 from helpers import by_hand, small_model
 from test_train import refused
@@ -56,7 +58,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch):
-    monkeypatch.setattr(train, "draw_curves", lambda history, path: None)  # half of the time of so short a run
+    monkeypatch.setattr(engine.run, "draw_curves", lambda history, path: None)  # half of the time of so short a run
 
 
 @pytest.fixture
@@ -93,18 +95,18 @@ def test_a_run_without_a_whole_checkpoint_says_so_and_loses_nothing(folder, caps
 
 
 def test_a_full_disk_is_one_line_and_nothing_is_lost(undisturbed, tmp_path, monkeypatch, capsys):
-    real = train.save_file
+    real = engine.run.save_file
 
     def full(tensors, path):
         if not checkpoints(tmp_path / "run"):
             return real(tensors, path)
         Path(path).write_bytes(b"half of it")
         raise train.SafetensorError("I/O error: No space left on device")
-    monkeypatch.setattr(train, "save_file", full)
+    monkeypatch.setattr(engine.run, "save_file", full)
     said = refused(capsys, *SMALL, "--out", str(tmp_path / "run"))
     assert "No space left" in said and f"--resume {tmp_path / 'run'}" in said
     assert [p.name[:6] for p in (tmp_path / "run" / "checkpoint").iterdir()] == ["000002"]  # no half file is left to fill the disk
-    monkeypatch.setattr(train, "save_file", real)
+    monkeypatch.setattr(engine.run, "save_file", real)
     go_on(tmp_path / "run")
     assert results(tmp_path / "run") == results(undisturbed)
 
@@ -128,7 +130,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(undisturbed, tmp_p
 
 def test_a_notebooks_own_thread_may_train_too():
     def handlers():
-        with train.patient():
+        with train.stop_after_step():
             return signal.getsignal(signal.SIGINT)
     with ThreadPoolExecutor(1) as elsewhere:  # where Python lets no handler be set
         assert elsewhere.submit(handlers).result() is signal.getsignal(signal.SIGINT) is not handlers()
@@ -192,7 +194,7 @@ def test_a_run_folder_that_is_not_ours_is_refused(folder, capsys, text, named):
 
 def test_another_bank_is_refused_and_the_same_one_written_otherwise_is_not(tmp_path, capsys):
     problems = [p for split in ("train", "validation", "test") for p in load_problems("shop", split, 12)]
-    lines = [json.dumps(train.dataclasses.asdict(p)) for p in make_routes(problems, shop.teacher(), 3)]
+    lines = [json.dumps(dataclasses.asdict(p)) for p in make_routes(problems, shop.teacher(), 3)]
     bank, flags = tmp_path / "bank.jsonl", ["--steps", "1", "--max-new-tokens", "4", "--eval-every", "0", "--eval-limit", "40"]
     bank.write_text("\n".join(lines))
     run(tmp_path / "run", "--bank", str(bank), *flags)
@@ -248,11 +250,11 @@ def test_after_five_such_steps_in_a_row_the_run_stops_with_a_checkpoint_and_a_hi
     assert "5 steps in a row" in said and "--lr" in said
     assert [m["skipped"] for m in metrics(tmp_path / "run")] == [0, 0, 1, 1, 1, 1, 1] and checkpoints(tmp_path / "run") == [6, 7]
     assert metrics(tmp_path / "run")[2]["grad_norm"] is None  # JSON has no nan
-    _, state = train.load_checkpoint(tmp_path / "run")
+    _, state = engine.run.load_checkpoint(tmp_path / "run")
     assert all(tensor.isfinite().all() for tensor in state.values())
 
 
-HEALTHY = {"phase": "rl", "truncated": 0.1, "entropy": 0.3, "live": 0.4, "answer": 0.2}
+HEALTHY = {"phase": "rl", "truncated": 0.1, "entropy": 0.3, "live": 0.4, "answer": 0.2, "format": 0.9}
 
 
 @pytest.mark.parametrize("signs, cure", [
@@ -260,11 +262,11 @@ HEALTHY = {"phase": "rl", "truncated": 0.1, "entropy": 0.3, "live": 0.4, "answer
     ({"live": 0.0, "entropy": 0.001, "answer": 1.0}, None), ({"entropy": 0.001, "answer": 0.7}, None)], ids=str)
 def test_a_collapsed_run_is_named_with_its_cure_and_a_finished_one_is_not_called_ill(signs, cure):
     ill = [{**HEALTHY, **signs}] * 20
-    assert train.sickness(ill) is None if cure is None else cure in train.sickness(ill)
-    assert train.sickness(ill[1:]) is None and train.sickness([HEALTHY] * 10 + ill[:10]) is None  # not after a bad moment
+    assert engine.run.diagnosis(ill) is None if cure is None else cure in engine.run.diagnosis(ill)
+    assert engine.run.diagnosis(ill[1:]) is None and engine.run.diagnosis([HEALTHY] * 10 + ill[:10]) is None  # not after a bad moment
 
 
 def test_it_is_named_once(folder, monkeypatch, capsys):
-    monkeypatch.setattr(train, "sickness", lambda history: "ILL: the cure" if len(history) > 4 else None)
+    monkeypatch.setattr(engine.run, "diagnosis", lambda history: "ILL: the cure" if len(history) > 4 else None)
     go_on(folder, "--steps", "7")
     assert capsys.readouterr().out.count("ILL: the cure") == 1

@@ -104,5 +104,5 @@ def test_every_arm_is_a_command_line_that_train_py_accepts():
     import train
     for claim, arms, contrasts in sweep.SWEEPS.values():
         for arguments in arms.values():
-            train.settle(train.Config(**train.given_flags(train.Config, "", arguments.split()), out="/nonexistent/run"))
+            train.prepare(train.Config(**train.given_flags(train.Config, "", arguments.split()), out="/nonexistent/run"), {})
         assert all(arm in arms and figure in sweep.FIGURES for _, *pair in contrasts for arm, figure in pair)

@@ -1,9 +1,15 @@
 import contextlib
+import dataclasses
+import doctest
+import email.utils
+import gzip
 import json
 import random
 import re
 import threading
 import time
+import zlib
+from collections import Counter
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,7 +18,9 @@ import pytest
 
 import data
 import grpo
-from assets.gsm8k import STEP, amounts, annotated, arithmetic, corrupt_solution, swap, teacher as gsm8k_teacher
+from tasks.gsm8k import teacher as gsm8k_teacher
+from tasks.gsm8k_mistakes import STEP, amounts, annotated, arithmetic, corrupt_solution, swap
+from engine import teachers
 from data import load_problems, make_routes, model_teacher, server_teacher, teacher_for
 from helpers import small_model, small_tokenizer
 from realm import Problem, Route, teacher_prompt
@@ -254,7 +262,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        request = {"path": self.path, "key": self.headers.get("Authorization"), "body": body,
+        request = {"path": self.path, "key": self.headers.get("Authorization"), "body": body, "headers": self.headers,
                    "prompt": body["messages"][0]["content"]}
         with self.server.lock:
             attempt = sum(r["prompt"] == request["prompt"] for r in self.server.requests)
@@ -267,12 +275,13 @@ class Handler(BaseHTTPRequestHandler):
         if what is None:
             return self.connection.close()
         status, text, headers = (*what, {})[:3]
+        content = text if isinstance(text, bytes) else text.encode()
         try:
             self.send_response(status)
-            for name, value in {"Content-Length": str(len(text.encode())), **headers}.items():
+            for name, value in {"Content-Length": str(len(content)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(text.encode())
+            self.wfile.write(content)
         except OSError:
             pass  # the client has given up waiting
 
@@ -300,7 +309,7 @@ def serve(monkeypatch):
 @pytest.fixture
 def pauses(monkeypatch):
     slept = []
-    monkeypatch.setattr(data.time, "sleep", slept.append)
+    monkeypatch.setattr(teachers.time, "sleep", slept.append)
     return slept
 
 
@@ -406,7 +415,7 @@ def test_one_refusal_stops_the_rest(serve, pauses):
 
 
 @pytest.mark.parametrize("failure", [(401, f"bad key {KEY}"), (500, f"Bearer {KEY}\n" * 50), (200, f"not JSON {KEY}"),
-                                     (302, f"{KEY}", {"Location": "/else"}), (200, "x " * 95 + KEY + "y" * data.MAX_REPLY)], ids=lambda f: str(f[0]))
+                                     (302, f"{KEY}", {"Location": "/else"}), (200, "x " * 95 + KEY + "y" * teachers.MAX_REPLY)], ids=lambda f: str(f[0]))
 def test_the_key_is_sent_and_shown_nowhere(serve, pauses, failure, capfd):
     server = serve(lambda request, attempt: failure)
     with pytest.raises(ValueError) as error:
@@ -438,7 +447,7 @@ def test_a_key_in_the_address_is_refused():
     assert "secret" not in str(error.value)
 
 
-@pytest.mark.parametrize("address", ["http://me:secret@host/v1", "me:secret@host/v1", "https://host/v1?key=secret"])
+@pytest.mark.parametrize("address", ["http://me:secret@host/v1", "me:secret@host/v1", "host/v1?key=secret", "https://host/v1#secret"])
 def test_a_key_in_an_address_is_neither_shown_nor_recorded(tmp_path, monkeypatch, capsys, address):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
@@ -490,7 +499,7 @@ def test_a_bank_is_built_from_a_server_and_continued_after_it_fails(serve, pause
 
 
 def test_a_reply_without_end_and_one_that_drips_are_given_up(serve, pauses, monkeypatch):
-    monkeypatch.setattr(data, "MAX_REPLY", 10_000)
+    monkeypatch.setattr(teachers, "MAX_REPLY", 10_000)
     server = serve(lambda request, attempt: (200, completion("9" * 20_000)))
     with pytest.raises(ValueError, match="more than 10000 bytes") as error:
         ask(server)
@@ -513,3 +522,255 @@ def test_a_reply_that_is_no_text_can_still_be_written_to_a_bank_and_read_back(se
     text = ask(serve(lambda request, attempt: (200, '{"choices": [{"message": {"content": "so \\ud800 5"}}]}')))[0][0]
     (tmp_path / "bank.jsonl").write_text(json.dumps({"question": "q", "answer": "5", "routes": [{"text": text}]}))
     assert data.read_bank(tmp_path / "bank.jsonl")[0].routes[0].text == text == "so ? 5"
+
+
+# ---- how servers are reached, and what they speak --------------------------------------------------
+@pytest.mark.parametrize("end, path", [
+    ("/chat/completions", "/chat/completions"), ("/openai/v1/chat/completions", "/openai/v1/chat/completions"),
+    ("/api/paas/v4", "/api/paas/v4/chat/completions"), ("/v1beta/openai/", "/v1beta/openai/chat/completions"),
+    ("?api-version=1", "/v1/chat/completions?api-version=1"), ("/v1?a=b&c=%20", "/v1/chat/completions?a=b&c=%20"),
+    ("/openai/deployments/x?api-version=1", "/openai/deployments/x/chat/completions?api-version=1"),
+    ("/x/chat/completions?api-version=1", "/x/chat/completions?api-version=1")])
+def test_an_address_with_a_path_is_asked_there_and_keeps_its_query(serve, end, path):
+    server = serve(lambda request, attempt: (200, completion("4")))
+    assert ask(server, url=server.url + end) == [["4"]] and [r["path"] for r in server.requests] == [path]
+
+
+def test_a_request_says_who_asks_and_gives_azure_its_key(serve):
+    server = serve(lambda request, attempt: (200, completion("4")))
+    ask(server), ask(server, url=server.url + "/openai?api-version=1")
+    assert all(r["headers"]["User-Agent"] == teachers.USER_AGENT for r in server.requests) and "ReaLM" in teachers.USER_AGENT
+    assert [r["headers"]["api-key"] for r in server.requests] == [None, KEY]
+
+
+@pytest.mark.parametrize("reply", [(401, "no such key: s3cret/value"), (404, "not found: /v1?code=s3cret%2Fvalue"),
+                                   (307, "", {"Location": "/v2?code=s3cret%2Fvalue"}), (200, "s3cret%2Fvalue")], ids=lambda r: str(r[0]))
+def test_the_values_of_a_query_are_shown_nowhere(serve, pauses, tmp_path, capfd, reply):
+    server = serve(lambda request, attempt: reply)
+    with pytest.raises(SystemExit) as stop:
+        data.main(["--task", "shop", "--limit", "10", "--teacher", server.url + "/v1?code=s3cret%2Fvalue", "--teacher-model", "NAME",
+                   "--out", str(tmp_path / "bank.jsonl")])
+    said = str(stop.value) + "".join(capfd.readouterr())
+    assert f"{server.url}/v1?code=(hidden)" in said and "s3cret" not in said
+
+
+def test_the_values_of_a_query_are_recorded_nowhere(serve, tmp_path, capfd):
+    server, out = serve(lambda request, attempt: (200, completion("4"))), tmp_path / "bank.jsonl"
+    data.main(["--task", "shop", "--limit", "10", "--n", "1", "--teacher", server.url + "?code=s3cret", "--teacher-model", "NAME",
+               "--out", str(out)])
+    written = "".join(path.read_text() for path in tmp_path.iterdir()) + "".join(capfd.readouterr())
+    assert "s3cret" not in written and written.count("?code=(hidden)") == 2  # in the record, and in what is said
+    assert server.requests[0]["path"] == "/v1/chat/completions?code=s3cret"
+
+
+def test_more_fields_are_sent_and_null_leaves_one_out(serve, tmp_path):
+    server = serve(lambda request, attempt: (200, completion("4")))
+    options = '{"max_completion_tokens": 500, "max_tokens": null, "temperature": 1, "extra": {"top_k": [1, null]}}'
+    data.main(["--task", "shop", "--limit", "10", "--n", "1", "--teacher", server.url, "--teacher-model", "NAME",
+               "--teacher-options", options, "--out", str(tmp_path / "bank.jsonl")])
+    body = server.requests[0]["body"]
+    assert set(body) == {"model", "messages", "temperature", "max_completion_tokens", "extra"}
+    assert (body["max_completion_tokens"], body["temperature"], body["extra"]) == (500, 1, {"top_k": [1, None]})
+    assert json.loads((tmp_path / "bank.jsonl.config.json").read_text())["teacher_options"] == options
+
+
+@pytest.mark.parametrize("options, words", [
+    ("{'a': 1}", "not JSON"), ("[1]", "not a JSON object"), ('{"a": NaN}', "not JSON"), ('{"stream": true}', "'stream' must be false"),
+    ('{"messages": []}', "'messages' is set by the program"), ('{"model": "x"}', "'model' is set by the program")])
+def test_fields_that_cannot_be_sent_are_refused_before_anything_is(serve, options, words):
+    server = serve(lambda request, attempt: (200, completion("4")))
+    with pytest.raises(ValueError, match=f"^--teacher-options: .*{words}"):
+        ask(server, options=options)
+    assert not server.requests
+
+
+@pytest.mark.parametrize("content, text", [
+    ([{"type": "text", "text": "2 + 2 "}, {"type": "text", "text": "= 4"}], "2 + 2 = 4"), ([], ""), ([{"type": "image_url"}], ""),
+    ([{"type": "thinking", "thinking": [{"type": "text", "text": "2 + 2"}]}, {"type": "text", "text": "so 4"}], "2 + 2\nso 4"),
+    ([{"type": "reasoning", "text": "2 + 2"}, {"type": "output_text", "text": "so 4"}], "2 + 2\nso 4"),
+    ([{"type": "text", "text": {"value": "4"}}], "4"), ([{"type": "thinking", "thinking": "2 + 2"}, {"text": "4"}], "2 + 2\n4")])
+def test_content_that_comes_in_parts_is_read(serve, pauses, content, text):
+    assert ask(serve(lambda request, attempt: (200, completion(content)))) == [[text]] and not pauses
+
+
+@pytest.mark.parametrize("location, shown", [("/v2/chat", "/v2/chat"), ("https://host/x?key=1234", "https://host/x?key=(hidden)"),
+                                             ("https://me:5678@host/x", "https://(hidden)@host/x")])
+def test_a_redirects_target_is_named(serve, pauses, location, shown):
+    server = serve(lambda request, attempt: (308, "", {"Location": location}))
+    with pytest.raises(ValueError, match="308: redirects to ") as error:
+        ask(server)
+    target = server.url + shown if shown[0] == "/" else shown
+    assert f"redirects to {target}, " in str(error.value) and "1234" not in str(error.value) and "5678" not in str(error.value)
+    assert len(server.requests) == 1
+
+
+def bare_deflate(content):
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(content) + packer.flush()
+
+
+@pytest.mark.parametrize("pack, encoding", [
+    (gzip.compress, "gzip"), (gzip.compress, "X-GZIP"), (gzip.compress, ""), (zlib.compress, "deflate"), (bare_deflate, "deflate"),
+    (bytes, "identity")])
+def test_a_packed_reply_is_read(serve, pauses, pack, encoding):
+    def reply(text):
+        return pack(text.encode()), {"Content-Encoding": encoding}
+    assert ask(serve(lambda request, attempt: (200, *reply(completion("4"))))) == [["4"]] and not pauses
+    with pytest.raises(ValueError, match="401 no, not you"):
+        ask(serve(lambda request, attempt: (401, *reply("no, not you"))))
+
+
+def test_a_reply_that_grows_when_it_is_unpacked_is_given_up(serve, pauses):
+    bomb = gzip.compress(b" " * (50 * teachers.MAX_REPLY))
+    server = serve(lambda request, attempt: (200, bomb, {"Content-Encoding": "gzip"}))
+    with pytest.raises(ValueError, match="more than 1048576 bytes"):
+        ask(server)
+    assert len(teachers.unpacked(bomb, "gzip")) == teachers.MAX_REPLY + 1 and len(server.requests) == 1
+
+
+@pytest.mark.parametrize("content", [gzip.compress(completion("4").encode())[:-9], b"\x1f\x8bnothing"])
+def test_a_packed_reply_that_is_damaged_is_asked_for_again(serve, pauses, content):
+    packed = {"Content-Encoding": "gzip"}
+    server = serve(lambda request, attempt: (200, content, packed) if attempt == 0 else (200, completion("4")))
+    assert ask(server) == [["4"]] and len(pauses) == 1
+
+
+def test_a_packing_that_is_not_known_is_named(serve, pauses):
+    with pytest.raises(ValueError, match="packed with br"):
+        ask(serve(lambda request, attempt: (200, b"\x8b\x01", {"Content-Encoding": "br"})))
+    assert not pauses
+
+
+@pytest.mark.parametrize("name", ["localhost:8000", "localhost", "127.0.0.1:8000/v1", "[::1]:8000", "my-box:11434/v1", "api.host.com/v1",
+                                  "api.host.com/openai/v1/chat/completions", "LOCALHOST:1"])
+def test_an_address_without_http_is_not_taken_for_a_model(name, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="^--teacher .*: did you mean http://") as error:
+        asked(teacher=name)
+    assert f"http://{name}?" in str(error.value)
+    assert teachers.address_hint("ftp://host") and teachers.address_hint("http:/host")
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-1.5B-Instruct", "Qwen2.5-0.5B", "./models/v1", "models/v1", "runs/realm-zero-0", "tiny"])
+def test_a_model_is_not_taken_for_an_address(name):
+    assert name in asked(teacher=name)
+
+
+@pytest.mark.parametrize("body, headers", [
+    (f"data: {completion('4')}\n\ndata: [DONE]\n\n", {"Content-Type": "text/event-stream; charset=utf-8"}), ("data: {}\n\n", {}),
+    (": ping\n\n", {}), ("event: message\ndata: {}\n\n", {})])
+def test_a_server_that_streams_is_told_apart(serve, pauses, body, headers):
+    with pytest.raises(ValueError, match="streams its reply.*--teacher-options '{\"stream\": false}'"):
+        ask(serve(lambda request, attempt: (200, body, headers)))
+    assert not pauses
+
+
+def test_a_pause_may_be_named_as_a_date_or_with_decimals(serve, pauses):
+    for header, least, most in ((email.utils.formatdate(time.time() + 90, usegmt=True), 80, 91), ("2.5", 2.5, 2.5),
+                                ("Mon, 01 Jan 2001 00:00:00 GMT", 0, 0), (email.utils.formatdate(time.time() + 9e6), 300, 300), ("soon", 0.25, 0.5)):
+        server = serve(lambda request, attempt: (429, "", {"Retry-After": header}) if attempt == 0 else (200, completion("4")))
+        assert ask(server) == [["4"]] and least <= pauses.pop() <= most and not pauses
+
+
+# ---- replies that are cut at the token limit --------------------------------------------------------
+def cut(text):
+    return json.dumps({"choices": [{"finish_reason": "length", "message": {"content": text}}]})
+
+
+def by_number(replies):
+    """A script: the attempt-th reply to the question with number i is replies(i, attempt) -> (text, is it cut?)."""
+    def script(request, attempt):
+        text, is_cut = replies(int(re.findall(r"Problem: ([0-9]+)", request["prompt"])[0]), attempt)
+        return 200, cut(text) if is_cut else completion(text)
+    return script
+
+
+def build(tmp_path, server, *flags, n=1, questions=12):
+    """(lines of the bank, its record) that data.py makes of some questions."""
+    task, out = tmp_path / "my.jsonl", tmp_path / "bank.jsonl"
+    task.write_text("".join(json.dumps({"question": f"{i} + 1?", "answer": i + 1}) + "\n" for i in range(questions)))
+    data.main(["--task", str(task), "--teacher", server.url, "--teacher-model", "NAME", "--n", str(n), "--batch", "4", "--out", str(out), *flags])
+    return out.read_text().splitlines(), json.loads((tmp_path / "bank.jsonl.config.json").read_text())
+
+
+def test_a_route_that_was_cut_is_asked_for_again(serve, tmp_path, capsys):
+    server = serve(by_number(lambda i, attempt: ("well, 7", True) if i % 3 == 0 and attempt < 2 else (f"A: {i + 1}", False)))
+    lines, record = build(tmp_path, server)
+    assert len(lines) == 12 and "well" not in "".join(lines) and all(len(json.loads(line)["routes"]) == 1 for line in lines)
+    said = capsys.readouterr().out
+    assert "replies cut at the token limit   0.400 (8 of 20;" in said and "questions left out for that      0" in said
+    assert len(server.requests) == 20 and all(batch["left_out"] == [] for batch in record["cut_replies"].values())
+
+
+def test_a_question_whose_routes_are_always_cut_is_left_out(serve, tmp_path, capsys):
+    server = serve(by_number(lambda i, attempt: ("well, 7", i in (3, 5, 11))))
+    lines, record = build(tmp_path, server, n=2)
+    assert [json.loads(line)["question"] for line in lines] == [f"{i} + 1?" for i in range(12) if i not in (3, 5, 11)]
+    assert "0.500 (18 of 36;" in (said := capsys.readouterr().out) and "questions left out for that      3" in said
+    assert [batch["left_out"] for batch in record["cut_replies"].values()] == [[3], [5], [11]]
+    assert all(len(p.routes) == 2 for p in data.read_bank(tmp_path / "bank.jsonl"))
+    build(tmp_path, server, n=2)  # a whole bank stays as it is
+    assert len(server.requests) == 36 and capsys.readouterr().out.splitlines()[1:] == said.splitlines()[1:]
+
+
+def test_a_bank_with_questions_left_out_is_continued_to_the_same_bytes(serve, tmp_path):
+    left_out = (3, 5, 8, 9, 10, 11)
+    server = serve(by_number(lambda i, attempt: (f"A: {i + 1}", i in left_out)))
+    build(tmp_path, server)
+    out, record = tmp_path / "bank.jsonl", tmp_path / "bank.jsonl.config.json"
+    whole, wanted = out.read_bytes(), record.read_text()
+    for at in range(0, len(whole) + 1, 31):
+        out.write_bytes(whole[:at])
+        build(tmp_path, server)
+        assert out.read_bytes() == whole and record.read_text() == wanted
+    changed = (tmp_path / "bank.jsonl").read_bytes().replace(b"1 + 1?", b"9 + 9?")
+    out.write_bytes(changed)
+    with pytest.raises(SystemExit, match="line 2: not the question"):
+        build(tmp_path, server)
+
+
+def test_a_flag_keeps_what_was_cut_and_it_is_still_counted(serve, tmp_path, capsys):
+    server = serve(by_number(lambda i, attempt: (f"A: {i + 1}", i % 2 == 0)))
+    lines, record = build(tmp_path, server, "--keep-cut")
+    assert len(lines) == len(server.requests) == 12 and all(json.loads(line)["routes"][0]["correct"] for line in lines)
+    assert "0.500 (6 of 12;" in capsys.readouterr().out and record["keep_cut"] is True
+    with pytest.raises(SystemExit, match="was made with --keep-cut"):
+        build(tmp_path, server)
+
+
+def test_a_limit_that_cuts_everything_is_said_after_the_first_batch(serve, tmp_path):
+    server = serve(by_number(lambda i, attempt: ("well,", True)))
+    with pytest.raises(SystemExit, match="data.py: --max-new-tokens: .*first 4 questions were all cut"):
+        build(tmp_path, server)
+    assert len(server.requests) == 12 and {path.name for path in tmp_path.iterdir()} == {"my.jsonl"}
+
+
+@pytest.mark.parametrize("reason, is_cut", [("length", True), ("MAX_TOKENS", True), ("stop", False), ("content_filter", False), (None, False)])
+def test_why_a_reply_ended_is_read_in_each_providers_words(serve, reason, is_cut):
+    reply = json.dumps({"choices": [{"finish_reason": reason, "message": {"content": "4"}}]})
+    (text,), = ask(serve(lambda request, attempt: (200, reply)))
+    assert text == "4" and isinstance(text, teachers.CutText) == is_cut
+
+
+def test_a_models_route_that_did_not_end_is_cut_and_drawn_anew(letters):
+    teach, problems = model_teacher("any", "cpu", max_new_tokens=3), [Problem("abc?", "d"), Problem("kl?", "m")]
+    (texts, _), tally = teach(problems, [[False] * 20] * 2), Counter()
+    assert 0 < sum(isinstance(text, teachers.CutText) for text in texts) < 20
+    letters.clear()
+    make_routes(problems, teach, 20, tally=tally)
+    seeds, asked_for = [seed for _, seed in letters], [len(prompts) for prompts, _ in letters]
+    assert len(set(seeds)) == 3 and asked_for[0] == 40 > asked_for[1] > asked_for[2] > 0
+    assert tally["replies"] == sum(asked_for) and asked_for[1] + asked_for[2] <= tally["cut"] < tally["replies"]
+    teach(problems[:1], [[False]], 0), teach(problems[:1], [[False]], 1)
+    assert letters[-1][1] != letters[-2][1]  # the same prompt alone: the attempt alone makes it another draw
+
+
+def test_where_a_teacher_writes_in_memory_questions_without_enough_whole_routes_are_left_out(serve, capsys):
+    server = serve(by_number(lambda i, attempt: (f"A: {i}", i == 2)))
+    config = data.Config(teacher=server.url, teacher_model="NAME", n=2)
+    config.routes = 2
+    taught = data.with_routes([Problem(f"{i} + 1?", str(i)) for i in range(5)], config)
+    assert [p.question for p in taught] == [f"{i} + 1?" for i in (0, 1, 3, 4)] and "left out for that      1" in capsys.readouterr().out
+
+
+def test_the_examples_in_its_docstrings_are_true():
+    assert doctest.testmod(teachers).attempted > 5 and not doctest.testmod(teachers).failed

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import grpo
 import train
 from data import load_problems, make_routes, split_by_question
-from assets import shop
+from tasks import shop
 from helpers import small_model
 from realm import Problem, Route
 
@@ -38,7 +38,7 @@ def weights(folder):
 
 
 def config(**changes):
-    return train.settle(dataclasses.replace(train.Config(), **{"out": "/nonexistent/run", **changes}))
+    return train.prepare(dataclasses.replace(train.Config(), **{"out": "/nonexistent/run", **changes}), {})
 
 
 def test_a_run_leaves_everything_it_promises(tmp_path, capsys):
@@ -89,14 +89,19 @@ def test_what_sft_imitates_is_the_teachers_reasoning_with_the_answer_in_its_own_
     assert {c for p, c in seen if "Route 1" not in p} == {plain} and len(seen) == 128
 
 
-def test_the_closing_table_sets_runs_of_the_same_problems_side_by_side_and_no_others(tmp_path, capsys):
+def test_the_closing_table_shows_runs_of_the_same_test_questions_and_no_others(tmp_path, capsys):
     run(tmp_path / "first", "--steps", "1", "--method", "grpo")
-    run(tmp_path / "other", "--steps", "1", "--limit", "29")
-    (tmp_path / "broken").mkdir(), (tmp_path / "broken" / "result.json").write_text("{}"), capsys.readouterr()
+    run(tmp_path / "fewer", "--steps", "1", "--limit", "29")  # of the training problems
+    run(tmp_path / "other", "--steps", "1", "--eval-limit", "7")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "result.json").write_text("{}")
+    capsys.readouterr()
     run(tmp_path / "second", "--steps", "1")
     table = capsys.readouterr().out.rpartition("accuracy on test")[2]
-    after = json.loads((tmp_path / "first" / "result.json").read_text())["after"]["alone"]["accuracy"]
-    assert f"first, after                {after:.3f}" in table and not any(word in table for word in ("other", "broken", "second, after"))
+    for name in ("first", "fewer"):
+        after = json.loads((tmp_path / name / "result.json").read_text())["after"]
+        assert f"{name}, after                {after['alone']['accuracy']:.3f}" in table
+    assert not any(word in table for word in ("other", "broken", "second, after"))
 
 
 def test_a_cut_run_resumes_bit_for_bit(tmp_path, monkeypatch):  # realm-r1: test_survive.py
@@ -168,7 +173,7 @@ def test_what_a_failed_update_had_gathered_of_the_gradient_is_forgotten():
         if micro_batch > 2:
             raise torch.OutOfMemoryError
         return [p.grad.clone() for p in model.parameters()]
-    assert all((grad == 1).all() for grad in train.fitting(config(micro_batch=8), grpo.Optimizer(model, 0.1), update))
+    assert all((grad == 1).all() for grad in train.with_smaller_parts(config(micro_batch=8), grpo.Optimizer(model, 0.1), update))
 
 
 def test_an_update_is_not_done_again_once_a_step_was_taken(tmp_path):
@@ -180,7 +185,7 @@ def test_an_update_is_not_done_again_once_a_step_was_taken(tmp_path):
         optimizer.step()
         raise torch.OutOfMemoryError
     with pytest.raises(torch.OutOfMemoryError):
-        train.fitting(config(micro_batch=8), optimizer, update)
+        train.with_smaller_parts(config(micro_batch=8), optimizer, update)
     assert tried == [8]
 
 

@@ -1,0 +1,418 @@
+"""Bank files: JSONL, one problem with its N routes a line.
+
+    {"question": str, "answer": str, "rules": [str],
+     "routes": [{"text": str, "answer": str, "correct": bool, "guided": bool}]}
+
+Promise: a bad line is one error that names file, line and field. A bank that was cut at any byte
+is continued to what it would have been. A bank that cannot teach is said to be one.
+To read: `to_problem` is the format; `continue_bank` and `append_batch` write it.
+tests/test_data.py and tests/test_hostile.py hold it to that.
+"""
+import contextlib
+import dataclasses
+import json
+import os
+import re
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+from engine.flags import flag_name, for_the_record
+from realm import Problem, Route
+from rewards import answers_match, canonical, final_answer
+
+MAX_LINE = 2 ** 26  # bytes
+MAX_WORDS, MAX_CHARACTERS = 12, 200  # of a gold answer that a student may be asked to repeat
+
+
+
+# ---- reading -------------------------------------------------------------------------------------
+def read_lines(path):
+    """(line number, object) of each line of a JSONL file; blank lines are skipped.
+
+    Raises ValueError that names the file, and the line if one is bad.
+    """
+    try:
+        if Path(path).exists() and not Path(path).is_file():  # a device or a pipe might never end
+            raise OSError("not a file")
+        with open(path, "rb") as file:  # in text mode, U+2028 inside a string would end a line too
+            number_of_line = 0
+            while line := file.readline(MAX_LINE + 1):
+                number_of_line += 1
+                where = f"{path}, line {number_of_line}"
+                text = decoded(line, where, first=number_of_line == 1)
+                if text:
+                    yield number_of_line, parsed(text, where)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+
+
+def decoded(line, where, first):
+    """A line of bytes as text. Only the first line of a file may begin with a byte order mark."""
+    if len(line) > MAX_LINE:
+        raise ValueError(f"{where}: longer than {MAX_LINE // 2 ** 20} MiB")
+    try:
+        return line.decode("utf-8-sig" if first else "utf-8").strip()
+    except UnicodeError as error:
+        raise ValueError(f"{where}: not UTF-8 ({error})") from None
+
+
+def parsed(text, where):
+    """The JSON value of a line. Refuses nan, 1e999 and half a surrogate pair too."""
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeError as error:
+        raise ValueError(f"{where}: not UTF-8 ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: not JSON ({error})") from None
+    return value
+
+
+def check_kind(value, kind, where, name):
+    """Raises ValueError, naming place and field, unless the value is of this kind of JSON."""
+    wrong_bool = isinstance(value, bool) and kind is not bool  # in Python True is an int
+    if isinstance(value, kind) and not wrong_bool:
+        return
+    wanted = getattr(kind, "__name__", "string or number")
+    found = "null" if value is None else type(value).__name__
+    raise ValueError(f"{where}: field {name!r} must be a {wanted}, not {found}")
+
+
+def read_field(entry, name, kind, where, prefix="", default=None):
+    """One field of a JSON object. Where it is missing: the default, or ValueError if it is None."""
+    if name in entry:
+        check_kind(entry[name], kind, where, prefix + name)
+        return entry[name]
+    if default is None:
+        wanted = getattr(kind, "__name__", "string or number")
+        raise ValueError(f"{where}: field {prefix + name!r} must be a {wanted}, not missing")
+    return default
+
+
+def as_text(answer):
+    """An answer as text. A JSON number is written out in plain decimals.
+
+    >>> as_text(1e16), as_text(0.00001), as_text(1000), as_text(" 7 ")
+    ('10000000000000000', '0.00001', '1000', ' 7 ')
+    """
+    if isinstance(answer, float):
+        return format(Decimal(repr(answer)), "f")
+    return str(answer)
+
+
+def to_problem(entry, where):
+    """One line of a bank, checked field by field -> Problem.
+
+    A `correct` that is missing is computed; a route's answer that is missing is read from its
+    text. A line of GSM8K (answer "... #### 72") gives its gold solution as the first route.
+    Raises ValueError that begins with `where` and names the field.
+    """
+    check_kind(entry, dict, where, "(the whole line)")
+    question = read_field(entry, "question", str, where)
+    answer = as_text(read_field(entry, "answer", (str, int, float), where))
+    for name, text in (("question", question), ("answer", answer)):
+        if not text.strip():
+            raise ValueError(f"{where}: field {name!r} is empty")
+    routes = []
+    if "####" in answer:
+        solution = answer
+        answer = final_answer(solution)
+        if answer is None:
+            raise ValueError(
+                f"{where}: field 'answer (behind its ####)' must be a str, not missing")
+        routes.append(Route(solution, answer, True))
+    for i, route in enumerate(read_field(entry, "routes", list, where, default=[])):
+        routes.append(to_route(route, answer, where, f"routes[{i}]"))
+    rules = read_field(entry, "rules", list, where, default=[])
+    for i, rule in enumerate(rules):
+        check_kind(rule, str, where, f"rules[{i}]")
+    # Stripped as in a prompt: the same prompt is the same question.
+    return Problem(question.strip(), answer, routes, list(rules))
+
+
+def to_route(entry, gold, where, name):
+    """One route of a line, checked field by field -> Route. gold: the problem's answer."""
+    check_kind(entry, dict, where, name)
+    text = read_field(entry, "text", str, where, f"{name}.")
+    if entry.get("answer") is None:
+        answer = final_answer(text)
+    else:
+        answer = as_text(read_field(entry, "answer", (str, int, float), where, f"{name}."))
+    label = answers_match(answer, gold)
+    correct = read_field(entry, "correct", bool, where, f"{name}.", default=label)
+    guided = read_field(entry, "guided", bool, where, f"{name}.", default=False)
+    return Route(text, answer, correct, guided)
+
+
+def read_bank(path):
+    """The problems of a JSONL file.
+
+    Raises ValueError that names file, line and field; also if the file holds no problems, or one
+    question with two different gold answers.
+    """
+    problems = []
+    first_asked = {}  # question -> (line, gold answer)
+    for line, entry in read_lines(path):
+        problem = to_problem(entry, f"{path}, line {line}")
+        before, answer = first_asked.setdefault(problem.question, (line, problem.answer))
+        if problem.answer != answer and not answers_match(problem.answer, answer):
+            raise ValueError(
+                f"{path}, line {line}: asks what line {before} asks, with another answer")
+        problems.append(problem)
+    if not problems:
+        raise ValueError(f"{path}: holds no problems")
+    return problems
+
+
+# ---- writing -------------------------------------------------------------------------------------
+def record_path(path):
+    """The file beside a bank that says how it is made."""
+    return Path(f"{path}.config.json")
+
+
+def read_record(path):
+    """(settings, cut) of the record beside a bank. cut: see `append_batch`.
+
+    Raises ValueError if there is no record.
+    """
+    record = record_path(path)
+    try:
+        settings = json.loads(record.read_text())
+        return settings, settings.pop("cut_replies", {})
+    except (OSError, ValueError, AttributeError, TypeError):
+        raise ValueError(f"--out {path}: exists, and no {record.name} says how it was made; "
+                         "choose another file") from None
+
+
+def write_record(path, settings, cut):
+    """Write the record beside a bank. A killed program leaves the old one or the new one."""
+    content = {**settings, "cut_replies": cut} if cut else settings
+    new = Path(f"{record_path(path)}.new")
+    new.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(new, record_path(path))
+
+
+def continue_bank(path, problems, settings):
+    """Make a bank ready to be appended to -> the number of problems that are done.
+
+    A new bank gets its record. Of one that was cut, the whole batches stay and the rest is
+    TRUNCATED. problems: all that the bank will hold. settings: dict of the flags that decide what
+    is written. Raises ValueError if it was made with other settings, or from other questions.
+    """
+    path = Path(path)
+    if not path.exists() or path.stat().st_size == 0:
+        write_record(path, settings, {})
+        return 0
+    before, cut = read_record(path)
+    refuse_other_settings(path, before, settings)
+    left_out = {i for batch in cut.values() for i in batch["left_out"]}
+    expected = [problem for i, problem in enumerate(problems) if i not in left_out]
+    lines = path.read_bytes().split(b"\n")[:-1]  # behind the last newline is half a line or none
+    done, whole = whole_batches(len(lines), len(problems), settings["batch"], left_out)
+    for i, line in enumerate(lines, start=1):
+        too_many = i > len(expected)
+        if too_many or i <= whole and not line.startswith(question_begin(expected[i - 1])):
+            raise ValueError(f"--out {path}, line {i}: not the question that --task "
+                             f"{settings['task']} has there now")
+    os.truncate(path, sum(len(line) + 1 for line in lines[:whole]))
+    kept = {first: replies for first, replies in cut.items() if int(first) < done}
+    if kept != cut:
+        write_record(path, before, kept)
+    return done
+
+
+def whole_batches(n_lines, n_problems, batch, left_out):
+    """(problems, lines) of the batches that are whole in a bank of so many lines.
+
+    left_out: indices of the problems that have no line.
+
+    >>> whole_batches(5, 10, 4, set()), whole_batches(7, 10, 4, {1}), whole_batches(9, 10, 4, {1})
+    ((4, 4), (8, 7), (10, 9))
+    """
+    done, whole, lines = 0, 0, 0
+    for i in range(n_problems):
+        if i not in left_out:
+            lines += 1
+        if lines > n_lines:
+            break
+        if (i + 1) % batch == 0 or i + 1 == n_problems:
+            done, whole = i + 1, lines
+    return done, whole
+
+
+def question_begin(problem):
+    """How the line of a problem begins, in bytes."""
+    return f'{{"question": {json.dumps(problem.question)},'.encode()
+
+
+def refuse_other_settings(path, before, settings):
+    """Raises ValueError if a bank was made with other settings; names those it was made with."""
+    other = []
+    for name in {**settings, **before}:
+        if before.get(name) != settings.get(name):
+            other.append(f"{flag_name(name)} {before.get(name)}")
+    if other:
+        raise ValueError(f"--out {path}: was made with {', '.join(other)}; use the same, or "
+                         "choose another file")
+
+
+@contextlib.contextmanager
+def open_bank(path):
+    """Open a bank to append to it. One that is still empty at the end leaves no file behind."""
+    is_new = not os.path.exists(path)
+    try:
+        with open(path, "ab") as file:
+            yield file
+    finally:
+        if is_new and not (os.path.isfile(path) and os.path.getsize(path)):
+            Path(path).unlink(missing_ok=True)
+            record_path(path).unlink(missing_ok=True)
+
+
+def append_batch(file, path, first, batch, n, tally):
+    """Append a batch of problems to an open bank. One with fewer than n routes is left out.
+
+    first: index of the batch's first problem. tally: Counter of the replies ("replies") and of
+    those that the token limit cut ("cut"). Where there are such, the record gets, before the
+    lines: {first: {"cut": int, "asked_again": int, "left_out": [index of a problem]}}.
+    """
+    left_out = [first + i for i, problem in enumerate(batch) if len(problem.routes) < n]
+    if tally["cut"]:
+        settings, cut = read_record(path)
+        asked_again = tally["replies"] - n * len(batch)
+        cut[str(first)] = {
+            "cut": tally["cut"], "asked_again": asked_again, "left_out": left_out}
+        write_record(path, settings, cut)
+    for problem in batch:
+        if len(problem.routes) == n:
+            file.write(json.dumps(dataclasses.asdict(problem)).encode() + b"\n")
+            file.flush()
+
+
+def refuse_out(path):
+    """Raises ValueError, in one line, if no bank can be written there."""
+    if Path(path).is_dir():
+        raise ValueError(f"--out {path}: is a folder, not a file")
+    if not Path(path).parent.is_dir():
+        raise ValueError(f"--out {path}: there is no folder {Path(path).parent}")
+
+
+def bank_settings(config):
+    """The flags that decide what a bank holds, as its record has them -> dict."""
+    settings = for_the_record(config)
+    for name in ("out", "device"):
+        del settings[name]
+    for name in ("keep_cut", "teacher_options"):  # older records do not have them
+        if not settings[name]:
+            del settings[name]
+    return settings
+
+
+def recorded_tally(path, n_questions, n):
+    """(tally, number of questions left out) of a whole bank: see `append_batch`.
+
+    n_questions: those that have a line; n: routes for each.
+    """
+    batches = read_record(path)[1].values()
+    left_out = sum(len(batch["left_out"]) for batch in batches)
+    asked_again = sum(batch["asked_again"] for batch in batches)
+    cut = sum(batch["cut"] for batch in batches)
+    replies = n * (n_questions + left_out) + asked_again
+    return Counter(replies=replies, cut=cut), left_out
+
+
+def cut_summary(tally, left_out):
+    """What to say of replies that were cut at the token limit -> lines; none if there are none.
+
+    tally: see `recorded_tally`. left_out: number of questions.
+    """
+    if not tally["cut"]:
+        return []
+    share = tally["cut"] / tally["replies"]
+    of_all = f"{tally['cut']} of {tally['replies']}"
+    return [f"replies cut at the token limit   {share:.3f} ({of_all}; --max-new-tokens)",
+            f"questions left out for that      {left_out}"]
+
+
+# ---- can it teach? -------------------------------------------------------------------------------
+def why_it_cannot_teach(problems):
+    """One line that says why a bank cannot teach, with three examples; None if it can.
+
+    It cannot if no route is right (nothing to imitate, and most likely an answer that is never
+    recognised), if none is wrong (nothing to judge), or if most gold answers are prose, or
+    nothing that can be compared, so that no student will ever be right. A bank without any routes
+    is not judged.
+    """
+    pairs = []  # one route of each question
+    for problem in problems:
+        if problem.routes:
+            pairs.append((problem.answer, problem.routes[0].answer))
+    if not pairs:
+        return None
+    labels = {route.correct for problem in problems for route in problem.routes}
+    unreadable = [pair for pair in pairs if is_unreadable(pair[0])]
+    if 2 * len(unreadable) > len(pairs):
+        reason = (f"{len(unreadable)} of {len(pairs)} gold answers are no number and no few words, "
+                  "so no student will ever be right")
+        pairs = unreadable
+    elif True not in labels:
+        reason = "no route is right, so the answers may be written in a way that is never accepted"
+    elif False not in labels:
+        reason = "no route is wrong, so there is nothing to judge in them"
+    else:
+        return None
+    different = list(dict.fromkeys(pairs))
+    examples = "; ".join(example(pair) for pair in different[:3])
+    return f"this bank cannot teach: {reason}. Examples: {examples}"
+
+
+def is_unreadable(gold):
+    """Is a gold answer too long to be repeated word for word, or nothing that can be compared?
+
+    >>> [is_unreadable(gold) for gold in ("1/2", "not relevant", "word " * 20, ".")]
+    [False, False, True, True]
+    """
+    if is_number(gold):
+        return False
+    too_long = len(gold.split()) > MAX_WORDS or len(gold) > MAX_CHARACTERS
+    return too_long or not answers_match(gold, gold)
+
+
+def is_number(answer):
+    """Is an answer compared by its value, and not by its letters?"""
+    return bool(re.fullmatch(r"-?[0-9]+(/[0-9]+)?", canonical(answer)))
+
+
+def example(pair):
+    """One example for `why_it_cannot_teach`. pair: (gold answer, a route's answer or None)."""
+    gold, answer = pair
+    said = "has no answer" if answer is None else f"says {shortened(answer)}"
+    return f"gold {shortened(gold)}, route {said} ({why_they_differ(gold, answer)})"
+
+
+def shortened(text):
+    """The beginning of a text, quoted and on one line."""
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def why_they_differ(gold, answer):
+    """Why a gold answer and a route's answer differ, in a few words.
+
+    >>> [why_they_differ("5", answer) for answer in (None, "5.0", "7", "five")]
+    ['no answer was found in it', 'they are equal', 'another number', 'words, and a number as gold']
+    """
+    if answer is None:
+        return "no answer was found in it"
+    if answers_match(answer, gold):
+        return "they are equal"
+    if is_unreadable(gold):
+        return f"the gold answer is {len(gold.split())} words long"
+    numbers = is_number(gold), is_number(answer)
+    if numbers == (True, True):
+        return "another number"
+    if numbers == (True, False):
+        return "words, and a number as gold"
+    if numbers == (False, True):
+        return "a number, and words as gold"
+    return "other words"

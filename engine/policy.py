@@ -1,0 +1,221 @@
+"""The policy: how a name becomes a model and a tokenizer, and how prompts become token ids.
+
+Promise: a model is loaded whole or refused in one line. Only safetensors are read, and no code that
+comes with a model is run. A model whose layers this project computes wrongly is refused, too.
+To read: `load_policy`, then `encode_prompts` and `end_ids`.
+Held to it by tests/test_grpo.py and tests/test_hostile.py.
+"""
+import contextlib
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from engine.sampler import decodable
+
+# cuDNN's gradients under a mask may be nan (pytorch#196678), and each new shape costs it a plan.
+torch.backends.cuda.enable_cudnn_sdp(False)
+transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()  # load_policy raises what matters of its warnings
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+TINY = ("tiny", "tiny-ads")  # the students that ship with this project
+HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama"}
+
+
+# ---- names ---------------------------------------------------------------------------------------
+def resolve_model(name):
+    """What from_pretrained takes for a name: `tiny`, `tiny-ads`, a run folder, a local folder, a
+    Hub id, or a short name (`Qwen2.5-0.5B`).
+
+    Raises ValueError, in one line, for a name that is none of these.
+    """
+    if name in TINY:
+        return str(ASSETS / name)
+    path = Path(name)
+    if (path / "model" / "config.json").is_file():  # a run folder of train.py
+        return str(path / "model")
+    if (path / "before.json").is_file():
+        raise ValueError(f"--model {name}: a run that is not finished has no model/ yet: "
+                         f"python train.py --resume {name}")
+    if (path / "config.json").is_file():
+        return str(path)
+    owner = next((owner for start, owner in HUB_OWNERS.items() if name.startswith(start)), None)
+    looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    is_short = "/" not in name
+    if path.exists() or looks_like_a_path or (is_short and owner is None):
+        raise ValueError(f"--model {name}: neither a folder with a config.json, nor a Hub id like "
+                         f"Qwen/Qwen2.5-0.5B, nor a short name that begins with "
+                         f"{', '.join(HUB_OWNERS)}")
+    return f"{owner}/{name}" if is_short else name
+
+
+def is_tiny(name):
+    """Is this one of the students that ship with this project, or a run folder of one?"""
+    if name in TINY:
+        return True
+    # No run folder, a damaged one, or one that names itself: not tiny.
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+        return is_tiny(json.loads((Path(name) / "config.json").read_text())["model"])
+    return False
+
+
+def choose_device(device=None, tiny=False):
+    """The device asked for. Without one: a GPU where there is one, but the CPU for a tiny student,
+    which gains nothing on a GPU.
+
+    Raises ValueError, in one line, for a device that is not here.
+    """
+    if device is None:
+        return "cuda" if torch.cuda.is_available() and not tiny else "cpu"
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = None
+    if found is None or found.type not in ("cpu", "cuda"):
+        raise ValueError(f"--device {device}: use cpu or cuda")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"--device {device}: no such GPU here; use --device cpu")
+    return device
+
+
+# ---- loading -------------------------------------------------------------------------------------
+def load_policy(name, device="cpu", dtype=None):
+    """(model, tokenizer), the model in eval mode. dtype: fp32 on the CPU and bf16 on a GPU, unless
+    given.
+
+    Raises ValueError, in one line, if the model cannot be loaded whole. A folder may come from
+    anyone, and what is wrong with it may surface as any exception.
+    """
+    where = resolve_model(name)
+    if dtype is None:
+        on_cpu = torch.device(device).type == "cpu"
+        dtype = torch.float32 if on_cpu else torch.bfloat16
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            where, dtype=dtype, use_safetensors=True, trust_remote_code=False,
+            output_loading_info=True, ignore_mismatched_sizes=True)
+        check_weights(model, info)
+        check_tokens(model, tokenizer)
+        if not decodable(model):
+            raise ValueError("its layers are not built like those of Qwen, Llama, Mistral and "
+                             "SmolLM, which engine/layers.py computes")
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:300]
+        expected = isinstance(error, (OSError, ValueError))
+        kind = "" if expected else f"{type(error).__name__}: "
+        raise ValueError(f"--model {name}: cannot load {where} ({kind}{reason})") from None
+    return model.to(device).eval(), tokenizer
+
+
+def check_weights(model, info):
+    """Raises ValueError if a weight was not in the files (it would be left at random), or is not
+    finite. info: what from_pretrained says of the loading."""
+    lost = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
+    if lost:
+        raise ValueError(f"its weights lack {lost[0]}, or have it in another shape")
+    if not all(p.isfinite().all() for p in model.parameters()):
+        raise ValueError("its weights hold nan or infinity")
+
+
+def check_tokens(model, tokenizer):
+    """Raises ValueError if the tokenizer is no good for the model. Gives it a pad token if it lacks
+    one: masks come from lengths, so the end token will do."""
+    known = model.get_input_embeddings().num_embeddings
+    prompt = encode_prompts(tokenizer, ["Problem: a"])[0]
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= known:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.eos_token_id is None or not prompt:
+        raise ValueError("its tokenizer has no end token, is empty, or belongs to another model")
+    if max(prompt + end_ids(model, tokenizer)) >= known:
+        raise ValueError("its tokenizer has no end token, is empty, or belongs to another model")
+
+
+# ---- text and token ids --------------------------------------------------------------------------
+def turn_end(tokenizer):
+    """The token id with which the chat template ends a turn, or None where there is no template or
+    no such token.
+
+    A turn with a known text in it is written out. What follows that text is the end of the turn.
+    """
+    if not tokenizer.chat_template:
+        return None
+    dialogue = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "REPLY"}]
+    written = tokenizer.apply_chat_template(dialogue, tokenize=False)
+    behind = written.rpartition("REPLY")[2]
+    ids = tokenizer(behind, add_special_tokens=False)["input_ids"]
+    known = tokenizer.all_special_ids + list(tokenizer.added_tokens_decoder)
+    return ids[0] if ids and ids[0] in known else None
+
+
+def end_ids(model, tokenizer):
+    """Every token id that ends a completion, sorted: the model's (its generation config may list
+    several), the tokenizer's, and the one with which the chat template ends a turn. The configs
+    of a *base* model name only <|endoftext|>."""
+    named = model.generation_config.eos_token_id if model.generation_config else None
+    if not isinstance(named, list):
+        named = [named]
+    ids = {tokenizer.eos_token_id, turn_end(tokenizer), *named}
+    return sorted(ids - {None})
+
+
+def encode_prompts(tokenizer, prompts):
+    """Token ids of prompts (list of str), through the chat template where there is one."""
+    if not tokenizer.chat_template:
+        return tokenizer(prompts, add_special_tokens=True)["input_ids"]
+    written = []
+    for prompt in prompts:
+        text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False,
+                                             add_generation_prompt=True)
+        written.append(re.sub(r"<think>\s*$", "", text))  # some templates open it; our student does
+    return tokenizer(written, add_special_tokens=False)["input_ids"]
+
+
+def decode_completions(tokenizer, rows):
+    """The text of completions (lists of ids), without special tokens, but with the tags of the
+    format.
+
+    Some tokenizers hold <think> or <answer> as a special token. These are text here.
+    """
+    special = set(tokenizer.all_special_ids)
+    tags = {i for i in special if is_tag(tokenizer.convert_ids_to_tokens(i))}
+    if not tags:
+        return tokenizer.batch_decode(rows, skip_special_tokens=True)
+    kept = [[i for i in row if i not in special or i in tags] for row in rows]
+    return tokenizer.batch_decode(kept, skip_special_tokens=False)
+
+
+def is_tag(token):
+    """Is a token one of <think>, </think>, <answer>, </answer>, <scores>, </scores>?"""
+    return re.fullmatch(r"\s*</?(think|answer|scores)>\s*", token or "") is not None
+
+
+def must_fit(model, encoded, max_new_tokens):
+    """Raises ValueError if one of the encoded prompts is empty, or does not fit the model's context
+    together with its completion."""
+    context = getattr(model.config, "max_position_embeddings", None) or float("inf")
+    longest = max(map(len, encoded))
+    if not all(encoded):
+        raise ValueError("a prompt is empty: there is no token to predict a first one from")
+    if longest + max_new_tokens > context:
+        raise ValueError(f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the "
+                         f"model's context of {context}: shorten the prompt (fewer --routes) or "
+                         f"lower --max-new-tokens")
+
+
+def must_write(tokenizer, prompt, question, name):
+    """Raises ValueError if the tokenizer loses a part of a prompt. The tiny students know only
+    the words of their own tasks. Spaces do not count, nor does the way in which Unicode writes a
+    character."""
+    def characters(text):
+        return "".join(unicodedata.normalize("NFKC", text).split())
+
+    written = tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+    if characters(written) != characters(prompt):
+        raise ValueError(f"--model {name}: its tokenizer cannot write {question[:60]!r} (tiny and "
+                         "tiny-ads know only the words of their own tasks)")

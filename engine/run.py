@@ -1,0 +1,276 @@
+"""The folder of a run: what is written to it, and how a run that was cut goes on.
+
+Promise: whatever the moment a run is killed at, --resume ends with the same bytes as a run that
+nobody disturbed (on the CPU). A file is whole or not there. To read: `Run` is what train.train
+uses, `resume` is what --resume does. Held to it by tests/test_survive.py, tests/test_train.py and
+`python -m tests.kill`.
+
+    config.json    the flags, and under "run" the format, hashes of the problems, changed flags
+    before.json    the evaluation before training; result.json: before and after
+    metrics.jsonl  one line a step, without clock times; timing.jsonl: the clock times
+    curves.png     the metrics, drawn
+    checkpoint/    STEPS-CHECKSUM.safetensors: fp32 weights and AdamW's state; the last two are kept
+    model/         the trained student, as save_pretrained writes it
+    reference/     the frozen reference, if --beta is above 0
+"""
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import signal
+import threading
+import zlib
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from engine.flags import for_the_record
+from engine.report import diagnosis, draw_curves, question_hash
+
+FORMAT = 2  # of a run folder; another version's is refused, never guessed at
+# Flags that --resume may change. config.json records the change.
+CHANGEABLE = ("steps", "device", "micro_batch", "recompute", "threads", "save_every")
+HOPELESS = 5  # so many skipped steps in a row end a run
+
+
+class Run:
+    """A run folder. `done`: steps that are done; `history`: their metrics; `state`: the optimizer's
+    state to go on from, or None."""
+
+    def __init__(self, config, record, splits):
+        """record: what config.json says under "run" if the run is resumed, else None. splits:
+        (train, validation, test) problems. Writes nothing yet. Raises ValueError if a resumed run
+        has other problems than it began with, or is damaged."""
+        self.folder = Path(config.out)
+        self.config = config
+        self.done, self.state = 0, None
+        problems = hashlib.sha256(repr(splits).encode(errors="backslashreplace")).hexdigest()
+        if record and record["problems"] != problems:
+            raise ValueError(f"--resume {self.folder}: {config.bank or config.task} gives other "
+                             f"problems or routes than those the run began with")
+        if record:
+            self.done, self.state = load_checkpoint(self.folder)
+        self.record = record or {"format": FORMAT, "problems": problems,
+                                 "questions": question_hash(splits), "changes": []}
+        self.history = read_log(self.folder / "metrics.jsonl", self.done)
+        self.diagnosed = False
+
+    def begin(self, evaluate):
+        """Write the folder, or tidy up what a killed run left in it -> the result before training.
+
+        evaluate() gives that result if it is not there yet. The folder counts as begun only after
+        it: a run that runs out of memory here can be started anew with other flags.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "before.json"
+        before = json.loads(path.read_text()) if path.is_file() else evaluate()
+        flags = {**for_the_record(self.config), "resume": None}
+        write_json(self.folder / "config.json", {**flags, "run": self.record})
+        write_json(path, before)
+        for name in ("metrics.jsonl", "timing.jsonl"):
+            cut_log(self.folder / name, self.done)
+        for path in (self.folder / "checkpoint").glob("*"):
+            newer = path.name > f"{self.done:06}" and not path.name.startswith(f"{self.done:06}-")
+            if newer:  # than the checkpoint that was loaded: damaged, or half written
+                path.unlink()
+        return before
+
+    def take_state(self):
+        """The state to go on from. It is handed out once: of a large model it is gigabytes."""
+        state, self.state = self.state, None
+        return state
+
+    def log(self, metrics, timing):
+        """Record a step that is done."""
+        append_line(self.folder / "metrics.jsonl", metrics)
+        step = {"phase": metrics["phase"], "step": metrics["step"]}
+        append_line(self.folder / "timing.jsonl", {**step, **timing})
+        self.history.append(metrics)
+        self.done += 1
+
+    def save(self, optimizer):
+        """Write a checkpoint and draw the curves."""
+        draw_curves(self.history, self.folder / "curves.png")
+        save_checkpoint(self.folder, optimizer, self.done)
+
+    def is_hopeless(self):
+        """Were the last steps all skipped, because their loss or gradient was not a number?"""
+        last = self.history[-HOPELESS:]
+        return len(last) == HOPELESS and all(m["skipped"] for m in last)
+
+    def new_diagnosis(self):
+        """What ails the run, in one line, the first time that something does; else None."""
+        if self.diagnosed:
+            return None
+        found = diagnosis(self.history)
+        self.diagnosed = found is not None
+        return found
+
+    def finish(self, model, tokenizer, before, after):
+        """Write the trained student and the results."""
+        model.save_pretrained(self.folder / "model")
+        tokenizer.save_pretrained(self.folder / "model")
+        write_json(self.folder / "result.json", {"before": before, "after": after})
+
+
+# ---- files ---------------------------------------------------------------------------------------
+def write_whole(path, write):
+    """write(path) to a file that is whole or not there, whatever the moment the run is killed
+    at."""
+    new = path.with_name("new")
+    try:
+        write(new)
+        with open(new, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except SafetensorError as error:  # a full disk, say, which it does not name
+        raise OSError(f"{path}: {error}") from None
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def write_json(path, value):
+    """Write a value as JSON, to a file that is whole or not there."""
+    write_whole(path, lambda new: new.write_text(json.dumps(value, indent=1) + "\n"))
+
+
+def append_line(path, entry):
+    """Append one line of JSON, which is on the disk when this returns. Floats have six decimals.
+    What is not a number (nan, infinity) is null."""
+    rounded = {}
+    for name, value in entry.items():
+        if isinstance(value, float):
+            value = round(value, 6) if math.isfinite(value) else None
+        rounded[name] = value
+    with open(path, "a") as file:
+        file.write(json.dumps(rounded) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def whole_lines(path, n):
+    """The first n lines of a log, as bytes. Raises ValueError if it has fewer whole ones."""
+    lines = path.read_bytes().split(b"\n")[:-1][:n] if path.exists() else []
+    if len(lines) < n:
+        raise ValueError(f"{path}: {len(lines)} whole lines, where the checkpoint has {n} steps")
+    return lines
+
+
+def read_log(path, n):
+    """The first n entries of a log."""
+    return [json.loads(line) for line in whole_lines(path, n)]
+
+
+def cut_log(path, n):
+    """Drop what a killed run logged after its n-th step. It will be done again."""
+    lines = whole_lines(path, n)
+    if path.exists():
+        os.truncate(path, sum(len(line) + 1 for line in lines))
+
+
+# ---- checkpoints ---------------------------------------------------------------------------------
+def checksum(path):
+    """The CRC-32 of a file, as eight hexadecimal digits."""
+    crc = 0
+    with open(path, "rb") as file:
+        while part := file.read(2 ** 24):
+            crc = zlib.crc32(part, crc)
+    return f"{crc:08x}"
+
+
+def save_checkpoint(run, optimizer, done):
+    """Write RUN/checkpoint/STEPS-CHECKSUM.safetensors. The last two are kept. The older goes
+    first, so that the disk never holds more than two."""
+    folder = run / "checkpoint"
+    folder.mkdir(exist_ok=True)
+    for old in sorted(folder.glob("*-*.safetensors"))[:-1]:
+        old.unlink()
+    state = {name: tensor.contiguous() for name, tensor in optimizer.state_dict().items()}
+    part = folder / f"{done:06}.part"
+    write_whole(part, lambda new: save_file(state, new))
+    os.replace(part, folder / f"{done:06}-{checksum(part)}.safetensors")
+
+
+def load_checkpoint(run):
+    """(steps done, state) of the newest checkpoint that is whole; (0, None) if the run was killed
+    before its first. Raises ValueError if all are damaged."""
+    files = sorted((run / "checkpoint").glob("*-*.safetensors"), reverse=True)
+    for path in files:
+        done, _, recorded = path.stem.partition("-")
+        if checksum(path) == recorded:
+            return int(done), load_file(path)
+        print(f"{path}: damaged; the checkpoint before it is used", flush=True)
+    if files:
+        raise ValueError(f"--resume {run}: every checkpoint is damaged; delete "
+                         f"{run / 'checkpoint'} to do the run again from its start")
+    return 0, None
+
+
+# ---- going on, and stopping ----------------------------------------------------------------------
+def resume(given, config_class):
+    """(config, record) of a run that was cut, with the flags that may change changed.
+
+    given: the flags on the command line (name -> value). Raises ValueError, in one line, for a flag
+    that would make it another run, and for a folder that is not a run's.
+    """
+    run = Path(given["resume"])
+    config, record = read_config(run, config_class)
+    config.resume, config.out = given["resume"], str(run)
+    new = {name: value for name, value in given.items() if value != getattr(config, name)}
+    other = [name for name in new if name not in CHANGEABLE]
+    if other:
+        begun = ", ".join(f"--{name.replace('_', '-')} {getattr(config, name)}" for name in other)
+        raise ValueError(f"--resume {run}: it was begun with {begun}; leave the flag out, or start "
+                         f"another run")
+    if new.get("steps", config.steps) < config.steps:
+        raise ValueError(f"--steps {new['steps']}: the run was begun with {config.steps}; it can "
+                         f"become longer, not shorter")
+    if new:
+        changes = {name: [getattr(config, name), value] for name, value in new.items()}
+        record["changes"].append(changes)
+    if "steps" in new:  # p(t) of the steps that are done must not change
+        config.fade *= config.steps / new["steps"]
+    return dataclasses.replace(config, **new), record
+
+
+def read_config(run, config_class):
+    """(config, record) as config.json has them. Raises ValueError, in one line."""
+    try:
+        stored = json.loads((run / "config.json").read_text())
+        record = stored.pop("run", {})
+        version = record.get("format", 1)
+        if version != FORMAT:
+            raise ValueError(f"--resume {run}: a run folder of another version of train.py (format "
+                             f"{version}, not {FORMAT})")
+        return config_class(**stored), record
+    except OSError:
+        raise ValueError(f"--resume {run}: not a run folder (no config.json); a run killed before "
+                         f"it had one is started again") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
+        raise ValueError(f"--resume {run}: its config.json is damaged ({error})") from None
+
+
+@contextlib.contextmanager
+def stop_after_step():
+    """Within it Ctrl-C, or SIGTERM (a cluster's warning), is only noted, in the list it gives. A
+    step is finished, and saved, before the run stops. The second one stops at once."""
+    asked = []
+
+    def note(number, _):
+        asked.append(number)
+        os.write(2, b"\nstopping after this step (again: at once)\n")
+        signal.signal(number, signal.default_int_handler)
+
+    before = {}
+    # Elsewhere than in the main thread (in a notebook's, say) no handler can be set.
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

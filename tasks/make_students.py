@@ -1,0 +1,179 @@
+"""Make the shipped tiny students.
+
+    python -m tasks.make_students --task shop --out assets/tiny
+    python -m tasks.make_students --task ads --out assets/tiny-ads
+
+A student is a Qwen2-architecture model of about 0.2M parameters with a tokenizer of its own. It is
+pretrained from scratch on generated text. Each example of this corpus has random facts of its own
+(a price list, say). So the student becomes fluent in the steps of the task and in both prompt
+formats. It learns to read routes, and to copy each fact from a random one. It knows none of the
+facts of the task itself: RL can only choose among behaviours that the student already has.
+
+Promise: the same flags give the same weights on the same kind of CPU.
+To read: main, then batches_of; tiny_tokenizer is plumbing.
+tests/test_data.py and tests/test_ads.py hold the corpus to that.
+"""
+import argparse
+import random
+import sys
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from realm import MRPV_INSTRUCTION, PLAIN_INSTRUCTION
+from tasks import ads, shop
+
+TASKS = {"shop": shop, "ads": ads}
+SPECIAL = ("<|pad|>", "<|end|>", "<|unk|>")
+# Each fixed part of the prompts is a single token: a student this small should spend its context on
+# the problem.
+PHRASES = [PLAIN_INSTRUCTION, MRPV_INSTRUCTION, "Problem:", "\nSolution:\n", "<think>",
+           "</think>\n", "<answer>", "</answer>", "\n<scores>", "</scores>", "\nRoute"]
+NOT_TRAINED = -100  # the label of padding
+
+
+def tiny_tokenizer(task_tokens=shop.TOKENS):
+    """One token per word of the task (with the space before it), digit and sign.
+
+    All are "added tokens", which are matched in the raw text before anything else. AutoTokenizer
+    gives every Qwen2 folder Qwen2's own pre-tokenizer, whatever tokenizer.json says; that one
+    would cut the text differently. Decoding joins the tokens.
+    """
+    digits = [*(f" {digit}" for digit in range(10)), *"0123456789"]
+    tokens = [*task_tokens, *",;.:\n ", *digits, *PHRASES]
+    vocabulary = {token: i for i, token in enumerate(SPECIAL)}
+    pad, end, unknown = SPECIAL
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token=unknown))
+    tokenizer.add_tokens([AddedToken(t, normalized=False, special=False) for t in tokens])
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad, eos_token=end,
+                                   unk_token=unknown, model_max_length=1024,
+                                   clean_up_tokenization_spaces=False)
+
+
+def batches_of(task, tokenizer, rng, size, pool=16):
+    """Endless batches (ids, labels, starts) of the pretraining corpus.
+
+    ids, labels: [size, T], padded on the right. starts: where each completion begins. The whole
+    text is trained, for a route is as good a lesson in arithmetic as a completion. `pool` batches
+    are made at a time, so that each can hold rows of similar length.
+    """
+    while True:
+        examples = [task.example(rng) for _ in range(pool * size)]
+        prompts = tokenizer([prompt for prompt, _ in examples])["input_ids"]
+        texts = tokenizer([prompt + completion for prompt, completion in examples])["input_ids"]
+        starts = [len(ids) for ids in prompts]
+        rows = [ids + [tokenizer.eos_token_id] for ids in texts]
+        by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        for first in rng.sample(range(0, len(rows), size), pool):
+            chosen = by_length[first:first + size]
+            width = max(len(rows[i]) for i in chosen)
+            ids, labels = [], []
+            for i in chosen:
+                padding = width - len(rows[i])
+                ids.append(rows[i] + [tokenizer.pad_token_id] * padding)
+                labels.append(rows[i] + [NOT_TRAINED] * padding)
+            yield torch.tensor(ids), torch.tensor(labels), [starts[i] for i in chosen]
+
+
+@torch.no_grad()
+def fluency(task, model, tokenizer, rng, n=256):
+    """The share of computed tokens that the model predicts, in n new examples.
+
+    A token is computed if the text before it determines it: it stands behind a token in
+    task.COMPUTED, or is a further digit of such a number. Only completions count.
+    """
+    ids, labels, starts = next(batches_of(task, tokenizer, rng, n, pool=1))
+    predicted = model(ids.to(model.device)).logits[:, :-1].argmax(-1).cpu()
+    right = predicted == ids[:, 1:]
+    found = []
+    for row, start in enumerate(starts):
+        pieces = tokenizer.convert_ids_to_tokens(ids[row].tolist())
+        length = int((labels[row] != NOT_TRAINED).sum())
+        computed = False
+        for t in range(start, length):
+            if computed:
+                found.append(right[row, t - 1].item())
+            word = pieces[t].strip()
+            # The next token is a further digit if no space is before it.
+            number_goes_on = computed and word.isdigit() and pieces[t + 1].isdigit()
+            computed = word in task.COMPUTED or number_goes_on
+    return sum(found) / len(found)
+
+
+def new_student(tokenizer, width, layers):
+    """A Qwen2 model with random weights."""
+    return Qwen2ForCausalLM(Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=width * 3,
+        num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=1,
+        # transformers' 0.02 is for wide models: here it would delay copying tenfold.
+        initializer_range=0.1,
+        max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+
+
+def learning_rates(optimizer, steps):
+    """A scheduler: the rate rises for a fifteenth of the steps, and falls in the second half."""
+    rise, fall = max(1, steps // 15), max(1, steps // 2)
+
+    def factor(step):
+        return min(1, (step + 1) / rise, (steps - step) / fall + 0.01)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def flags():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=TASKS, default="shop")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--init", help="go on from the student in this folder")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", default="assets/tiny")
+    return parser.parse_args()
+
+
+def main():
+    args = flags()
+    torch.manual_seed(args.seed)
+    task, rng = TASKS[args.task], random.Random(args.seed)
+    tokenizer = tiny_tokenizer(task.TOKENS)
+    if args.init:
+        model = Qwen2ForCausalLM.from_pretrained(args.init)
+    else:
+        model = new_student(tokenizer, args.width, args.layers)
+    model.to(args.device)
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{parameters / 1e6:.2f}M parameters, {len(tokenizer)} tokens")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98),
+                                  weight_decay=0.01)
+    scheduler = learning_rates(optimizer, args.steps)
+    batches = batches_of(task, tokenizer, rng, args.batch)
+    bar = tqdm(range(args.steps), mininterval=10)
+    for step in bar:
+        ids, labels, _ = next(batches)
+        loss = model(ids.to(args.device), labels=labels.to(args.device)).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        if step % 100 == 99:
+            right = fluency(task, model, tokenizer, random.Random("held out"))
+            bar.write(f"step {step + 1}  loss {loss.item():.3f}  "
+                      f"computed tokens right {right:.4f}")
+            sys.stdout.flush()
+        if step % 500 == 499 or step == args.steps - 1:
+            model.save_pretrained(args.out)
+            tokenizer.save_pretrained(args.out)
+
+
+if __name__ == "__main__":
+    main()
