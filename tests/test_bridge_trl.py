@@ -159,7 +159,7 @@ def test_defaults_are_those_of_train():
     assert dr_grpo.scale_rewards == "none"
     import train
     theirs = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}
-    for name in ("routes", "selection", "error_ratio", "schedule", "fade", "p_end", "loss_type",
+    for name in ("selection", "error_ratio", "schedule", "fade", "p_end", "loss_type",
                  "utility_weight", "one_stage", "beta", "temperature"):
         assert theirs[name] == getattr(train.Config(), name)
 
