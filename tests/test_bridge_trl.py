@@ -164,6 +164,32 @@ def test_defaults_are_those_of_train():
         assert theirs[name] == getattr(train.Config(), name)
 
 
+@pytest.mark.parametrize("accumulate, per_generation, iterations, steps", [
+    (2, 2, 1, [0, 1, 2, 3]),                  # the usual: one generation a step
+    (2, 1, 1, [0, 0, 1, 1, 2, 2, 3, 3]),      # two generations a step, at the same t
+    (1, 2, 1, [0, 2]),                        # completions serve two steps
+    (2, 2, 2, [0, 2]),                        # the same, as --epochs 2
+])
+def test_fade_follows_the_global_step_however_steps_are_cut(
+        bank, tmp_path, accumulate, per_generation, iterations, steps):
+    args = config(bank, tmp_path, max_steps=4, gradient_accumulation_steps=accumulate, routes=2,
+                  per_device_train_batch_size=G, num_iterations=iterations, max_completion_length=8,
+                  steps_per_generation=per_generation)
+    problems, seen = data.load_problems(str(bank), "train"), []
+
+    class Watched(trl_realm.RealmTrainer):
+        def _calculate_rewards(self, inputs, *others):
+            seen.append((self.state.global_step, [row["prompt"] for row in inputs]))
+            return super()._calculate_rewards(inputs, *others)
+    Watched(TINY, problems, args).train()
+    assert [step for step, _ in seen] == steps
+    draws = iter(range(1000))
+    for step, prompts in seen:
+        for first in range(0, len(prompts), G):
+            row = write_prompt(problems, step, next(draws), steps=4, routes=2, seed=3)
+            assert prompts[first:first + G] == [row["prompt"]] * G
+
+
 def test_fade_needs_to_know_the_number_of_steps():
     with pytest.raises(ValueError, match="max_steps"):
         trl_realm.RealmConfig(use_cpu=True)
