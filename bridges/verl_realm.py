@@ -78,7 +78,9 @@ class RealmDataset(RLHFDataset):
             need_enough(self.problems, self.flags.get("routes", 3))
 
     def __len__(self):
-        return self.flags["steps"] * self.config.train_batch_size if self.train else len(self.dataframe)
+        if not self.train:
+            return len(self.dataframe)
+        return self.flags["steps"] * self.config.train_batch_size
 
     def __getitem__(self, item):
         if not self.train:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # ReaLM with verl 0.9 on one node of 8 cards, Qwen2.5-7B-Instruct, vLLM for the completions.
-# NOT RUN: nobody here had 8 cards. tests/test_bridge_verl.py composes this configuration with verl's
-# own Hydra files, and loads the data set, its loader and the reward the way verl does.
+# NOT RUN: nobody here had 8 cards. tests/test_bridge_verl.py composes this configuration with
+# verl's own Hydra files, and loads the data set, its loader and the reward the way verl does.
 #
 #   python -m bridges.verl_realm bank.jsonl banks/verl        (once)
 #   bash bridges/verl_realm.sh                                (any verl setting may follow)

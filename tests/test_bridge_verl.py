@@ -26,7 +26,8 @@ def some_texts(n):
     for _ in range(n):
         think = rng.choice(["<think> a</think>", "<think>", "", "x <think> y</think>"])
         answer = rng.choice(["18", "18.0", "$18", "17", "18 dollars", "", "two"])
-        scores = ", ".join(rng.choice(["0", "1", "0.5", "2", "x"]) for _ in range(rng.randint(0, 4)))
+        marks = rng.choices(["0", "1", "0.5", "2", "x"], k=rng.randint(0, 4))
+        scores = ", ".join(marks)
         text = f"{think}\n<answer> {answer}</answer>\n<scores> {scores}</scores>"
         yield text[:rng.choice([len(text), len(text), rng.randint(0, len(text))])]
 
@@ -36,7 +37,8 @@ def test_compute_score_is_realm_reward_on_a_thousand_texts():
     for text in some_texts(1000):
         labels = [rng.random() < 0.5 for _ in range(rng.randint(0, 3))]
         weight, one_stage = rng.choice([0.5, 1.0]), rng.random() < 0.5
-        wanted = realm_reward(parse_response(text, len(labels)), "18", labels, weight, not one_stage)
+        response = parse_response(text, len(labels))
+        wanted = realm_reward(response, "18", labels, weight, not one_stage)
         found = verl_realm.compute_score(
             "realm", text, "18", {"labels": labels}, utility_weight=weight, one_stage=one_stage,
             reward_router_address=None)
@@ -54,7 +56,7 @@ def test_row_of_the_parquet_gives_the_problem_back():
     assert "Route 1" not in row["prompt"][0]["content"]
 
 
-# ---- with verl ------------------------------------------------------------------------------------
+# ---- with verl -----------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with a bank as verl's parquet, and the bank itself."""
@@ -70,14 +72,18 @@ def config(folder):
     """The configuration of verl_realm.sh, composed by Hydra from verl's own files."""
     import verl.trainer
     from hydra import compose, initialize_config_dir
+    from verl.utils.config import validate_config
     printed = subprocess.run(["bash", str(ROOT / "bridges/verl_realm.sh"), "--print"], text=True,
                              capture_output=True, check=True).stdout.splitlines()
     ours = [f"data.train_files={folder}/train.parquet", f"data.val_files={folder}/val.parquet",
-            f"data.train_batch_size={P}", f"+data.cache_dir={folder}/cache",
+            f"data.train_batch_size={P}", f"actor_rollout_ref.actor.ppo_mini_batch_size={P}",
+            f"+data.cache_dir={folder}/cache",
             f"++data.realm.steps={STEPS}"]
     where = str(Path(verl.trainer.__file__).parent / "config")
     with initialize_config_dir(where, version_base=None):
-        return compose("ppo_trainer", overrides=printed + ours)
+        composed = compose("ppo_trainer", overrides=printed + ours)
+    validate_config(composed, use_reference_policy=False, use_critic=False)
+    return composed
 
 
 def loader(config, split="train"):
@@ -148,9 +154,10 @@ def test_reward_manager_pays_what_compute_score_says(config, folder):
         scores = ", ".join(str(int(label)) for label in info["labels"])
         text = f"<think> sum {gold}.</think>\n<answer> {gold}</answer>\n<scores> {scores}</scores>"
         ids = torch.tensor([tokenizer(text)["input_ids"] + [tokenizer.eos_token_id]])
+        names = ("data_source", "reward_model", "extra_info")
         proto = DataProto.from_single_dict({
             "responses": ids, "attention_mask": torch.ones_like(ids),
-            **{name: batch[name][i:i + 1] for name in ("data_source", "reward_model", "extra_info")}})
+            **{name: batch[name][i:i + 1] for name in names}})
 
         async def pay():
             manager = NaiveRewardManager(config, tokenizer, get_custom_reward_fn(config))

@@ -1,10 +1,10 @@
-"""One short run of bridges/trl_realm.py for test_bridge_trl.py, as one of several processes or alone.
+"""One short run of bridges/trl_realm.py for test_bridge_trl.py, alone or as one process of several.
 
     python tests/trl_run.py LOG [--die_at STEP] + flags of bridges/trl_realm.py
 
 Completions are scripted, not sampled: what row i of a generation writes is a function of its
-prompt, of i and of the step, whichever process holds it. Each process writes LOG-RANK.jsonl, a line for
-each generation: the step, its own prompts, its own completions, and everybody's rewards.
+prompt, of i and of the step, whichever process holds it. Each process writes LOG-RANK.jsonl, a
+line for each generation: the step, its own prompts and completions, and everybody's rewards.
 """
 import json
 import os
