@@ -23,15 +23,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tasks import ads, gsm8k, market, shop
-from engine.bank import (append_batch, bank_settings, continue_bank, cut_summary,
+from engine.bank import (append_batch, bank_settings, bank_summary, continue_bank, cut_summary,
                          open_bank, read_bank, recorded_tally, refuse_out, why_it_cannot_teach)
 from engine.flags import (DEFAULT_TEACHER, TeacherFlags, check_bounds, flag, given_flags,
                           idle_teacher_flags, is_address, shown_address, without_effect)
 from engine.teachers import (TRIES, CutText, address_hint, model_teacher, server_teacher,
                              whole_texts)
 from realm import Problem, Route
-from rewards import answers_match, canonical, final_answer
+from rewards import answers_match, final_answer
+from tasks import ads, gsm8k, market, shop
 
 # name -> module with SIZES, problems(split, limit) and teacher(error, systematic, seed)
 BUILT_IN = {"shop": shop, "ads": ads, "market": market}
@@ -127,7 +127,7 @@ def folder_problems(where, split):
 
 # ---- routes --------------------------------------------------------------------------------------
 def teacher_kind(config, problems):
-    """"simulated", "server" or "model": who writes routes for these problems.
+    """Who writes routes for these problems: "simulated", "server" or "model".
 
     Without --teacher it is simulated where that is possible.
     """
@@ -212,8 +212,8 @@ def taught_in_batches(problems, teacher, config, n, done=0, batch=16, keep_cut=F
             part = make_routes(problems[first:first + batch], teacher, n, config.inject_rules,
                                config.seed, keep_cut, tally)
             if tally["cut"] and not any(p.routes for p in part) and first == 0:
-                raise ValueError(f"--max-new-tokens: the teacher's replies to the first "
-                                 f"{len(part)} questions were all cut at it; raise it")
+                raise ValueError(f"the teacher's replies to the first {len(part)} questions were "
+                                 "all cut: raise --max-new-tokens of data.py, or use --keep-cut")
             yield first, part, tally
             bar.update(len(part))
 
@@ -237,6 +237,8 @@ def with_routes(problems, config):
             tally += counted
         if tally["cut"]:
             print("\n".join(cut_summary(tally, len(problems) - len(taught))), flush=True)
+        if not taught:
+            raise ValueError(f"--routes {config.routes}: no question got so many whole routes")
         return taught
     poorest = min(problems, key=lambda p: len(p.routes))
     if len(poorest.routes) < config.routes:
@@ -254,31 +256,6 @@ def is_gold_only(problem):
 
 
 # ---- banks ---------------------------------------------------------------------------------------
-def bank_summary(problems):
-    """What a bank holds -> lines of text.
-
-    A route is redundant if another route of its question has the same answer.
-    """
-    routes = [route for problem in problems for route in problem.routes]
-    wrong = Counter(canonical(r.answer or "none") for r in routes if not r.correct)
-    n_mixed = n_distinct = n_redundant = 0
-    for problem in problems:
-        answers = Counter(canonical(r.answer or "none") for r in problem.routes)
-        n_mixed += len({r.correct for r in problem.routes}) == 2
-        n_distinct += len(answers)
-        n_redundant += sum(count for count in answers.values() if count > 1)
-    most_frequent = ", ".join(f"{answer} ({count})" for answer, count in wrong.most_common(5))
-    n = len(problems)
-    m = len(routes)
-    return [f"questions                        {n}",
-            f"routes                           {m} ({sum(r.guided for r in routes)} guided)",
-            f"accuracy of the teacher          {sum(r.correct for r in routes) / m:.3f}",
-            f"questions with right and wrong   {n_mixed / n:.3f}",
-            f"distinct answers per question    {n_distinct / n:.2f}",
-            f"redundant routes                 {n_redundant / m:.3f}",
-            f"most frequent wrong answers      {most_frequent}"]
-
-
 def say_idle_flags(config, given, problems):
     """Print, on one line, which flags that were given have no effect."""
     kind = teacher_kind(config, problems)
@@ -310,6 +287,9 @@ def build_bank(config, given=()):
         for first, part, tally in taught_in_batches(problems, teacher, config, config.n, done,
                                                     config.batch, config.keep_cut):
             append_batch(file, config.out, first, part, config.n, tally)
+    if not Path(config.out).exists():
+        raise ValueError(f"no question got {config.n} routes that were not cut: raise "
+                         "--max-new-tokens, or use --keep-cut")
     return read_bank(config.out)
 
 

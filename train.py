@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 import eval as evaluation
 from data import BUILT_IN, load_problems, with_routes
+from engine.bank import why_it_cannot_teach
 from engine.flags import TeacherFlags, check_bounds, flag, given_flags, same_flag, without_effect
 from engine.report import (closing_table, describe, other_runs, report_step, sample_to_show,
                            step_metrics, step_timing, validation_metrics)
@@ -267,6 +268,9 @@ def train(config, record=None):
     """
     torch.set_num_threads(config.threads)
     splits = train_set, validation, test = load_splits(config)
+    trouble = why_it_cannot_teach(train_set)
+    if trouble:
+        print(trouble, flush=True)
     to_imitate = with_correct_route(train_set, config)
     run = Run(config, record, splits)
     model, tokenizer = load_student(config, run.state)

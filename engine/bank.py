@@ -309,6 +309,45 @@ def bank_settings(config):
     return settings
 
 
+# ---- summing up ----------------------------------------------------------------------------------
+def bank_summary(problems):
+    """What a bank holds -> lines of text.
+
+    A route is redundant if another route of its question has the same answer.
+    """
+    routes = [route for problem in problems for route in problem.routes]
+    wrong = Counter(canonical(r.answer or "none") for r in routes if not r.correct)
+    n_mixed = n_distinct = n_redundant = 0
+    for problem in problems:
+        answers = Counter(canonical(r.answer or "none") for r in problem.routes)
+        n_mixed += len({r.correct for r in problem.routes}) == 2
+        n_distinct += len(answers)
+        n_redundant += sum(count for count in answers.values() if count > 1)
+    most_frequent = ", ".join(f"{answer} ({count})" for answer, count in wrong.most_common(5))
+    n = len(problems)
+    m = len(routes)
+    return [f"questions                        {n}",
+            f"routes                           {m} ({sum(r.guided for r in routes)} guided)",
+            f"accuracy of the teacher          {sum(r.correct for r in routes) / m:.3f}",
+            f"questions with right and wrong   {n_mixed / n:.3f}",
+            f"distinct answers per question    {n_distinct / n:.2f}",
+            f"redundant routes                 {n_redundant / m:.3f}",
+            f"most frequent wrong answers      {most_frequent}"]
+
+
+def cut_summary(tally, left_out):
+    """What to say of replies that were cut at the token limit -> lines; none if there are none.
+
+    tally: see `recorded_tally`. left_out: number of questions.
+    """
+    if not tally["cut"]:
+        return []
+    share = tally["cut"] / tally["replies"]
+    of_all = f"{tally['cut']} of {tally['replies']}"
+    return [f"replies cut at the token limit   {share:.3f} ({of_all}; data.py --max-new-tokens)",
+            f"questions left out for that      {left_out}"]
+
+
 def recorded_tally(path, n_questions, n):
     """(tally, number of questions left out) of a whole bank: see `append_batch`.
 
@@ -322,27 +361,13 @@ def recorded_tally(path, n_questions, n):
     return Counter(replies=replies, cut=cut), left_out
 
 
-def cut_summary(tally, left_out):
-    """What to say of replies that were cut at the token limit -> lines; none if there are none.
-
-    tally: see `recorded_tally`. left_out: number of questions.
-    """
-    if not tally["cut"]:
-        return []
-    share = tally["cut"] / tally["replies"]
-    of_all = f"{tally['cut']} of {tally['replies']}"
-    return [f"replies cut at the token limit   {share:.3f} ({of_all}; --max-new-tokens)",
-            f"questions left out for that      {left_out}"]
-
-
 # ---- can it teach? -------------------------------------------------------------------------------
 def why_it_cannot_teach(problems):
     """One line that says why a bank cannot teach, with three examples; None if it can.
 
     It cannot if no route is right (nothing to imitate, and most likely an answer that is never
-    recognised), if none is wrong (nothing to judge), or if most gold answers are prose, or
-    nothing that can be compared, so that no student will ever be right. A bank without any routes
-    is not judged.
+    recognised), if none is wrong (nothing to judge), or if most gold answers are prose, or nothing
+    that can be compared (no student will ever be right). A bank without routes is not judged.
     """
     pairs = []  # one route of each question
     for problem in problems:
@@ -400,7 +425,7 @@ def why_they_differ(gold, answer):
     """Why a gold answer and a route's answer differ, in a few words.
 
     >>> [why_they_differ("5", answer) for answer in (None, "5.0", "7", "five")]
-    ['no answer was found in it', 'they are equal', 'another number', 'words, and a number as gold']
+    ['no answer was found in it', 'they are equal', 'another number', 'words, not a number']
     """
     if answer is None:
         return "no answer was found in it"
@@ -412,7 +437,7 @@ def why_they_differ(gold, answer):
     if numbers == (True, True):
         return "another number"
     if numbers == (True, False):
-        return "words, and a number as gold"
+        return "words, not a number"
     if numbers == (False, True):
-        return "a number, and words as gold"
+        return "a number, not words"
     return "other words"

@@ -290,7 +290,7 @@ class ServerTeacher:
             if reply.length and len(raw) <= MAX_REPLY:  # dropped in the middle
                 raise http.client.IncompleteRead(raw)
             raw = unpacked(raw, reply.headers.get("Content-Encoding", ""))
-            text = raw.decode(errors="replace")
+            text = raw.decode("utf-8-sig", errors="replace")
             if len(raw) > MAX_REPLY:
                 raise Hopeless(f"a reply of more than {MAX_REPLY} bytes: {text[:10_000]}")
             location = reply.headers.get("Location", "")

@@ -9,7 +9,7 @@ that is carried through to the answer.
 Promise: the file is fetched once, and half a file is never kept. The share of wrong routes is
 `error`, except where no mistake can be made.
 To read: teacher. How a mistake is made is in gsm8k_mistakes.py and not needed to follow ReaLM.
-tests/test_teachers.py holds the teacher to that.
+tests/test_gsm8k.py and tests/test_teachers.py hold this file to that.
 """
 import http.client
 import os

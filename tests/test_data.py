@@ -490,12 +490,12 @@ PROSE = "It depends on the weather, on the season and on who is asked, as always
 @pytest.mark.parametrize("problems, words", [
     ([taught_by("5", "7", "8"), taught_by("6", None), taught_by("7", "seven"), taught_by("8", "9")],
      ["no route is right", "gold '5', route says '7' (another number)", "gold '6', route has no answer (no answer was found in it)",
-      "gold '7', route says 'seven' (words, and a number as gold)"]),
+      "gold '7', route says 'seven' (words, not a number)"]),
     ([taught_by("5", "5"), taught_by("6", "6.0"), taught_by("7", "7")], ["no route is wrong", "gold '6', route says '6.0' (they are equal)"]),
     ([taught_by("5", "5", "6"), taught_by(PROSE, "yes"), taught_by(PROSE + " Or not.", PROSE)],
      ["2 of 3 gold answers are no number and no few words", "gold 'It depends on the weather, on the sea...', route says 'yes' (the gold answer is 15 words long)"]),
     ([taught_by("yes\nor no", "no")], ["gold 'yes\\nor no', route says 'no' (other words)"]),
-    ([taught_by("yes", "7")], ["(a number, and words as gold)"])])
+    ([taught_by("yes", "7")], ["(a number, not words)"])])
 def test_a_bank_that_cannot_teach_is_said_in_one_line_with_examples(problems, words):
     line = why_it_cannot_teach(problems)
     assert all(word in line for word in words) and "\n" not in line and line.count("gold '") == min(3, len(

@@ -80,6 +80,9 @@ def test_a_run_with_skipped_or_unmeasured_values_is_drawn_all_the_same(tmp_path)
         history.append(rl(step=step, p=0.5, reward=random.random(), utility=None, length=9.0,
                           kl=0.0, approx_kl=1e-9, grad_norm=float("nan") if step % 9 else None))
     history[0]["eval_alone"] = 0.25
+    measured = [{"step": 3, "x": 1.0}, {"step": 4, "x": float("nan")}, {"step": 5, "x": None},
+                {"step": 6}, {"step": 7, "x": float("inf")}, {"step": 8, "x": 2.0}]
+    assert report.series(measured, "x") == ([3, 8], [1.0, 2.0])
     for metrics in (history, history[:1], [], [{"phase": "sft", "step": 0, "loss": 1.0}]):
         path = tmp_path / "curves.png"
         report.draw_curves(metrics, path)
@@ -103,36 +106,37 @@ def test_a_smoothed_curve_is_the_mean_of_neighbours_and_keeps_its_length():
     assert report.smoothed([0.3] * 9, 4) == pytest.approx([0.3] * 9)
 
 
-def test_the_hash_of_test_questions_ignores_routes_and_nothing_else():
+def test_the_hash_of_questions_ignores_routes_and_nothing_else():
     def problems(answer="4", routes=()):
         return [Problem("2 + 2?", answer, list(routes)), Problem("3?", "3")]
-    wanted = report.question_hash(problems())
-    assert report.question_hash(problems(routes=[Route("a", "4", True)])) == wanted
+    wanted = report.question_hash([problems()])
+    assert report.question_hash([problems(routes=[Route("a", "4", True)])]) == wanted
     others = [problems("5"), problems()[:1], problems()[::-1], [Problem("\ud800", "3")]]
-    assert wanted not in [report.question_hash(other) for other in others]
+    assert wanted not in [report.question_hash([other]) for other in others]
 
 
-def test_runs_are_found_by_their_test_questions_and_old_ones_by_all_their_problems(tmp_path):
+def test_runs_are_found_by_their_questions_and_old_ones_by_all_their_problems(tmp_path):
     def folder(name, run, saved=None):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps({"run": run}))
         (tmp_path / name / "result.json").write_text(saved or json.dumps({"after": name}))
-    folder("mine", {"problems": "A", "test": "T"})
-    folder("same", {"problems": "B", "test": "T"})
-    folder("other", {"problems": "A", "test": "U"})
+    folder("mine", {"problems": "A", "questions": "T"})
+    folder("same", {"problems": "B", "questions": "T"})
+    folder("other", {"problems": "A", "questions": "U"})
     folder("old", {"problems": "A"})
     folder("old-other", {"problems": "B"})
-    folder("broken", {"problems": "A", "test": "T"}, saved="{")
+    folder("broken", {"problems": "A", "questions": "T"}, saved="{")
     folder("list", [])
 
     def found(record):
         return report.other_runs(tmp_path / "mine", record)
-    assert found({"problems": "A", "test": "T"}) == {"same": "same", "old": "old"}
+    assert found({"problems": "A", "questions": "T"}) == {"same": "same", "old": "old"}
     assert found({"problems": "A"}) == {"other": "other", "old": "old"}  # an old run, resumed
 
 
 def test_the_closing_table_reads_as_in_the_readme():
-    others = {"grpo-0": result(0.125, k=0), "k-1": result(0.25, k=1), "weak": result(0.5, teacher=0.1)}
+    others = {"grpo-0": result(0.125, k=0), "k-1": result(0.25, k=1),
+              "weak": result(0.5, teacher=0.1)}
     table = report.closing_table(result(0.0), result(0.75), others)
     assert table.splitlines() == [
         "accuracy on test problems   without routes          with 3 routes",
@@ -145,7 +149,8 @@ def test_the_closing_table_reads_as_in_the_readme():
         "weak, after                 0.500 [0.10, 0.90]      ",
         "utility scores tell right routes from wrong ones (AUC): 0.50 before, 0.50 after"]
     alone = report.closing_table(result(0.0, k=0), result(0.75, k=0), {"zero": result(0.5)})
-    assert "with" not in alone.replace("without", "") and "zero, after                 0.500" in alone
+    assert "with" not in alone.replace("without", "")
+    assert "zero, after                 0.500" in alone
 
 
 def test_precision_recall_and_f1_have_columns_only_in_a_yes_or_no_task():

@@ -466,6 +466,7 @@ def test_no_more_requests_are_open_than_allowed(serve):
 
 
 @pytest.mark.parametrize("reply, text", [
+    ("\ufeff" + completion("4"), "4"),
     (completion(None), ""), (completion("", refusal="no"), ""), (completion("  4\n"), "4"),
     (completion("so 4", reasoning_content="2 + 2"), "2 + 2\nso 4"),  # a route without its reasoning would be none
     (completion("so 4", reasoning="2 + 2"), "2 + 2\nso 4"), (completion(None, reasoning_content="2 + 2 is"), "2 + 2 is"),
@@ -739,9 +740,16 @@ def test_a_flag_keeps_what_was_cut_and_it_is_still_counted(serve, tmp_path, caps
 
 def test_a_limit_that_cuts_everything_is_said_after_the_first_batch(serve, tmp_path):
     server = serve(by_number(lambda i, attempt: ("well,", True)))
-    with pytest.raises(SystemExit, match="data.py: --max-new-tokens: .*first 4 questions were all cut"):
+    with pytest.raises(SystemExit, match="data.py: .*first 4 questions were all cut: raise --max-new-tokens"):
         build(tmp_path, server)
     assert len(server.requests) == 12 and {path.name for path in tmp_path.iterdir()} == {"my.jsonl"}
+
+
+def test_a_limit_that_leaves_no_question_all_its_routes_is_said(serve, tmp_path):
+    server = serve(by_number(lambda i, attempt: ("A: 7", attempt > 0)))  # of two routes of a question, one ends
+    with pytest.raises(SystemExit, match="data.py: no question got 2 routes that were not cut: raise --max-new-tokens"):
+        build(tmp_path, server, n=2)
+    assert {path.name for path in tmp_path.iterdir()} == {"my.jsonl"}
 
 
 @pytest.mark.parametrize("reason, is_cut", [("length", True), ("MAX_TOKENS", True), ("stop", False), ("content_filter", False), (None, False)])
@@ -765,11 +773,13 @@ def test_a_models_route_that_did_not_end_is_cut_and_drawn_anew(letters):
 
 
 def test_where_a_teacher_writes_in_memory_questions_without_enough_whole_routes_are_left_out(serve, capsys):
-    server = serve(by_number(lambda i, attempt: (f"A: {i}", i == 2)))
+    server = serve(by_number(lambda i, attempt: (f"A: {i}", i == 2 and attempt % 4 > 0)))  # one of its two routes ends
     config = data.Config(teacher=server.url, teacher_model="NAME", n=2)
     config.routes = 2
     taught = data.with_routes([Problem(f"{i} + 1?", str(i)) for i in range(5)], config)
     assert [p.question for p in taught] == [f"{i} + 1?" for i in (0, 1, 3, 4)] and "left out for that      1" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--routes 2: no question got so many"):
+        data.with_routes([Problem("2 + 1?", "3")], config)
 
 
 def test_the_examples_in_its_docstrings_are_true():
