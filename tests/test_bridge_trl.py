@@ -11,6 +11,7 @@ import torch
 
 pytest.importorskip("trl", minversion="1.16")
 from safetensors.torch import load_file  # noqa: E402
+from transformers import AutoTokenizer  # noqa: E402
 
 import data  # noqa: E402
 import grpo  # noqa: E402
@@ -149,6 +150,28 @@ def test_loss_and_gradient_off_policy_equal_ours(bank, tmp_path, loss_type):
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-4)
     found = take_gradients(trainer.model.parameters())
     assert_same_gradients(found, take_gradients(model.parameters()))
+
+
+def test_prompts_are_encoded_as_in_train_and_completions_end_where_ours_do(bank, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    tokenizer.chat_template = ("{% for m in messages %}{{ m['content'] + '</answer>' }}{% endfor %}"
+                               "{% if add_generation_prompt %}{{ 'Solution:' }}{% endif %}")
+    args = config(bank, tmp_path, gradient_accumulation_steps=1, per_device_train_batch_size=P * G)
+    problems = data.load_problems(str(bank), "train")
+    trainer = trl_realm.RealmTrainer(TINY, problems, args, processing_class=tokenizer)
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions([{"draw": i // G} for i in range(P * G)])
+    prompts = [write_prompt(problems, 0, i // G, steps=1, routes=2, seed=3) for i in range(P * G)]
+    wanted = trl_realm.encode_prompts(tokenizer, [row["prompt"] for row in prompts])
+    seen = zip(batch["prompt_ids"], batch["prompt_mask"].bool())
+    assert [ids[mask].tolist() for ids, mask in seen] == wanted
+    ends = trl_realm.end_ids(trainer.model, tokenizer)
+    assert len(ends) == 2  # the turn's end, and the tokenizer's
+    for ids, mask in zip(batch["completion_ids"], batch["completion_mask"].bool()):
+        *rest, last = ids[mask].tolist()
+        assert last in ends or len(rest) + 1 == LONGEST
+        assert not set(rest) & set(ends)
+    assert any(tokenizer.eos_token_id not in ids for ids in batch["completion_ids"].tolist())
 
 
 def test_defaults_are_those_of_train():
