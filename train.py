@@ -121,7 +121,7 @@ def prepare(config, given):
                          "same")
     config.device = choose_device(config.device, tiny)
     folder = Path(config.out)
-    # A run that is killed before it began leaves at most a file "new" (engine/run.py, write_whole)
+    # A run killed before it began leaves at most a file "new" (engine/run.py, write_whole)
     taken = folder.exists() and any(path.name != "new" for path in folder.iterdir())
     if taken and not config.resume:
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or "
@@ -190,11 +190,12 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
                                     not config.one_stage))
     totals = torch.tensor([reward.total for reward in rewards])
     totals = totals.view(-1, config.group_size)  # [P, G]
-    advantages = group_advantages(totals, "none" if config.loss_type == "dr_grpo" else "std")
+    scale = "none" if config.loss_type == "dr_grpo" else "std"
+    advantages = group_advantages(totals, scale)
     scored = time.perf_counter()
 
     def update(micro_batch):
-        return grpo_update(
+        return grpo_update(  # called again with smaller parts if memory runs out
             model, optimizer, rollouts, advantages, reference=reference, epochs=config.epochs,
             micro_batch=micro_batch, temperature=config.temperature, beta=config.beta,
             loss_type=config.loss_type, clip_low=config.clip_low, clip_high=config.clip_high,
@@ -283,7 +284,7 @@ def train(config, record=None):
         steps += [("rl", t) for t in range(config.steps)]
     optimizer = reference = None
     bar = tqdm(steps[run.done:], initial=run.done, total=len(steps), desc=config.method,
-               disable=None if steps else True)
+               disable=None if steps else True)  # None: a bar on a terminal only
     with stop_after_step() as stop_asked:
         for phase, step in bar:
             if optimizer is None or step == 0:  # each phase has an optimizer of its own
