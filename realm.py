@@ -125,7 +125,7 @@ def parse_response(text, n_routes=0):
     if closed:
         before, opened, inside = thought.partition("<think>")
         reasoning = inside.strip() if opened and not before.strip() else None
-    else:  # <think> is missing or never closed: only the text before it can hold the answer
+    else:  # the reasoning does not end, so only the text before it can hold an answer
         reasoning = None
         reply = text.partition("<think>")[0]
     answer = (tagged("answer", reply) or "").strip() or None

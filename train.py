@@ -55,9 +55,9 @@ class Config(TeacherFlags):
     method: str = flag("realm-zero", "realm-zero: RL with fading routes; realm-r1: SFT first; "
                        "mrpv: routes never fade; grpo: no routes at all; rft: only SFT on the "
                        "teacher's correct routes", choices=METHODS, heading="ReaLM")
-    routes: int | None = flag(None, "k, the routes shown in a prompt that carries any (default: 3; "
-                              "0 for grpo without a cold start, where a number above 0 is used to "
-                              "evaluate with routes)", least=0)
+    routes: int | None = flag(None, "k, the routes shown in a prompt that carries any (default: 3, "
+                              "but 0 for grpo without a cold start, which needs routes only to be "
+                              "evaluated with them)", least=0)
     error_ratio: float | None = flag(None, "fix the share of wrong routes among the k (default: as "
                                      "the bank has them)", least=0, most=1)
     selection: str = flag("random", "how the k are drawn from the N of the bank",
@@ -97,8 +97,8 @@ class Config(TeacherFlags):
     eval_every: int = flag(40, "RL steps between evaluations on validation problems (0: none)",
                            least=0)
     save_every: int = flag(50, "steps between checkpoints", least=1)
-    threads: int = flag((1, torch.get_num_threads()), "CPU threads, part of the result: sums round "
-                        "differently in another number", least=1)
+    threads: int = flag((1, torch.get_num_threads()), "CPU threads; their number changes how sums "
+                        "round, and so the result", least=1)
     out: str | None = flag(None, "run folder (default: runs/METHOD-SEED)")
     resume: str | None = flag(None, "continue the run in this folder, with the flags of its "
                               "config.json; a flag that would make it another run is refused")
@@ -330,7 +330,7 @@ def load_splits(config):
 
 
 def with_correct_route(problems, config):
-    """The problems that SFT can imitate. Raises ValueError if it needs one and there is none."""
+    """The problems that SFT can imitate. Raises ValueError if there is none but SFT is asked for."""
     found = [p for p in problems if any(route.correct for route in p.routes)]
     if config.sft_steps and not found:
         raise ValueError(f"--method {config.method}: no question of the bank has a correct route "
@@ -361,7 +361,7 @@ def check_prompts(model, tokenizer, splits, config):
 
 
 def evaluate_student(model, tokenizer, config, problems, say=None):
-    """eval.evaluate with the sizes of the run. say: when it is, for a line that announces it."""
+    """eval.evaluate with the sizes of the run. say: words for the line that announces it, or None."""
     if say:
         print(f"evaluating the student on {len(problems)} test problems, {say}", flush=True)
     rows = 0
