@@ -20,7 +20,7 @@ import re
 from dataclasses import dataclass, field
 
 from engine.answers import canonical, tagged
-from engine.text import harmless, reasoning_only  # noqa: F401  re-exported
+from engine.text import harmless, reasoning_only, settled, without_tags  # noqa: F401  re-exported
 
 PLAIN_INSTRUCTION = (
     "Solve the problem. Reply in exactly this form:\n"
@@ -99,8 +99,8 @@ def demonstration(reasoning, answer, scores=None):
 
     scores: one number for each route that is shown, or None where none is.
     """
-    thought = f"<think> {harmless(reasoning).strip()}</think>"
-    text = f"{thought}\n<answer> {harmless(str(answer))}</answer>"
+    answer = settled(without_tags(str(answer)))  # parse_response must read it back unchanged
+    text = f"<think> {harmless(reasoning).strip()}</think>\n<answer> {answer}</answer>"
     if scores is None:
         return text
     return text + f"\n<scores> {', '.join(f'{s:g}' for s in scores)}</scores>"

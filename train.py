@@ -330,7 +330,7 @@ def load_splits(config):
 
 
 def with_correct_route(problems, config):
-    """The problems that SFT can imitate. Raises ValueError if there is none but SFT is asked for."""
+    """The problems that SFT can imitate. Raises ValueError if there is SFT but none of them."""
     found = [p for p in problems if any(route.correct for route in p.routes)]
     if config.sft_steps and not found:
         raise ValueError(f"--method {config.method}: no question of the bank has a correct route "
@@ -361,7 +361,7 @@ def check_prompts(model, tokenizer, splits, config):
 
 
 def evaluate_student(model, tokenizer, config, problems, say=None):
-    """eval.evaluate with the sizes of the run. say: words for the line that announces it, or None."""
+    """eval.evaluate with the sizes of the run. say: words for a line that announces it."""
     if say:
         print(f"evaluating the student on {len(problems)} test problems, {say}", flush=True)
     rows = 0

@@ -1,14 +1,108 @@
+r"""Reading answers: which answer a text gives, and whether two answers are the same.
+
+    final_answer(text)     the answer in a teacher's free text: in a tag, in a box, behind "####"
+    answers_match(a, b)    are two answers the same? Numbers by value, words by letters
+    canonical(answer)      a key that equal answers share, to count votes
+
+An answer is read in three steps. `tidy` takes off the markup, in any nesting: "**\boxed{5}**" is
+"5". `read` says what is left: a number and its unit, an option such as "B. Paris", or words.
+`answers_match` compares two readings. Numbers are exact fractions, and nothing is ever evaluated.
+
+Promise: no wrong answer is paid. What may follow a number is what engine/units.py knows to be a
+unit. To read: `answers_match`, then `read` and `tidy`; `final_answer` is for a teacher's prose.
+Held to it by tests/test_answers.py, tests/test_rewards.py, `python -m tests.fuzz`, and on GSM8K's
+own verdicts by tests/test_real_input.py.
+
+Texts come from language models and from strangers' files. No pattern that could backtrack ever sees
+more than MAX_ANSWER characters. A longer answer is compared as text.
+"""
 import re
+import unicodedata
+from dataclasses import dataclass
 from fractions import Fraction
 
-MAX_ANSWER = 200  # characters; a longer "number" is compared as text (and never reaches int())
-NUMBER = r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+|(?<=[0-9])\.)?"
-NO_UNIT = set("and or not no wrong plus minus times over point squared cubed k hundred thousand million billion trillion dozen "
-              "percent hundreds thousands millions billions half third quarter tenth hundredth thousandth tenths hundredths thousandths "
-              "factorial pi".split())  # they change the value of a number
-IN_TEXT = re.compile(r"(?<![\w.])-?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
+from engine.units import CURRENCIES, SCALES, same_unit, unit_of, with_currency
+
+MAX_ANSWER = 200  # characters
+MAX_MARKUP = 2000  # characters an answer may have before its markup is taken off
+
+# ---- marks of a final answer in free text, the clearest first ------------------------------------
+MARKERS = [
+    r"####[ \t]*(\S.*)",
+    r"(?m)^[ \t]*A:[ \t]*(\S.*)",
+    r"(?i)\banswer is\b[ \t:*]*([^\s:*].*)",
+    r"(?im)^[ \t*]*(?:final )?answer:[ \t*]*([^\s*].*)"]
+DIGITS = r"(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?"
+IN_TEXT = re.compile(  # the last of these counts where no answer is marked
+    r"\(\s{0,3}-?[0-9.]{1,20}(?:\s{0,3},\s{0,3}-?[0-9.]{1,20}){1,9}\s{0,3}\)"  # (1, 2)
+    r"|(?<![\w:.])[0-9]{1,2}:[0-9]{2}(?![\w:])(?:\s?[AaPp]\.?\s?[Mm]\b\.?)?"  # 7:30 PM
+    rf"|(?<![\w.])-?[$€£]?{DIGITS}"
+    r"|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
+LIST = re.compile(rf"\W?{DIGITS}(?:(?:[,;]| and| or)+ \W?{DIGITS})+\W*")  # 3, 4 and 5
+NEXT_WORD = re.compile(r"[\s-]?([A-Za-z]{1,12})(?![A-Za-z])")
+
+# ---- spellings of one sign -----------------------------------------------------------------------
+ONE_SIGN = {0xFF01 + i: 0x21 + i for i in range(94)}  # full-width forms of ASCII
+ONE_SIGN |= {ord(minus): "-" for minus in "\u2212\u2013\u2012\ufe63\uff0d"}
+ONE_SIGN |= {0x3000: " ", 0xFFE5: "¥", 0xFFE1: "£"}
+HALVES = {
+    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8"}
+
+# ---- markup --------------------------------------------------------------------------------------
+BRACED = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # {...} with up to two levels inside
+WRAPPER = re.compile(
+    r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf"
+    rf"|mathtt|mbox|operatorname|emph|underline|bm|rm|bf)\s?{BRACED}")
+DOUBLE = re.compile(r"\\\\(?=[A-Za-z$%(){}\[\],!;: ])")  # a backslash that was escaped twice
+LATEX = [(re.compile(pattern), plain) for pattern, plain in (
+    (r"(?<=[0-9])(?:\{,\}(?:\\!)?|\\,)(?=[0-9]{3}(?![0-9]))", ","),  # 1{,}000
+    (r"\\(?:left|right)(?=[()\[\]])", ""),
+    (r"\\(?:displaystyle|[,;:! ]|q?quad\b|space\b)", " "),
+    (r"(?<=\w)~(?=[\w\\])", " "),
+    (r"\^\s?(?:\\circ\b|\{\s?\\circ\s?\})|\\degree\b", "°"))]
+PAIRS = [re.compile(pair, flags=re.DOTALL) for pair in (  # marks around a whole answer
+    r"\$\$(.+)\$\$", r"\$(.+?)\$", r"\\\((.+)\\\)", r"\\\[(.+)\\\]", r"\{(.+)\}", r"\(([^(),]+)\)",
+    r"\*+([^*]+)\*+", r"_+([^_]+)_+", r"`(.+)`", r'"([^"]+)"', r"'([^']+)'", "“([^”]+)”",
+    r"<([A-Za-z]{1,10})>(.+)</\1>")]
+OPENING = tuple("$\\{(*_`\"'“<")
+BOLD = re.compile(r"(?<!\S)(\*\*|__)([^*_\s](?:[^*_]*[^*_\s])?)\1(?!\w)")  # a part in bold
+HEADING = re.compile(r"^#{1,6}\s+|^####\s*")
+REMARK = re.compile(r"(.*[^\s)])\s+\(([^()]*)\)", flags=re.DOTALL)  # 42 (see step 3)
+POINTER = re.compile(
+    r"(see|from|by|because|since|using|step|line|eq|equation|rounded|approximately|exactly)\b",
+    flags=re.IGNORECASE)
+SUM = re.compile(r"=?\s*[0-9.,]+(?:\s*[-+*/x×÷]\s*[0-9.,]+)+(?:\s*=\s*[0-9.,]+)?")  # 42 (6 x 7)
+
+# ---- numbers -------------------------------------------------------------------------------------
+UNSIGNED = (
+    r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
+    r"(?:[eE][-+]?[0-9]{1,3}(?![0-9A-Za-z]))?")
+PREFIX = "|".join(re.escape(sign) for sign in sorted(CURRENCIES, key=len, reverse=True))
+NUMBER = re.compile(
+    rf"([-+]?)(?:({PREFIX})\s?)?([-+]?)"  # 1 sign, 2 currency, 3 sign
+    rf"(?:([0-9]{{1,9}})\s(?=[0-9]+/[0-9]))?"  # 4 the whole part of a mixed number, 3 1/2
+    rf"({UNSIGNED})(?:\s*/\s*([-+]?{UNSIGNED}))?")  # 5 and 6, a fraction's two sides
+SIDE = r"\{\s?([-+]?[0-9.,]+)\s?\}"
+FRACTION = re.compile(rf"\\[dtc]?frac\s?(?:{SIDE}{SIDE}|([0-9])([0-9]))")
+NAMED = re.compile(r"([A-Za-z])\s*=\s*([^=]+)")  # x = 5
+OPTION = re.compile(  # B)   B. Paris
+    r"\(?([A-Ja-j])(?:\)|(?<=[A-J])[.:])(?:\s+(.+))?", flags=re.DOTALL)
+CALLED = re.compile(  # option B
+    r"^(?:option|choice|answer)\s+(?=\(?[a-j](?![a-z]))", flags=re.IGNORECASE)
+HEDGE = re.compile(  # what takes an option back: another letter ("B. or C"), but not "A dog"
+    r"(?<![A-Za-z'’])(?:[B-HJb-hj](?![A-Za-z'’])|[Aai](?!\s+[a-z]{2}|[A-Za-z'’])|not|no|nor"
+    r"|neither|or|and|is|isn|wrong|incorrect|false|except)(?![A-Za-z])")
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What an answer says. Two answers are the same if all fields agree; "" agrees with all."""
+    key: str  # a number's exact value, an option's letter, or the words without spaces
+    unit: str = ""  # of a number; or the text of an option
+    name: str = ""  # the x of "x = 5"
+
+
+# ---- the answer in a text ------------------------------------------------------------------------
 def tagged(tag, text):
     """Content of the last <tag>...</tag> with no tag of that name inside, or None."""
     found = re.findall(rf"<{tag}>((?:(?!</?{tag}>).)*)</{tag}>", text, flags=re.DOTALL)
@@ -16,97 +110,295 @@ def tagged(tag, text):
 
 
 def boxed(text):
-    """Content of the last \\boxed{...} with its braces balanced, or None."""
+    r"""Content of the last \boxed{...} with its braces balanced, or None.
+
+    >>> boxed("so \\boxed{\\frac{1}{2}}.")
+    '\\frac{1}{2}'
+    """
     start = text.rfind("\\boxed{")
-    depth = 0
-    for i in range(start + 6, len(text)) if start >= 0 else ():
-        depth += (text[i] == "{") - (text[i] == "}")
+    if start < 0:
+        return None
+    start += len("\\boxed{")
+    depth = 1
+    for brace in re.finditer("[{}]", text[start:]):
+        depth += 1 if brace[0] == "{" else -1
         if depth == 0:
-            return text[start + 7:i]
+            return text[start:start + brace.start()]
     return None
 
 
-def final_answer(text):
-    r"""The final answer in a teacher's free text, or None: the *last* of the first kind of these
-    that occurs: <answer>..</answer>, \boxed{..}, "#### ..", a line "A: ..", "the answer is ..", a
-    line "Answer: ..", any number.
+def clause(text):
+    """The first clause of prose that begins with an answer. Commas in brackets or lists are no end.
 
-    >>> [final_answer(t) for t in ("6 x 7 = 42\nA: 42", "The answer is $1,000.", "so \\boxed{\\frac{1}{2}}", "3 + 4 is 7", "?")]
-    ['42', '$1,000', '\\frac{1}{2}', '7', None]
+    >>> [clause(t) for t in ("5. We had 6", "(1, 2), as said", "42 (see step 3) or so")]
+    ['5', '(1, 2)', '42 (see step 3)']
+    >>> clause("3, 4 and 5.")
+    '3, 4 and 5.'
+    """
+    if len(text) <= MAX_ANSWER and LIST.fullmatch(text):
+        return text
+    depth = 0
+    remark = False
+    for mark in re.finditer(r"(?<!\\)[()]|\.\s|[,;]\s", text):
+        if mark[0] == "(":
+            remark = remark or depth == 0 and text[:mark.start()][-1:].isspace()
+            depth += 1
+        elif mark[0] == ")":
+            depth -= 1
+            if depth == 0 and remark:
+                return text[:mark.end()]
+        elif depth <= 0:
+            return text[:mark.start()]
+    return re.split(r"\.\s|[,;]\s|\s\(", text)[0] if depth > 0 else text
+
+
+def last_side(answer):
+    """The last side of an equation that ends in a number; any other answer as it is.
+
+    >>> [last_side(t) for t in ("256+37 = 293", "x = 5", "total cost = $5", "y = 2x + 1")]
+    ['293', '5', '$5', 'y = 2x + 1']
+    >>> last_side("x = 5 or x = 6")
+    'x = 5 or x = 6'
+    """
+    if answer is None or "=" not in answer or len(answer) > MAX_ANSWER:
+        return answer
+    left, _, right = answer.rpartition("=")
+    last = tidy(right)
+    if last is None or quantity(last) is None or re.search(r"[<>!≠,;]|\b(?:or|and|not)\b", left):
+        return answer
+    return last
+
+
+def final_answer(text):
+    r"""The final answer in a teacher's free text, or None.
+
+    It is the *last* of the first kind of these that occurs: <answer>..</answer>, \boxed{..},
+    "#### ..", a line "A: ..", "the answer is ..", a line "Answer: ..", any number or time.
+
+    >>> [final_answer(t) for t in ("6 x 7 = 42\nA: 42", "The answer is $1,000.", "3 + 4 is 7", "?")]
+    ['42', '$1,000', '7', None]
+    >>> final_answer("so \\boxed{\\frac{1}{2}}")
+    '\\frac{1}{2}'
     """
     if not isinstance(text, str):
         return None
-    for marked in (tagged("answer", text), boxed(text)):
-        if marked is not None:
-            return tidy(marked)
-    for marker in (r"####[ \t]*(\S.*)", r"(?m)^[ \t]*A:[ \t]*(\S.*)", r"(?i)\banswer is\b[ \t:*]*([^\s:*].*)",
-                   r"(?im)^[ \t*]*(?:final )?answer:[ \t*]*([^\s*].*)"):
+    inside = tagged("answer", text)
+    if inside is not None:
+        inner = boxed(inside)
+        return last_side(tidy(inside if inner is None else inner))
+    inside = boxed(text)
+    if inside is not None:
+        return last_side(tidy(inside))
+    for marker in MARKERS:
         found = re.findall(marker, text)
-        answer = tidy(re.split(r"\.\s|[,;]\s|\s\(", found[-1])[0]) if found else None  # prose may run on: cut at the end of the sentence
-        if answer and answer.strip("\\[](){}$:`"):  # else the answer stands on another line: the last number, most likely
+        answer = last_side(tidy(clause(found[-1]))) if found else None
+        if answer and answer.strip("\\[](){}$:`"):
             return answer
-    numbers = IN_TEXT.findall(text)
-    return tidy(numbers[-1]) if numbers else None
+        # Else the answer stands on another line. It is the last number, most likely.
+    return last_number(text)
 
 
+def last_number(text):
+    """The last number or time in prose. A word behind that changes its value comes along.
+
+    >>> [last_number(t) for t in ("18 every day", "at 7:30 PM.", "at (1, 2)", "it is 3 fifths")]
+    ['18', '7:30 PM', '(1, 2)', '3 fifths']
+    """
+    text = text.translate(ONE_SIGN)
+    last = None
+    for last in IN_TEXT.finditer(text):
+        pass
+    if last is None:
+        return None
+    behind = NEXT_WORD.match(text, last.end())
+    scaled = behind is not None and behind[1].lower() in SCALES
+    return tidy(text[last.start():behind.end()] if scaled else last[0])
+
+
+# ---- markup off ----------------------------------------------------------------------------------
 def tidy(answer):
-    """An answer without the marks around it: spaces, asterisks, maths delimiters, the brackets of
-    "(B)", a remark in brackets behind it, the final stop."""
-    answer = answer.strip().rstrip(".,;").strip("*").strip()
-    if len(answer) <= MAX_ANSWER:  # backtracking patterns: never on text without a bound
-        answer = re.sub(r"([^\s)])\s+\([^()]*\)$", r"\1", answer)  # but not a factor
-        answer = re.sub(r"(?s)^(?:\$\$|\$|\\\(|\\\[)(.+?)(?:\$\$|\$|\\\)|\\\])$", r"\1", answer).strip()
-        answer = re.sub(r"^\(([^(),]+)\)$", r"\1", answer).strip()
-    return answer.rstrip(".,;").strip() or None
+    r"""An answer without the marks around it, in any nesting, or None if nothing is left.
+
+    Marks are spaces, asterisks, maths delimiters, \boxed, \text, quotes, the brackets of "(B)",
+    a remark in brackets behind the answer, and the final stop.
+
+    >>> [tidy(t) for t in ("**18**.", "$\\boxed{5\\text{ km}}$", "\\$1{,}000", "(B)")]
+    ['18', '5 km', '$1,000', 'B']
+    >>> tidy("42 (see step 3)")
+    '42'
+    """
+    answer = answer.strip()
+    if len(answer) <= MAX_MARKUP:
+        answer = unicodedata.normalize("NFC", answer).translate(ONE_SIGN)
+    if len(answer) <= MAX_ANSWER:
+        answer = BOLD.sub(r"\2", answer)
+    answer = stripped(answer)
+    before = None
+    while answer != before and len(answer) <= MAX_ANSWER:  # each turn but the last takes some off
+        before = answer
+        answer = stripped(without_remark(stripped(unwrapped(answer))))
+    return answer or None
+
+
+def stripped(answer):
+    """An answer without spaces and asterisks around it, and without the final stop."""
+    return answer.strip().rstrip(".,;").strip("*").strip()
+
+
+def unwrapped(answer):
+    """One layer of marks taken off an answer of bounded length."""
+    answer = DOUBLE.sub(r"\\", answer)
+    if answer.startswith(OPENING):
+        for pair in PAIRS:
+            around = pair.fullmatch(answer)
+            if around:
+                return around[around.lastindex]
+    if not set("\\~^{").isdisjoint(answer):
+        for pattern, plain in LATEX:
+            answer = pattern.sub(plain, answer)
+        # With spaces around, so that \boxed{1}\boxed{8} is not 18.
+        answer = re.sub(r"  +", " ", WRAPPER.sub(r" \1 ", answer))
+        answer = re.sub(r"\\([$%#&_])", r"\1", answer)
+    answer = CALLED.sub("", HEADING.sub("", answer))
+    return BOLD.sub(r"\2", answer)
+
+
+def without_remark(answer):
+    """An answer without a remark behind it. One that might change a number stays.
+
+    >>> [without_remark(t) for t in ("42 (see step 3)", "42 (km)", "42 (thousand)", "yes (all)")]
+    ['42', '42 km', '42 (thousand)', 'yes']
+    """
+    found = REMARK.fullmatch(answer)
+    if not found:
+        return answer
+    head, remark = found[1].strip(), found[2].strip()
+    if split_number(head) is None:
+        return head
+    if POINTER.match(remark) or SUM.fullmatch(remark) or not remark:
+        return head
+    return f"{head} {remark}" if unit_of(remark) is not None else answer
+
+
+# ---- what an answer says -------------------------------------------------------------------------
+def split_number(text):
+    """A text that begins with a number -> (value, currency or None, the text behind), else None."""
+    if len(text) > MAX_ANSWER:
+        return None
+    if not text.isascii():
+        for sign, plain in HALVES.items():
+            text = text.replace(sign, f" {plain} ")
+    text = FRACTION.sub(lambda found: f" {found[1] or found[3]}/{found[2] or found[4]} ", text)
+    text = re.sub(r"^([-+]?)\\?\s+", r"\1", text.strip())
+    text = re.sub(rf"^([-+]?)\\(?=[$€£])", r"\1", text)
+    found = NUMBER.match(text)
+    if not found or found[1] and found[3]:
+        return None
+    whole, top, bottom = found[4], exact(found[5]), exact(found[6] or "1")
+    if bottom == 0:
+        return None
+    value = top / bottom
+    if whole is not None:
+        if not 0 < value < 1 or not (found[5] + found[6]).isdigit():
+            return None
+        value += int(whole)
+    negative = "-" in (found[1], found[3])
+    return -value if negative else value, found[2], text[found.end():]
+
+
+def exact(digits):
+    """The value of digits with a sign, commas, a decimal point and an exponent, as a fraction."""
+    return Fraction(digits.replace(",", "").rstrip("."))
 
 
 def number(text):
-    r"""The value of a text that is one number (sign, thousands commas, decimals, a fraction, $ or
-    %), else None.
+    r"""The value of a text that is one number, else None.
 
-    >>> [str(number(t)) for t in ("1,000.0", "-$7", "18.", "3/4", "\\frac{1}{2}", "50%", "1,00", "2^9", "1/0")]
-    ['1000', '-7', '18', '3/4', '1/2', '50', 'None', 'None', 'None']
+    The number may have a sign, commas, decimals, an exponent, $ or %. It may be a fraction.
+
+    >>> [str(number(t)) for t in ("1,000.0", "-$7", "18.", "3/4", "\\frac{1}{2}", "50%", "1e-2")]
+    ['1000', '-7', '18', '3/4', '1/2', '50', '1/100']
+    >>> [number(t) for t in ("1,00", "2^9", "1/0", "5 km", "1 8")]
+    [None, None, None, None, None]
     """
-    text = re.sub(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r"\1/\2", text.strip())
-    text = re.sub(r"^([-+]?)\\?[$€£]\s?", r"\1", text).removesuffix("%").removesuffix("\\")
-    parts = [part.strip() for part in text.split("/")]
-    if len(text) > MAX_ANSWER or len(parts) > 2 or not all(re.fullmatch(NUMBER, p) and re.search(r"[0-9]", p) for p in parts):
+    found = split_number(text.strip())
+    if found is None or found[2].strip().removeprefix("\\") not in ("", "%"):
         return None
-    values = [Fraction(p.replace(",", "").rstrip(".")) for p in parts]
-    return values[0] if len(values) == 1 else values[0] / values[1] if values[1] else None
+    return found[0]
+
+
+def quantity(text):
+    """The value and the unit ("" if none) of a text that is a number and at most a unit, else None.
+
+    >>> [quantity(t) for t in ("18", "5 km", "$5 per hour")]
+    [(Fraction(18, 1), ''), (Fraction(5, 1), 'kilometer'), (Fraction(5, 1), 'dollar/hour')]
+    >>> [quantity(t) for t in ("3 fifths", "5 lakh", "$5 cents", "3 quarters")]
+    [None, None, None, None]
+    """
+    found = split_number(text)
+    if found is None:
+        return None
+    value, currency, behind = found
+    unit = unit_of(behind.strip().removeprefix("\\"))
+    if unit is not None and currency is not None:
+        unit = with_currency(currency, unit)
+    if unit is None:
+        return None
+    if "quarters" in unit and (unit != "quarters" or value < 4):
+        return None  # three quarters are a fraction, twelve are coins
+    return value, unit
+
+
+def read(answer):
+    """What an answer says -> Reading.
+
+    >>> read("$1,000"), read("x = 5 km"), read("B. Paris")
+    (Reading(key='1000', unit='dollar', name=''), Reading(key='5', unit='kilometer', name='x'), \
+Reading(key='b', unit='paris', name=''))
+    """
+    answer = tidy("" if answer is None else str(answer)) or ""
+    if len(answer) <= MAX_ANSWER:
+        named = NAMED.fullmatch(answer)
+        found = quantity(named[2].strip() if named else answer)
+        if found is not None:
+            return Reading(str(found[0]), found[1], named[1] if named else "")
+        option = OPTION.fullmatch(answer)
+        if option and not HEDGE.search(option[2] or ""):
+            return Reading(option[1].lower(), words(option[2] or ""))
+    key = words(answer)
+    return Reading(key if number(key) is None else answer)  # "1 8" is not 18
+
+
+def words(text):
+    """Words to compare: in lower case, without spaces, "p.m." as "pm"."""
+    text = re.sub(r"\s+", "", text).lower()
+    return re.sub(r"(?<=[0-9])([ap])\.m(?:\.|$)", r"\1m", text)
 
 
 def canonical(answer):
-    """A key that equal answers share: the value of a number, else the words in lower case without
-    spaces and final stop.
+    """A key that equal answers share.
+
+    It is a number's value, an option's letter, or the words in lower case without spaces.
 
     >>> canonical("1,000.0") == canonical("$1000"), canonical(" Not  relevant.")
     (True, 'notrelevant')
     """
-    answer = tidy(str(answer)) or ""
-    value = number(answer)
-    words = re.sub(r"\s+", "", answer).lower()
-    return str(value) if value is not None else words if number(words) is None else answer  # "1 8" is not 18
+    return read(answer).key
 
 
 def answers_match(predicted, gold):
-    """Are two answers the same? Numbers by value, words by letters. A number on one side may
-    carry a unit (at most two plain words) if the other is bare. Never by substring.
+    """Are two answers the same? Numbers by value, words by letters, never by substring.
 
-    >>> [answers_match(p, "18") for p in ("18.00", "$18", "18 dollars", "42 (see step 3)", "118", "18 thousand", "", None)]
-    [True, True, True, False, False, False, False, False]
+    Where both numbers have a unit, the units must agree too.
+
+    >>> [answers_match(p, "18") for p in ("18.00", "$18", "18 dollars", "x = 18")]
+    [True, True, True, True]
+    >>> [answers_match(p, "18") for p in ("118", "18 thousand", "18 fifths", "", None)]
+    [False, False, False, False, False]
     """
-    keys = ["" if answer is None else canonical(answer) for answer in (predicted, gold)]
-    if "" in keys:
+    first, second = read(predicted), read(gold)
+    if not first.key or first.key != second.key:
         return False
-    if keys[0] == keys[1]:
-        return True
-    for bare, other in ((predicted, gold), (gold, predicted)):
-        value, words = number(tidy(str(bare)) or ""), (tidy(str(other)) or "").split()
-        units = [w.lower() for w in words[1:]]
-        if value is not None and 1 <= len(units) <= 2 and number(words[0]) == value and all(
-                w.isascii() and w.isalpha() and w not in NO_UNIT for w in units):
-            return True
-    return False
-
-
+    if first.name and second.name and first.name != second.name:
+        return False
+    return same_unit(first.unit, second.unit)

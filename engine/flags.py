@@ -52,8 +52,8 @@ class TeacherFlags:
     """The flags that train.py, eval.py and data.py share: which problems, and who writes routes."""
 
     task: str = flag(
-        "shop", "shop or ads (built in), gsm8k, or a JSONL file or folder of your own questions, "
-        "answers and rules", heading="problems")
+        "shop", "shop, ads or market (built in), gsm8k, or a JSONL file or folder of your own "
+        "questions, answers and rules", heading="problems")
     data: str | None = flag(
         None, "folder or file with GSM8K's own JSONL, instead of fetching it")
     teacher: str | None = flag(

@@ -9,12 +9,15 @@ import random
 import re
 import sys
 import time
+import unicodedata
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
-from realm import MRPV_INSTRUCTION, PLAIN_INSTRUCTION, Route, demonstration, harmless, mrpv_prompt, parse_response  # noqa: E402
+from engine.text import reasoning_only, settled, without_tags  # noqa: E402
+from realm import MRPV_INSTRUCTION, PLAIN_INSTRUCTION, Response, Route, demonstration, harmless, mrpv_prompt, parse_response  # noqa: E402
 from rewards import answers_match, canonical, final_answer, number, realm_reward, utility_score  # noqa: E402
 
 PIECES = """<think> </think> <answer> </answer> <scores> </scores> <THINK> </Answer > < /answer> <answer <scores/> <|im_end|> <|im_start|>
@@ -23,13 +26,26 @@ The answer is: Problem: Route 1: Route 2: Route 9: Solution: True False None nan
 __import__('os').abort() (lambda:0)() 0x12 0b1 1_8 18 18.0 18.00 1,8 1 8 1.8e1 018 -18 +18 --18 $18 -$18 $-18 18$ 18% 18\\% 36/2 18/1 18/0 0/0 17 19 180 118
 18 dollars 18 thousand 18 or 19 18 and a half 18 hundred (18) 18 (no) 18. 18.. .18 ١٨ १८ １８ ¹⁸ ①⑧ ⅒ 1⁄2 Ⅻ 十八 0 1 0.5 .5 1.0 1.5 -1 2 0,1 1,0 1, 0 0.0000001 , ; .
 - + * % $ € £ \\ ( ) [ ] * ** \n \r \t \x00 \x0b \x0c \x1c \x85 \xa0 \u2028 \u2029 \u200b \u200d \u2060 \ufeff \u00ad \u202e \u202d \u2066 \u2069 \ud800 \udfff
-\U0001f914 \u0301 \u0130 \u212a ß ſ İ é é relevant not relevant notrelevant yes no x A B""".split(" ")
+\U0001f914 \u0301 \u0130 \u212a ß ſ İ é é relevant not relevant notrelevant yes no x A B
+− ５ ０ ％ \\text{ \\boxed{18} \\\\boxed{18} \\text{km} \\$ \\% {,} \\, x = km dollars eggs left per hour in total fifths halves negative bn lakh k dozen
+squared thousand cents percent mph quarters B) B. Paris 7:30 PM (1, 2) a.m. 1/2 ½ ² ° ^\\circ = " ` _ 3 7 40 12 2.5 1e1""".split(" ")
 PIECES = [p.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t") if len(p) == 2 else
           p.encode().decode("unicode_escape", errors="ignore") if re.fullmatch(r"\\(x..|u....|U.{8})", p) else p
           for piece in PIECES for p in piece.split("\n")] + [" ", "  ", "\n", "\n\n", "9" * 30, "9" * 5000, "0" * 300, "-" * 50, "1/" * 20]
 LABELS = ([], [True], [False], [True, False], [False, False, True], [True, True, True])
 TAG = re.compile(r"<[\s/]*(think|answer|scores)\s*>|<\||\|>", re.IGNORECASE)
-GOLDS = ["18", "-7", "0.5", "1,000", "1/3", "not relevant", "B", "2.50", "$40", "12%"]
+GOLDS = {  # and what they are worth, with their unit
+    "18": (Fraction(18), ""), "-7": (Fraction(-7), ""), "0.5": (Fraction(1, 2), ""), "1,000": (Fraction(1000), ""),
+    "1/3": (Fraction(1, 3), ""), "not relevant": None, "B": None, "2.50": (Fraction(5, 2), ""),
+    "$40": (Fraction(40), "dollar"), "12%": (Fraction(12), "percent"), "3 km": (Fraction(3), "km"),
+    "5 eggs": (Fraction(5), "egg"), "\\boxed{7}": (Fraction(7), "")}
+ALLOWED = {  # the only words and signs that may stand behind a number, and the unit they are
+    "$": "dollar", "dollars": "dollar", "%": "percent", "percent": "percent", "km": "km", "eggs": "egg", "€": "euro",
+    "£": "pound", "cents": "cent", "mph": "mph", "left": "", "in": "inch", "total": "", "hour": "hour", "per": "", "°": "degree",
+    "quarters": "quarter", "a.m": "am", "pm": "pm", "answer": "answer", "solution": "solution", "problem": "problem"}
+SPOILERS = [
+    " fifths", " halves", " negative", " bn", " lakh", "k", " dozen", " squared", " thousand", "^2", "!", " or 6", " x", " (thousand)",
+    " and a half", "i", "²", "/0", ",5", " 5", " times", " million eggs", " below zero", " hundred", " tenths of a km", " wrong"]
 
 
 def hostile(rng):
@@ -38,7 +54,7 @@ def hostile(rng):
     if kind < 0.8:
         return "".join(rng.choices(PIECES, k=min(int(rng.expovariate(0.12)), 80)))
     if kind < 0.9:  # a good completion with something put in, cut out or doubled
-        text = demonstration("6 x 3 = 18", rng.choice(GOLDS), rng.choice([None, [1.0], [1.0, 0.0]]))
+        text = demonstration("6 x 3 = 18", rng.choice(list(GOLDS)), rng.choice([None, [1.0], [1.0, 0.0]]))
         for _ in range(rng.randint(1, 4)):
             i, j = sorted(rng.choices(range(len(text) + 1), k=2))
             text = text[:i] + rng.choice([rng.choice(PIECES), "", text[i:j] * 2]) + text[rng.choice([i, j]):]
@@ -61,29 +77,94 @@ def letters(text):
     return "".join(c for c in text.casefold() if c.isalnum())
 
 
-def check(text, rng):
-    """Assert everything that must hold of one text."""
-    gold, labels = rng.choice(GOLDS), rng.choice(LABELS)
-    # the answer
+def bare(text):
+    """A text without markup and remarks, in one spelling of signs and digits."""
+    text = unicodedata.normalize("NFC", text)
+    text = "".join(chr(ord(c) - 0xFEE0) if 0xFF01 <= ord(c) <= 0xFF5E else c for c in text)
+    text = re.sub("[\u2212\u2013\u2012\ufe63]", "-", text).replace("\u3000", " ").replace("½", " 1/2 ")
+    text = re.sub(r"\\\\(?=\w|[$%({\[])", r"\\", text)
+    text = re.sub(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r" \1/\2 ", text)
+    text = text.replace("{,}", ",").replace("\\,", ",").replace("^\\circ", "°")
+    text = re.sub(r"\\(boxed|text)(?![a-z])|</?[A-Za-z]{1,10}>|####", " ", text)
+    text = re.sub(r"(?<=[^\s(])\s+\((?!km\)|eggs|dollars|left|cents|percent|mph)[^()]*\)[\W_]*$", "", text)
+    return re.sub(r"[\\{}*_`\"“”()\[\]]", " ", text).strip().rstrip(".,; \n\t")
+
+
+def allowed(text, value, unit):
+    """An oracle: may this text pass for a number with this value and unit? It may hold the number once, in one of
+    few ways, and units that are ALLOWED; nothing else."""
+    text = bare(text)
+    figures = r"[0-9][0-9,]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+"
+    shape = re.fullmatch(
+        rf"\W*?(?:[A-Za-z]\s*=)?\s*([-+\s$€£]*)(?:([0-9]+)\s+(?=[0-9]+/))?({figures})(?:\s*/\s*([-+]?(?:{figures})))?\s*(.*)", text, re.DOTALL)
+    if not shape:
+        return False
+    signs, whole, top, bottom, behind = shape.groups()
+    found = Fraction(Decimal(top.replace(",", ""))) / Fraction(Decimal((bottom or "1").replace(",", "")))
+    found = (found + int(whole or 0)) * (-1 if "-" in signs else 1)
+    words = behind.replace("/", " per ").replace("$", " $ ").replace("%", " % ").split() + [s for s in signs if s in "$€£"]
+    units = {ALLOWED.get(word.strip(".,;'#-").lower(), "unknown") for word in words} - {""}
+    agree = not unit or not units - {"inch"} or unit in units
+    return found == value and "unknown" not in units and agree
+
+
+def check_answer(text, gold):
+    """What must hold of a text as an answer."""
     found, value = final_answer(text), number(text)
     assert found is None or isinstance(found, str) and found and found == found.strip()
     assert isinstance(canonical(text), str) and answers_match(text, text) == bool(canonical(text))
     match = answers_match(text, gold)
     assert match is answers_match(gold, text)
-    if match:  # nothing is right but the gold answer, dressed up
-        if number(gold) is None:
-            assert letters(re.sub(r"\([^()]*\)\s*\W*$", "", text)) == letters(gold)
-        else:  # it begins with digits or signs, and the digits it begins with are the gold value's, written in one of few ways
-            plain = re.sub(r"\([^()]*\)[\s.,;*]*$", "", text)
-            head = re.match(r"[\s*$€£+-]*(?:\\?[$€£]\s?)?(?:\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}|([0-9.,]*)(?:\s*/\s*([0-9.,]*))?)", plain)
-            top, bottom = head[1] or head[3], head[2] or head[4] or "1"
-            sign = -1 if "-" in plain[:head.start(3) if head[3] else None] else 1
-            assert top and sign * Decimal(top.replace(",", "").rstrip(".")) == Decimal(str(number(gold).numerator)) / number(
-                gold).denominator * Decimal(bottom.replace(",", "").rstrip(".")) or gold == "1/3"
-            assert re.fullmatch(r"[\W_]*(?:[a-z]+\s+)?(?:[a-z]+)?[\W_]*", plain[head.end():], re.IGNORECASE), "more than a unit behind it"
+    if match and GOLDS[gold] is not None:
+        assert allowed(text, *GOLDS[gold]), "more than a number and its unit"
+    elif match and gold == "B":
+        assert re.match(r"\W*[Bb](?![^\W_])", bare(text)), "another option"
+    elif match:
+        assert letters(bare(text)) == letters(gold)
     if worth(text) is not None:
         assert value is not None and (value == worth(text)), "a plain number is read as it is"
     assert value is None or len(text) <= 300
+
+
+def check_target(text):
+    """A route, whatever it holds, becomes a target that is read back exactly and holds no rest of a tag."""
+    reasoning = reasoning_only(text)
+    scores = [1.0, 0.0]
+    target = demonstration(reasoning, "18", scores)
+    assert parse_response(target, 2) == Response(reasoning, "18", scores)
+    assert not TAG.search(reasoning) and not re.search(r"\([\s/]*(think|answer|scores)\s*\)", reasoning, re.IGNORECASE)
+    answer = parse_response(demonstration("r", text)).answer
+    assert answer == (settled(without_tags(text)) or None) and parse_response(demonstration("r", text)).reasoning == "r"
+
+
+def dressed(gold, rng):
+    """A gold answer in some layers of markup: still right."""
+    text = gold
+    for _ in range(rng.randint(0, 4)):
+        around = rng.choice([
+            "\\boxed{%s}", "\\text{%s}", "**%s**", " %s\n", "%s.", "\\(%s\\)", "\\[\n%s\n\\]", "<answer>%s</answer>", "`%s`", "\\\\boxed{%s}",
+            "\\boxed{\\text{%s}}", "%s (see line 3)" if text == gold else "%s", "$%s$" if "$" not in text else "%s"])
+        text = around.replace("%s", text)
+    return text
+
+
+def check_dressed(rng):
+    """What is right stays right in any dress, and what is wrong stays wrong."""
+    gold = rng.choice(list(GOLDS))
+    text = dressed(gold, rng)
+    if text.count("{") <= 4:
+        assert answers_match(text, gold) and answers_match(gold, text), f"{text!r} is {gold!r}"
+    if GOLDS[gold] is not None and "boxed" not in gold and "%" not in gold:
+        wrong = dressed(re.sub("[ a-z]+$", "", gold) + rng.choice(SPOILERS), rng)
+        assert not answers_match(wrong, gold) and not answers_match(gold, wrong), f"{wrong!r} is not {gold!r}"
+
+
+def check(text, rng):
+    """Assert everything that must hold of one text."""
+    gold, labels = rng.choice(list(GOLDS)), rng.choice(LABELS)
+    check_answer(text, gold)
+    check_target(text)
+    check_dressed(rng)
     # the response
     response = parse_response(text, len(labels))
     assert response.answer is None or response.answer and response.answer in text and not re.search("</?answer>", response.answer)
@@ -124,7 +205,8 @@ NASTY += [("<think>a</think><answer>", "9", "</answer>"), ("<think>a</think><ans
 def everything(text):
     """All that ever looks at a text, once."""
     parse_response(text, 2), final_answer(text), answers_match(text, "18"), answers_match("18", text), answers_match(text, text), number(text)
-    realm_reward(parse_response(text, 2), text, [True, False]), mrpv_prompt(text, [text]), demonstration(text, text)
+    realm_reward(parse_response(text, 2), text, [True, False]), mrpv_prompt(text, [text])
+    demonstration(reasoning_only(text), text)
 
 
 def measure(sizes=(10_000, 100_000, 1_000_000)):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = ["schedule", "rewards", "realm", "grpo", "eval", "engine.answers", "engine.flags", "engine.report", "engine.sampler", "tasks.shop",
-           "tasks.ads", "tasks.gsm8k_mistakes"]
+MODULES = ["schedule", "rewards", "realm", "grpo", "eval", "engine.answers", "engine.bank", "engine.flags", "engine.report", "engine.sampler",
+           "engine.teachers", "engine.text", "engine.units", "tasks.shop", "tasks.ads", "tasks.gsm8k_mistakes"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -673,3 +673,15 @@ def test_a_kl_term_moves_the_policy_and_not_the_reference(model):
     grpo_update(model, Optimizer(model, lr=1e-2), by_hand(model), ADVANTAGES, reference=reference, beta=0.1)
     assert all(torch.equal(a, b) for a, b in zip(reference.parameters(), small_model().parameters()))
     assert not any(torch.equal(a, b) for a, b in zip(model.parameters(), reference.parameters()))
+
+
+def test_tags_that_a_tokenizer_holds_as_special_tokens_are_read_as_text():
+    """Qwen3's and others' tokenizers hold <think>; skipped like an end token, it would leave a reward of 0 for ever."""
+    tokenizer = small_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>", "<think>", "</think>", "<answer>", "</answer>", "<tool>"]})
+    text = "<think>ab</think><answer>c</answer>"
+    ids = tokenizer("<tool>" + text + "<turn><end>")["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "abc", "this is what would be lost"
+    assert engine.policy.decode_completions(tokenizer, [ids, []]) == [text, ""]
+    plain = small_tokenizer()
+    assert engine.policy.decode_completions(plain, [plain("ab<turn><end>")["input_ids"]]) == ["ab"]

@@ -34,7 +34,7 @@ def test_nothing_takes_time_that_grows_faster_than_its_length():
 
 
 @pytest.mark.parametrize("wrong", ["18 thousand", "18 Million", "18 hundred", "18 plus one", "18 or more", "18 th\u043eusand", "18 \u4e07",
-                                   "18 not", "18 k", "18\u200b1", "\u202e81", "1\u200b8", "\uff11\uff18", "\u0661\u0668", "18\u00b2", "1e1 8"])
+                                   "18 not", "18 k", "18\u200b1", "\u202e81", "1\u200b8", "\u0661\u0668", "18\u00b2", "1e1 8"])
 def test_a_number_that_only_looks_like_the_answer_or_says_another_is_wrong(wrong):
     assert not answers_match(wrong, "18") and not answers_match("18", wrong)
 

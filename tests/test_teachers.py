@@ -657,7 +657,7 @@ def test_a_model_is_not_taken_for_an_address(name):
 
 
 @pytest.mark.parametrize("body, headers", [
-    (f"data: {completion('4')}\n\ndata: [DONE]\n\n", {"Content-Type": "text/event-stream; charset=utf-8"}), ("data: {}\n\n", {}),
+    (f"data: {completion('4')}\n\ndata: [DONE]\n\n", {"Content-Type": "text/event-stream; charset=utf-8"}), ("", {"Content-Type": "text/event-stream"}), ("data: {}\n\n", {}),
     (": ping\n\n", {}), ("event: message\ndata: {}\n\n", {})])
 def test_a_server_that_streams_is_told_apart(serve, pauses, body, headers):
     with pytest.raises(ValueError, match="streams its reply.*--teacher-options '{\"stream\": false}'"):
@@ -727,6 +727,17 @@ def test_a_bank_with_questions_left_out_is_continued_to_the_same_bytes(serve, tm
     out.write_bytes(changed)
     with pytest.raises(SystemExit, match="line 2: not the question"):
         build(tmp_path, server)
+
+
+def test_what_is_asked_anew_after_a_kill_is_also_counted_anew(serve, tmp_path):
+    healed = threading.Event()
+    server = serve(by_number(lambda i, attempt: (f"A: {i + 1}", i in (3, 5) and not healed.is_set())))
+    build(tmp_path, server)
+    out = tmp_path / "bank.jsonl"
+    out.write_bytes(b"".join(out.read_bytes().splitlines(keepends=True)[:4]))  # in the middle of the second batch
+    healed.set()
+    lines, record = build(tmp_path, server)
+    assert len(lines) == 11 and list(record["cut_replies"]) == ["0"]
 
 
 def test_a_flag_keeps_what_was_cut_and_it_is_still_counted(serve, tmp_path, capsys):

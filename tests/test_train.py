@@ -341,3 +341,64 @@ def test_how_scores_are_paid_is_what_the_flags_say(tmp_path, monkeypatch, flags,
     monkeypatch.setattr(train, "realm_reward", lambda *a: (paid.append(a[3:]), realm_reward(*a))[1])
     run(tmp_path / "run", "--steps", "1", "--eval-every", "0", *flags)
     assert set(paid) == {(weight, two_stage)}
+
+
+# ---- what a run says, and what it spares itself ----------------------------------------------------------------------
+def test_the_first_line_names_the_student_its_size_the_device_and_the_dtype(tmp_path, capsys):
+    run(tmp_path / "run", "--steps", "0")
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("student"))
+    assert line == "student: tiny, 0.199M parameters, on cpu, in fp32"
+
+
+def test_a_large_model_on_a_cpu_is_said_to_be_slow_and_its_pace_is_told_after_the_first_step(capsys):
+    from engine import report
+    model = SimpleNamespace(parameters=lambda: iter([torch.empty(25_000_000, device="meta")]), device=torch.device("cpu"), dtype=torch.float32)
+    assert "a step may take minutes" in report.describe(model, "X") and report.describe(model, "X").startswith("student: X, 25M parameters")
+    said = []
+    bar = SimpleNamespace(write=said.append)
+    step = {"phase": "rl", "step": 0}
+    report.report_step(bar, None, step, {"step_s": 36.0}, None, 200)
+    report.report_step(bar, None, {**step, "step": 1}, {"step_s": 36.0}, None, 199)
+    report.report_step(bar, None, step, {"step_s": 0.5}, None, 200)
+    assert said == ["the first rl step took 36 s; the 200 steps that are left would take about 2.0 h at this pace"]
+
+
+def test_grpo_writes_no_routes_and_asks_no_teacher_unless_told_to_evaluate_with_some(tmp_path, monkeypatch, capsys):
+    import data
+    monkeypatch.setattr(data, "teacher_for", lambda *a, **k: pytest.fail("a teacher was asked"))
+    folder = run(tmp_path / "run", "--method", "grpo", "--steps", "1")
+    result = json.loads((folder / "result.json").read_text())["after"]
+    assert "routes" not in result and "vote" not in result and "with" not in capsys.readouterr().out.rpartition("accuracy on test")[2].split("\n")[0].replace("without", "")
+    assert config(method="grpo", sft_steps=3).routes == config(method="realm-zero").routes == 3, "a cold start needs routes"
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--bank", "BANK", "--task", "shop"], "--task has no effect: --bank names the problems"),
+    (["--error-ratio", "0.5", "--selection", "diverse"], "--selection has no effect"),
+    (["--method", "rft", "--fade", "0.5"], "--fade has no effect: --method rft has no RL steps"),
+    (["--method", "mrpv", "--fade", "0.5"], "--fade has no effect: --method mrpv has no fade"),
+    (["--sft-lr", "0.1"], "--sft-lr has no effect: there are no SFT steps"), (["--fade", "0.5"], None)])
+def test_a_flag_without_effect_is_said_once(tmp_path, capsys, flags, said):
+    given = train.given_flags(train.Config, "", [*flags, "--out", str(tmp_path / "run")])
+    train.prepare(train.Config(**given), given)
+    out = capsys.readouterr().out
+    assert out.count("no effect") == (said is not None) and (said or "") in out
+
+
+@pytest.mark.parametrize("route, wrong, words", [("5 - 1 = {}", "7", "no route is wrong"), ("so 99", "98", "no route is right"), ("so {}", "7", None)])
+def test_a_bank_that_cannot_teach_is_said_before_training(tmp_path, capsys, route, wrong, words):
+    texts = [route, route if words == "no route is wrong" else f"so {wrong}"]
+    lines = [json.dumps({"question": f"What is {i} + {i}?", "answer": str(2 * i), "routes": [{"text": t.format(2 * i)} for t in texts * 2]})
+             for i in range(100, 160)]
+    (tmp_path / "bank.jsonl").write_text("\n".join(lines))
+    with pytest.raises(SystemExit):  # tiny cannot write these questions: it stops behind the warning
+        train.main(["--bank", str(tmp_path / "bank.jsonl"), "--out", str(tmp_path / "run")])
+    out = capsys.readouterr().out
+    assert out.count("cannot teach") == (words is not None) and (words or "") in out
+
+
+def test_real_models_get_the_defaults_of_a_practitioner(tmp_path):
+    small_model().save_pretrained(tmp_path / "model")
+    large = config(model=str(tmp_path / "model"))
+    assert (large.task, large.prompts_per_step, large.lr, large.eval_limit, large.max_new_tokens) == ("gsm8k", 16, 3e-6, 1319, 512)
+    assert config(model=str(tmp_path / "model"), task="shop").eval_limit == config().eval_limit == 200

@@ -1,0 +1,1 @@
+"""Bridges from ReaLM to engines made for many GPUs. No other file of the project needs them."""

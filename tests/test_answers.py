@@ -1,0 +1,240 @@
+"""Which answers are the same. Each table is one kind of input that people and models bring."""
+import random
+from fractions import Fraction
+
+import pytest
+
+from engine.bank import to_problem
+from engine.bank import as_text
+from engine.answers import (
+    MAX_ANSWER, answers_match, canonical, final_answer, number, tidy)
+from engine.units import COUNTED, SCALES, SPELLINGS, same_unit, unit_of
+from realm import parse_response
+from rewards import realm_reward
+
+MARKUP = [
+    (r"\boxed{5}", "5"), (r"\\boxed{5}", "5"), (r"\\(5\\)", "5"), (r"R\&D", "R&D"),
+    (r"$\boxed{5}$", "5"), (r"\boxed{**5** km}", "5"), (r"5\,\text{km}", "5 km"),
+    (r"\boxed{\boxed{5}}", "5"),
+    (r"\boxed{\text{5}}", "5"), (r"\boxed{5\text{ km}}", "5"), (r"\boxed{\frac{1}{2}}", "0.5"),
+    (r"\boxed{\text{Monday}}", "Monday"), (r"\boxed{\textbf{(B) Paris}}", "B"),
+    ("\\[\n\\boxed{5}\n\\]", "5"),
+    (r"**\boxed{5}**", "5"), (r"\boxed{\$18}", "18"), (r"\boxed{18\%}", "18"), (r"x = \boxed{5}",
+    "5"),
+    (r"\boxed{-7}.", "-7"), (r"\boxed{1,000}", "1000"), ("<answer>5</answer>", "5"), ("#### 5",
+    "5"),
+    ("`5`", "5"), ('"5"', "5"), ("<b>5</b>", "5"), ("**5** km", "5"), (r"\text{yes}", "Yes"),
+    (r"\left(1, 2\right)", "(1,2)"), (r"$\$18$", "18"), (r"\boxed{\frac{\text{1}}{\text{2}}}",
+    r"\frac{1}{2}")]
+SPELLING = [
+    ("\u22127", "-7"), ("\u20137", "-7"), ("\uff11\uff18", "18"), ("\uff15km", "5"), ("x = 5",
+    "5"), ("n=5", "5"),
+    ("1{,}000", "1000"), (r"1\,000", "1000"), (r"1{,}\!000", "1000"), ("Zu\u0308rich",
+    "Z\u00fcrich"),
+    ("7:30 p.m.", "7:30 PM"), ("7:30pm", "7:30 PM"), ("1e16", "10000000000000000"), ("1e-05",
+    "0.00001"),
+    ("3 1/2", "3.5"), (r"1\frac{1}{2}", "1.5"), ("\u00bd", "0.5"), ("2\u00bd", "2.5"), (r"\frac12",
+    "0.5"),
+    (r"-\frac{1}{2}", "-0.5"), ("42 (6 x 7)", "42"), ("42 (see step 3)", "42")]
+OPTIONS = [("B)", "B"), ("B.", "B"), ("B. Paris", "B"), ("b) Paris", "B"), ("(B) Paris", "B"),
+    ("B: Paris", "B"),
+           ("B. A dog", "B"), ("B) Paris", "B. paris"), ("Option B", "B"), ("option (B)", "B"),
+           ("choice B. Paris", "B")]
+UNITS = [
+    ("5km", "5"), ("5 \u20ac", "5"), ("\u20ac5", "5 \u20ac"), ("18 dollars", "18"), ("18 dollars",
+    "$18"), ("18 USD", "$18"),
+    ("5 kilometers", "5km"), ("18 apples", "18"), ("5 slices", "5"), ("20 marbles", "20"),
+    ("18 Eggs", "18"),
+    ("50 percent", "50%"), (r"50\%", "50"), ("5 miles per hour", "5 mph"), ("5 km/h", "5"),
+    ("3/4 cup", "3/4"),
+    ("$5 per hour", "5 dollars an hour"), ("5 m^2", "5 square meters"), ("5 cm\u00b2", "5"),
+    (r"5^\circ", "5"),
+    ("5\u00b0C", "5 degrees Celsius"), ("5 years old", "5"), ("$5 each", "$5"), ("5 people",
+    "5 persons"),
+    ("5 eggs left", "5 eggs"), ("18 duck eggs", "18"), ("5 slices of pizza", "5"), ("12 quarters",
+    "12"),
+    ("5 lbs", "5 pounds"), ("\u00a35", "5 pounds"), ("5 hrs", "5 hours"), ("5 PM", "5 p.m."),
+    ("5 more apples", "5 apples"), ("18 (eggs)", "18"),
+    ("-5 degrees", "-5"), ("4 wolves", "4"), ("3 children", "3"), ("2 boxes", "2"),
+    ("18 students in total", "18")]
+RIGHT = MARKUP + SPELLING + OPTIONS + UNITS
+
+ANOTHER_NUMBER = [f"5 {word}" for word in """
+    fifths halves thirds quarter tenths negative bn lakh k K M mn mio dozen squared cubed thousand
+    million crore grand score gross pair hundred half double times minus plus not no wrong false
+    short debt loss less ago i x pi mod r bill log
+    point o factorial""".split()]
+ANOTHER_NUMBER += [
+    "5k", "5M", "5th", "5i", "5!", "5?", "5+", "> 5", "~5", "5-6", "5:6", "5,6", "5 6", "5^2",
+    "5_2", "5\u00b2", "5\u03c0",
+    "0x5", "5e", "5e3", "5 (thousand)", "5 (negative)", "5 (or 6)", "5 below zero",
+    "5 degrees below zero", "5 and a half",
+    "5 hundred eggs", "5 half apples", "5 thousand dollars", "$5 thousand", "$5m", "$5 cents",
+    "5 feet 3 inches",
+    "5 quarters of pizza", "5 eighths of pizza", "5 point 2", "5 remainder 2",
+    "5 dollars 50 cents", "half of 5", "not 5",
+    "5 choose 2", "5\u200b", "\u0665", r"\sqrt{5}", r"\boxed{5}\boxed{6}",
+    r"\boxed{5} or \boxed{6}", "x = 5 or x = 6",
+    "2 + 3 = 5", "The answer is 5", "y = x = 5 k", "5 \u4e07", "-5", "1 4", "55"]
+UNITS_DIFFER = [
+    ("5 cents", "$5"), ("5 km", "5 miles"), ("5 kg", "5 g"), ("5 m^2", "5 m"), ("$5", "\u20ac5"),
+    ("50%", "$50"),
+    ("5 per hour", "5 per day"), ("5 AM", "5 PM"), ("18 apples", "18 oranges"), ("5 red marbles",
+    "5 blue marbles"),
+    ("x = 5", "y = 5"), ("B. Paris", "B. London"), ("5 miles per hour", "5 miles per day")]
+OTHER_WRONG = [
+    ("--5", "-5"), ("-$-5", "-5"), ("5/0", "5"), ("1 3/2", "2.5"),
+    ("3 fifths", "3"), ("3 halves", "3"), ("3 quarters", "3"), ("69 negative", "69"), ("A. B",
+    "A"), ("A or B", "A"),
+    ("B) not B", "B"), ("B. wrong", "B"), ("A and B", "A"), ("B. Paris", "A"),
+    (r"\boxed{1}\boxed{8}", "18"),
+    (r"1\frac{1}{2}", "5.5"), (r"\frac{1}{2}5", "0.04"), (r"\frac{1 2}{3}", "5/3"), ("18\u00b2",
+    "182"), ("2**3**4", "234"),
+    ("50%", "0.5"), ("5%", "0.05"), ("7:30 AM", "7:30 PM"), ("(1, 2)", "(2, 1)"), ("**1** **8**",
+    "18"), ("1~8", "18")]
+WRONG = [(text, "5") for text in ANOTHER_NUMBER] + UNITS_DIFFER + OTHER_WRONG
+
+
+@pytest.mark.parametrize("answer, gold", RIGHT)
+def test_a_right_answer_is_right_in_any_spelling(answer, gold):
+    assert answers_match(answer, gold)
+    assert answers_match(gold, answer)
+    assert canonical(answer) == canonical(gold)  # so that a vote counts them together
+
+
+@pytest.mark.parametrize("answer, gold", WRONG)
+def test_a_wrong_answer_is_never_paid(answer, gold):
+    assert not answers_match(answer, gold)
+    assert not answers_match(gold, answer)
+    if answer:
+        assert answers_match(answer, answer)
+
+
+@pytest.mark.parametrize("text, answer", [
+    ("The answer is x = 5.", "5"), ("The answer is 256+37 = 293.", "293"),
+    ("the answer is 2 + 3 = 5 eggs", "5 eggs"),
+    ("Answer: y = 2x + 1", "y = 2x + 1"), (r"\boxed{x = 5}", "5"), ("the answer is x = 5 or x = 6",
+    "x = 5 or x = 6"),
+    ("So she leaves at 7:30 PM.", "7:30 PM"), ("The answer is 7:30 PM.", "7:30 PM"),
+    ("It is at (1, 2).", "(1, 2)"),
+    ("The answer is (1, 2), as said.", "(1, 2)"), ("the answer is B. Paris", "B"),
+    ("it falls to \u22127", "-7"),
+    ("it is \uff11\uff18", "18"), (r"<answer>\boxed{5}</answer>", "5"),
+    (r"<answer>So \boxed{5} it is</answer>", "5"),
+    (r"\\boxed{5}", "5"), (r"\boxed{<answer>5</answer>}", "5"), ("It was 5 million.", "5 million"),
+    ("It is 3 fifths of it", "3 fifths"), ("The answer is 5 (thousand).", "5 (thousand)"),
+    ("The answer is 3, 4 and 5.", "3, 4 and 5"), ("The answer is 1{,}000.", "1,000"),
+    ("She walks 5km", "5"),
+    ("the answer is 42 (see step 3) and so on", "42"), (r"$$\boxed{\text{Monday}}$$", "Monday")])
+def test_the_answer_of_a_text(text, answer):
+    assert final_answer(text) == answer
+
+
+@pytest.mark.parametrize("value, text", [
+    (1e16, "10000000000000000"), (0.00001, "0.00001"), (-1e-7, "-0.0000001"), (5, "5"), (2.5,
+    "2.5"), (5.0, "5.0"), (1e22, "1" + 22 * "0")])
+def test_a_gold_answer_that_is_a_number_of_json_is_a_plain_decimal(value, text):
+    problem = to_problem({"question": "q", "answer": value, "routes": [{"text": "so",
+    "answer": value}]}, "here")
+    assert problem.answer == problem.routes[0].answer == as_text(value) == text
+    assert problem.routes[0].correct and number(text) == Fraction(repr(value))
+    assert answers_match(repr(value), problem.answer)
+
+
+def test_a_student_is_paid_for_a_right_answer_in_markup_and_not_for_a_wrong_one():
+    for answer, gold in RIGHT:
+        text = f"<think>so</think><answer>{answer}</answer>"
+        if "answer>" not in answer:
+            assert realm_reward(parse_response(text), gold, []).total == 1.0, answer
+    for answer, gold in WRONG:
+        text = f"<think>so</think><answer>{answer}</answer>"
+        assert realm_reward(parse_response(text), gold, []).total == 0.0, answer
+
+
+def test_a_bank_with_boxed_golds_and_boxed_routes_labels_its_own_answers_right():
+    pairs = [
+        (r"\boxed{5}", r"so \boxed{5}"), ("5", r"<answer>\boxed{5}</answer>"),
+        (r"\boxed{5}", "#### 5"), (r"\\boxed{5}", "the answer is $5$")]
+    for gold, text in pairs:
+        line = {"question": "q", "answer": gold, "routes": [{"text": text}]}
+        assert to_problem(line, "here").routes[0].correct
+
+
+# ---- properties ----------------------------------------------------------------------------------
+def value_of(rng):
+    return Fraction(rng.randint(-9999, 99999), rng.choice([1, 1, 1, 2, 4, 5, 10, 100, 3, 7]))
+
+
+def written(value, rng):
+    """A value in a random spelling, in at most three layers of markup."""
+    sign = "-" if value < 0 else ""
+    top, bottom = abs(value.numerator), value.denominator
+    ways = [f"{sign}{top}/{bottom}", rf"{sign}\frac{{{top}}}{{{bottom}}}"]
+    if bottom == 1:
+        ways = [f"{sign}{top}", f"{sign}{top:,}", f"{sign}{top}.00", f"{sign}${top:,}"]
+        ways.append(f"{sign}{top:,}".replace(",", "{,}"))
+    elif 100 % bottom == 0:
+        ways += [f"{sign}{top * 100 // bottom // 100}.{top * 100 // bottom % 100:02d}"]
+    if bottom > 1 and top > bottom:
+        ways.append(f"{sign}{top // bottom} {top % bottom}/{bottom}")
+    text = rng.choice(ways)
+    if rng.random() < 0.3:
+        text = text.replace("-", "\u2212")
+    layers = ["%s", r"\boxed{%s}", "**%s**", r"\text{%s}", r"\(%s\)", "<answer>%s</answer>", " %s."]
+    for around in rng.choices(layers, k=3):
+        text = around % text if text.count("{") < 4 else text
+    return text
+
+
+def test_two_spellings_of_one_number_match_and_those_of_two_numbers_do_not():
+    rng = random.Random(0)
+    for _ in range(3000):
+        value, other = value_of(rng), value_of(rng)
+        texts = written(value, rng), written(value, rng), written(other, rng)
+        assert answers_match(texts[0], texts[1]) and answers_match(texts[1], texts[0]), texts
+        assert answers_match(texts[0], texts[2]) == (value == other), texts
+        assert answers_match(texts[2], texts[0]) == (value == other), texts
+
+
+def test_every_text_is_read_without_an_exception_alike_from_both_sides_and_tidied_once():
+    rng = random.Random(1)
+    parts = [*sum(RIGHT, ()), *sum(WRONG, ()), "\\", "{", "}", "$", "**", "=", "(", ")", "/", ".",
+    " ", "\u0301", "\u200b", "e", "_"]
+    for _ in range(3000):
+        a, b = ("".join(rng.choices(parts, k=rng.randint(0, 4))) for _ in range(2))
+        assert answers_match(a, b) == answers_match(b, a)
+        assert answers_match(a, a) == bool(canonical(a))
+        assert not answers_match(a, b) or canonical(a) == canonical(b)
+        tidied = tidy(a)
+        assert tidied is None or tidied == tidy(tidied) or len(a) > MAX_ANSWER, a
+
+
+def test_no_word_that_scales_a_number_is_a_unit():
+    for word in SCALES - {"quarters"}:
+        assert unit_of(word) is None and unit_of(word.upper()) is None, word
+        for noun in ("eggs", "of eggs", "km", "dollars", "left"):
+            assert unit_of(f"{word} {noun}") is None, word
+    assert not SCALES & COUNTED and SCALES & set(SPELLINGS) == {"quarters"}
+
+
+def test_units_are_known_in_their_plurals_and_agree_only_with_themselves():
+    names = {
+        "boxes": "box", "berries": "berry", "feet": "foot", "Kilometers": "kilometer",
+        "in.": "inch", "sq. ft": "square foot", "gallons of water": "gallon of water",
+        "left over": "", "/h": "/hour"}
+    for text, name in names.items():
+        assert unit_of(text) == name
+    assert unit_of("square hours") is unit_of("more " * 6 + "eggs") is None
+    assert unit_of("foot ladders") is None  # "5 foot ladders" are not five feet
+    assert same_unit("", "egg") and same_unit("egg", "egg") and same_unit("lb", "pound")
+    assert not same_unit("egg", "duck egg") and not same_unit("lb", "\u00a3")
+    assert unit_of("KM") == "kilometer" and unit_of("M") is unit_of("MM") is unit_of("K") is None
+
+
+@pytest.mark.parametrize("text", [
+    "\\boxed{" * 30 + "5" + "}" * 30, "$" * 190, "\\frac{" * 30, "(" * 199,
+    "{" * 100 + "5" + "}" * 90, "5 " + "of " * 60,
+    "a\u0301" * 1000, "\u0301\u0327" * 900, "1e999", "9" * 190 + "e999", "5 " + "/" * 190,
+    "x = " * 50, "**" * 99])
+def test_what_is_built_to_be_slow_is_read_as_text(text):
+    assert not answers_match(text, "18") and isinstance(canonical(text), str)
