@@ -178,7 +178,7 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     tokens = rollouts.mask.sum().item()
     metrics = dict.fromkeys(
         ("loss", "approx_kl", "kl", "clip_fraction", "grad_norm", "drift", "skipped"), 0.0)
-    if not prompts:  # a model whose weights are nan still samples, but no completion is right
+    if not prompts:  # nothing to learn; logps of nan mean broken weights, which is not the same
         metrics["skipped"] = float(not rollouts.logps.isfinite().all())
         return metrics
 
