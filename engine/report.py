@@ -358,11 +358,35 @@ def write_results(results, config, json_path, figure_path):
     """
     print(results_table(results))
     if json_path:
-        saved = {"config": config, "results": results}
+        saved = {"config": config, "results": results,
+                 "lm_eval": {name: harness_form(found, config["task"])
+                             for name, found in results.items()}}
         Path(json_path).write_text(json.dumps(saved, indent=1) + "\n")
     if figure_path:
         draw_comparison(results, figure_path)
         print(f"figure: {figure_path}")
+
+
+def harness_form(found, task):
+    """A student's results under the names that users of lm-evaluation-harness look for -> dict.
+
+    found: split -> eval.evaluate's result; task: a name. One task of the harness is one split asked
+    in one way. The standard error is that of a mean over questions.
+    """
+    form = {"results": {}, "n-samples": {}, "higher_is_better": {}}
+    for split, result in found.items():
+        n = result["questions"]
+        for how in ("alone", "routes"):
+            if how not in result:
+                continue
+            name = f"realm_{Path(task).stem}_{split}_{how}"
+            accuracy = result[how]["accuracy"]
+            error = math.sqrt(accuracy * (1 - accuracy) / max(1, n - 1))
+            form["results"][name] = {"alias": name, "exact_match,none": accuracy,
+                                     "exact_match_stderr,none": error}
+            form["n-samples"][name] = {"original": n, "effective": n}
+            form["higher_is_better"][name] = {"exact_match": True}
+    return form
 
 
 WIDTHS = {  # column -> characters

@@ -27,7 +27,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from engine.flags import for_the_record
+from engine.flags import for_the_record, is_address, shown_address
 from engine.report import diagnosis, draw_curves, question_hash
 
 FORMAT = 2  # of a run folder; a folder of another format is refused
@@ -218,6 +218,8 @@ def resume(given, config_class):
     run = Path(given["resume"])
     config, record = read_config(run, config_class)
     config.resume, config.out = given["resume"], str(run)
+    if is_address(given.get("teacher", "")):  # config.json hides the values of its query
+        given = {**given, "teacher": shown_address(given["teacher"])}
     new = {name: value for name, value in given.items() if value != getattr(config, name)}
     other = [name for name in new if name not in CHANGEABLE]
     if other:

@@ -166,3 +166,11 @@ def test_precision_recall_and_f1_have_columns_only_in_a_yes_or_no_task():
 def test_a_sample_is_shown_whole_but_for_the_fixed_instruction():
     text = report.show_sample("Do this.\n\nProblem: 2 + 2?\n", "<answer>4</answer>", "R")
     assert "Do this" not in text and "Problem: 2 + 2?" in text and "<answer>4</answer>" in text
+
+
+def test_results_are_also_under_the_names_that_users_of_lm_evaluation_harness_look_for():
+    found = {"test": {"questions": 101, "alone": {"accuracy": 0.5}, "routes": {"accuracy": 1.0}}, "ood": {"questions": 1, "alone": {"accuracy": 0.0}}}
+    form = report.harness_form(found, "banks/my.jsonl")
+    assert form["results"]["realm_my_test_alone"] == {"alias": "realm_my_test_alone", "exact_match,none": 0.5, "exact_match_stderr,none": 0.05}
+    assert form["results"]["realm_my_test_routes"]["exact_match_stderr,none"] == 0 and set(form["results"]) == set(form["n-samples"])
+    assert form["n-samples"]["realm_my_test_alone"] == {"original": 101, "effective": 101} and "realm_my_ood_routes" not in form["results"]
