@@ -178,7 +178,7 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     tokens = rollouts.mask.sum().item()
     metrics = dict.fromkeys(
         ("loss", "approx_kl", "kl", "clip_fraction", "grad_norm", "drift", "skipped"), 0.0)
-    if not prompts:  # nothing to learn; logps of nan mean broken weights, which is not the same
+    if not prompts:  # there is nothing to learn, or the weights are broken and the logps are nan
         metrics["skipped"] = float(not rollouts.logps.isfinite().all())
         return metrics
 

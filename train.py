@@ -330,7 +330,7 @@ def load_splits(config):
 
 
 def with_correct_route(problems, config):
-    """The problems that SFT can imitate. Raises ValueError if there is SFT but none of them."""
+    """The problems that SFT can imitate. Raises ValueError if SFT needs one and there is none."""
     found = [p for p in problems if any(route.correct for route in p.routes)]
     if config.sft_steps and not found:
         raise ValueError(f"--method {config.method}: no question of the bank has a correct route "

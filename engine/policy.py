@@ -147,8 +147,8 @@ def turn_end(tokenizer):
         return None
     dialogue = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "REPLY"}]
     written = tokenizer.apply_chat_template(dialogue, tokenize=False)
-    behind = written.rpartition("REPLY")[2]
-    ids = tokenizer(behind, add_special_tokens=False)["input_ids"]
+    end = written.rpartition("REPLY")[2]
+    ids = tokenizer(end, add_special_tokens=False)["input_ids"]
     known = tokenizer.all_special_ids + list(tokenizer.added_tokens_decoder)
     return ids[0] if ids and ids[0] in known else None
 

@@ -208,7 +208,7 @@ def load_checkpoint(run):
     return 0, None
 
 
-# ---- going on, and stopping ----------------------------------------------------------------------
+# ---- resuming, and stopping ----------------------------------------------------------------------
 def resume(given, config_class):
     """(config, record) of an interrupted run, with the new values of flags that may change.
 
