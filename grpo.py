@@ -1,7 +1,8 @@
 """GRPO: Group Relative Policy Optimization (DeepSeekMath, arXiv 2402.03300), by hand.
 
 For each of P prompts sample G completions from the policy, reward them, and compare each with its
-own group. Completion i has reward R_i; its token at place t has log-probability log pi:
+own group. R_i is the reward of completion i, token_it is its token at place t, pi is the policy
+being trained, and pi_old is the policy that sampled:
 
     A_i   = (R_i - mean(R)) / (std(R) + eps)                                    group_advantages
     r_it  = pi(token_it) / pi_old(token_it)                                     ratio
@@ -17,11 +18,11 @@ and how a long wrong completion is punished.
 Shapes: P prompts, G completions each, B = P * G rows (row p * G + g), Tp prompt tokens, C
 completion tokens, V vocabulary, E hidden size. This file knows nothing of routes.
 
-Why each prompt is computed once a group. A ReaLM prompt carries k routes and is several times
-longer than a completion. Computing it for each of G completions costs G * (Tp + C) tokens;
+Why is each prompt computed once a group? A ReaLM prompt carries k routes and is several times
+longer than a completion. Computing it for each of G completions costs G * (Tp + C) tokens, and
 computing it once costs Tp + G * C. With Tp = 4C and G = 8 these are 40C and 12C. `sample` and
-`completion_logps` both do the latter. The plain forms that they must equal, a full forward pass
-for every token of every row, are in tests/helpers.py: sample_slowly and full_logps.
+`completion_logps` compute it once. The plain forms that they must equal are in tests/helpers.py:
+sample_slowly and full_logps make a full forward pass for every token or row.
 """
 import math
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ import torch
 
 from engine.layers import (completion_pass, is_token, logits_of, pad, prompt_pass,  # noqa: F401
                            token_logps)
-from engine.optimizer import Optimizer  # noqa: F401  stable name
+from engine.optimizer import Optimizer  # noqa: F401  re-exported
 from engine.policy import (choose_device, decode_completions, encode_prompts, end_ids,  # noqa: F401
                            is_tiny, load_policy, must_fit, must_write, resolve_model,
                            turn_end)
@@ -40,15 +41,15 @@ from engine.shared_prompt import shared_prompt_parts
 
 @dataclass
 class Rollouts:
-    """P prompts and the G completions of each. Masks come from lengths, never from token values:
-    the pad token may be the end token."""
+    """P prompts and the G completions of each. The mask comes from lengths and never from token
+    values, because the pad token may be the end token. logps and entropy are 0 where it is 0."""
     prompt_ids: torch.Tensor      # [P, Tp] right-padded
     prompt_lengths: torch.Tensor  # [P]
     completion_ids: torch.Tensor  # [B, C] right-padded; the ids as sampled, with the end token
     lengths: torch.Tensor         # [B]
-    logps: torch.Tensor           # [B, C] log pi at the sampling temperature; 0 where mask is 0
-    entropy: torch.Tensor         # [B, C] of each sampling distribution, in nats; 0 where mask is 0
-    finished: torch.Tensor        # [B] bool: ended by itself, not cut at max_new_tokens
+    logps: torch.Tensor           # [B, C] log pi_old, at the temperature of sampling
+    entropy: torch.Tensor         # [B, C] of the distribution each token is drawn from, in nats
+    finished: torch.Tensor        # [B] bool: has an end token, was not cut at max_new_tokens
     texts: list                   # [B] str, without special tokens
     group_size: int               # G
 
@@ -58,8 +59,8 @@ class Rollouts:
         return is_token(self.lengths, self.completion_ids.shape[1]).float()
 
     def select(self, prompts, first=0, last=None):
-        """Completions first to last - 1 of the groups of some prompts (list of indices), with less
-        padding -> (row indices [n], Rollouts)."""
+        """Completions first to last - 1 of each of these prompts (list of indices), padded only as
+        far as they need -> (row indices [n], Rollouts)."""
         last = self.group_size if last is None else min(last, self.group_size)
         prompts = torch.as_tensor(prompts, device=self.lengths.device)
         members = torch.arange(first, last, device=prompts.device)
@@ -124,9 +125,9 @@ def grpo_loss(logps, old_logps, ref_logps, advantages, mask, *, clip_low=0.2, cl
     """The clipped GRPO loss (arXiv 2402.03300, eq. 3, as a loss) -> (loss, stats).
 
     logps, old_logps, ref_logps, mask: [B, C]; ref_logps may be None if beta is 0. advantages:
-    [B]. weights [B, C]: the whole batch's token_weights, when this is a part of it; loss_type and
-    max_len are not used then. stats: means over the tokens of kl (k3 to the reference), approx_kl
-    (k3 of KL(old || new), on old's samples) and clip_fraction.
+    [B]. weights [B, C]: these rows of the token_weights of a larger batch. If they are given,
+    loss_type and max_len are not used. stats: means over the tokens of kl (k3 to the reference),
+    approx_kl (k3 of KL(old || new), on old's samples) and clip_fraction.
 
     >>> one = torch.ones(1, 1)  # the ratio is e^0.5 = 1.65, which is clipped at 1.2
     >>> loss, stats = grpo_loss(one.log() + 0.5, one.log(), None, torch.tensor([1.0]), one)
@@ -163,10 +164,12 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     """One GRPO step: `epochs` passes over the same rollouts, each of which ends in one optimizer
     step -> metrics (dict of float).
 
-    advantages [P, G]. A group whose advantages are all zero has no gradient (if beta is 0). It is
-    not computed, but it still counts in the batch's means. Metrics come from the last epoch,
-    except `drift` (first epoch) and `skipped` (summed). If no group is live, no step is taken and
-    the metrics are 0.
+    advantages [P, G]. A group is live if its advantages are not all zero, or if there is a KL term.
+    Other groups have no gradient. They are not computed, but they count in the batch's means. If no
+    group is live, no step is taken and the metrics are 0. pi_old is the sampler's own
+    log-probability, because sampler and scorer are one computation (engine/layers.py). `drift` is
+    the largest gap between them in the first epoch, `skipped` is a sum over epochs, and the other
+    metrics come from the last epoch.
     """
     live = (advantages != 0).any(dim=1) | (beta != 0.0)
     prompts = live.nonzero()[:, 0].tolist()
@@ -175,7 +178,7 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     tokens = rollouts.mask.sum().item()
     metrics = dict.fromkeys(
         ("loss", "approx_kl", "kl", "clip_fraction", "grad_norm", "drift", "skipped"), 0.0)
-    if not prompts:  # weights of nan sample tokens, too, but earn nothing
+    if not prompts:  # there is nothing to learn, or the weights are broken and the logps are nan
         metrics["skipped"] = float(not rollouts.logps.isfinite().all())
         return metrics
 
@@ -196,7 +199,7 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
             share = part.mask.sum().item() / tokens
             for name, value in stats.items():
                 metrics[name] += value * share
-            if epoch == 0:  # no step was taken yet: the sampler's and the scorer's policy are one
+            if epoch == 0:  # no step was taken yet, so sampler and scorer have the same weights
                 gap = (logps.detach() - part.logps).abs().max().item()
                 metrics["drift"] = max(metrics["drift"], gap)
         finite = math.isfinite(metrics["loss"])
@@ -224,7 +227,8 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
     encoded = encode_prompts(tokenizer, prompts)
     must_fit(model, encoded, max_new_tokens)
     prompt_ids, prompt_lengths = pad(encoded, pad_id, device)      # [P, Tp], [P]
-    (P, Tp), G, C = prompt_ids.shape, group_size, max_new_tokens
+    P, Tp = prompt_ids.shape
+    G, C = group_size, max_new_tokens
     B = P * G
     ids = torch.full((B, C), pad_id, device=device)
     logps = torch.zeros(B, C, device=device)
@@ -238,17 +242,17 @@ def sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.
         logits = logits_of(head, decoder.last).repeat_interleave(G, dim=0)  # [B, V]
         for t in range(C):
             uniform = torch.rand(B, generator=generator, device=device)[live.rows]
-            token, logp, spread = pick(logits, temperature, top_p, uniform)
+            token, logp, token_entropy = pick(logits, temperature, top_p, uniform)
             ids[live.rows, t] = token
             logps[live.rows, t] = logp
-            entropy[live.rows, t] = spread
+            entropy[live.rows, t] = token_entropy
             token = live.after(token, t) if t + 1 < C else None  # rows that have ended may leave
             if token is None:
                 break
             logits = logits_of(head, decoder.step(token, live.starts + t))
 
     lengths, finished = lengths_of(ids, ends)
-    beyond = ~is_token(lengths, C)  # what an ended row drew while it still stood in the grid
+    beyond = ~is_token(lengths, C)  # an ended row may have drawn tokens until it left the grid
     ids.masked_fill_(beyond, pad_id)
     logps.masked_fill_(beyond, 0.0)
     entropy.masked_fill_(beyond, 0.0)
@@ -268,11 +272,11 @@ def pick(logits, temperature, top_p, uniform):
     """
     logps = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)  # [N, V]
     probs = logps.exp()
-    entropy = -torch.linalg.vecdot(probs, logps.clamp_min(-1e4))
+    entropy = -torch.linalg.vecdot(probs, logps.clamp_min(-1e4))  # 0 * -inf would be nan
     if temperature == 0:
         tokens = logps.argmax(-1)
     else:
-        if top_p < 1.0:  # keep the tokens before which, in order, less than top_p lies
+        if top_p < 1.0:  # drop a token if the likelier ones together have top_p or more
             ordered, index = probs.sort(-1, descending=True)
             ordered[ordered.cumsum(-1) - ordered >= top_p] = 0.0
             probs = torch.zeros_like(probs).scatter_(-1, index, ordered)
@@ -286,15 +290,14 @@ def pick(logits, temperature, top_p, uniform):
 
 def lengths_of(ids, ends):
     """Where each row ends: ids [B, C], end tokens [n] -> (lengths [B], finished [B] bool). A
-    row's first end token is its last token, whatever stands behind it."""
+    row ends with its first end token, whatever comes after."""
     is_end = (ids[..., None] == ends).any(-1)  # [B, C]
     finished = is_end.any(1)
     return torch.where(finished, is_end.int().argmax(1) + 1, ids.shape[1]), finished
 
 
 def completion_logps(model, rollouts, temperature=1.0, prompt=None):
-    """Log-probabilities of the completion tokens [B, C], differentiable; 0 where rollouts.mask is
-    0.
+    """Log-probabilities of the completion tokens [B, C], differentiable; 0 where the mask is 0.
 
     Two passes: over the prompts (unless `prompt`, their prompt_pass, is given), then over all
     completions, which attend to their group's prompt. Logits are made for completion tokens only.
@@ -316,7 +319,8 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
 
 # ---- supervised fine-tuning: the cold start of ReaLM-R1 ------------------------------------------
 def demonstrations(model, tokenizer, prompts, completions):
-    """Prompts and the completions to imitate (lists of str) -> Rollouts of one completion each."""
+    """Prompts and the completions to imitate (lists of str) -> Rollouts of one completion each.
+    They were not sampled, so their logps and entropy are 0."""
     device, pad_id, end = model.device, tokenizer.pad_token_id, turn_end(tokenizer)
     if end is None:
         end = tokenizer.eos_token_id
@@ -331,8 +335,8 @@ def demonstrations(model, tokenizer, prompts, completions):
 def sft_update(model, optimizer, rollouts, micro_batch):
     """One step of supervised fine-tuning on demonstrations -> (loss, gradient norm).
 
-    loss: the mean over all completion tokens of -log pi(token), scored as in GRPO. A loss that is
-    not a number is no step.
+    loss: the mean over all completion tokens of -log pi(token), scored as in GRPO. No step is taken
+    if it is not a number.
     """
     tokens = rollouts.mask.sum()
     total = 0.0
@@ -341,4 +345,5 @@ def sft_update(model, optimizer, rollouts, micro_batch):
         loss = -completion_logps(model, part, prompt=prompt).sum() / tokens
         loss.backward()
         total += loss.item()
-    return total, optimizer.step() if math.isfinite(total) else optimizer.skip()
+    norm = optimizer.step() if math.isfinite(total) else optimizer.skip()
+    return total, norm

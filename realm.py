@@ -10,16 +10,17 @@ answer, and a utility score for every route:
 
 A route is *positive* if its final answer equals the gold answer, else *negative*. Without routes
 the prompt is the plain prompt, which is the prompt of inference. Expert rules go into the
-teacher's prompt (guided CoT distillation) and never into the student's.
+teacher's prompt (guided CoT distillation). They never go into the student's, because it will have
+no rules at inference either.
 
-This file holds no tensors. What a completion earns is in rewards.py. How the text of strangers is
-made harmless is in engine/text.py.
+This file holds no tensors. rewards.py says what a completion earns. engine/text.py keeps
+questions and routes, which may come from anyone, from imitating the tags of the format.
 """
 import re
 from dataclasses import dataclass, field
 
 from engine.answers import canonical, tagged
-from engine.text import harmless, reasoning_only, settled, without_tags  # noqa: F401
+from engine.text import harmless, reasoning_only, settled, without_tags  # noqa: F401  re-exported
 
 PLAIN_INSTRUCTION = (
     "Solve the problem. Reply in exactly this form:\n"
@@ -35,7 +36,7 @@ MRPV_INSTRUCTION = (
 TEACHER_INSTRUCTION = (
     "Solve the problem step by step. End with a line that holds only the final answer, as "
     "<answer>...</answer>.\n\n")
-SCORE = re.compile(r"0|1|0?\.[0-9]{1,6}|1\.0{1,6}")  # a number in [0, 1]; float() would take "1e-3"
+SCORE = re.compile(r"0|1|0?\.[0-9]{1,6}|1\.0{1,6}")  # in [0, 1]; float() would also take "1e-3"
 
 
 # ---- what flows through the program --------------------------------------------------------------
@@ -43,7 +44,7 @@ SCORE = re.compile(r"0|1|0?\.[0-9]{1,6}|1\.0{1,6}")  # a number in [0, 1]; float
 class Route:
     """One chain of thought of the teacher."""
     text: str
-    answer: str | None
+    answer: str | None    # the final answer; None if none could be read
     correct: bool         # the label y: does the final answer equal the gold answer?
     guided: bool = False  # were the expert rules in the teacher's prompt?
 
@@ -98,7 +99,7 @@ def demonstration(reasoning, answer, scores=None):
 
     scores: one number for each route that is shown, or None where none is.
     """
-    answer = settled(without_tags(str(answer)))
+    answer = settled(without_tags(str(answer)))  # parse_response must read it back unchanged
     text = f"<think> {harmless(reasoning).strip()}</think>\n<answer> {answer}</answer>"
     if scores is None:
         return text
@@ -109,9 +110,9 @@ def demonstration(reasoning, answer, scores=None):
 def parse_response(text, n_routes=0):
     """Take a completion apart -> Response. It is strict about the format and never raises.
 
-    The answer is the last <answer>...</answer> after the reasoning. One that is written inside
-    <think> does not count. Scores count only if there is exactly one number in [0, 1] for each of
-    the n_routes routes.
+    Reasoning counts only if the completion begins with it. The answer is the last
+    <answer>...</answer> after it; one inside of <think> does not count. Scores count only if
+    there is exactly one number in [0, 1] for each of the n_routes routes.
 
     >>> parse_response("<think>2 + 2</think> <answer>4</answer> <scores>1, 0.5</scores>", 2)
     Response(reasoning='2 + 2', answer='4', scores=[1.0, 0.5])
@@ -124,7 +125,7 @@ def parse_response(text, n_routes=0):
     if closed:
         before, opened, inside = thought.partition("<think>")
         reasoning = inside.strip() if opened and not before.strip() else None
-    else:  # the reasoning never ends: only what was written before it may be a reply
+    else:  # the reasoning does not end, so only the text before it can hold an answer
         reasoning = None
         reply = text.partition("<think>")[0]
     answer = (tagged("answer", reply) or "").strip() or None
@@ -155,8 +156,7 @@ def choose_routes(routes, k, rng, error_ratio=None, selection="random"):
     if len(routes) < k:
         raise ValueError(
             f"{k} routes asked for, but the bank has only {len(routes)} for this question")
-    drawn = list(routes)
-    shuffle(drawn, rng)  # the first k of these are the paper's random choice
+    drawn = rng.sample(routes, len(routes))  # all of them, shuffled; "random" takes the first k
     if error_ratio is not None:
         drawn = with_share_wrong(drawn, k, error_ratio, rng)
     elif selection == "balanced":
@@ -165,20 +165,13 @@ def choose_routes(routes, k, rng, error_ratio=None, selection="random"):
         drawn = new_answers_first(drawn)
     elif selection != "random":
         raise ValueError(f"unknown selection {selection!r}: use random, diverse or balanced")
-    shown = drawn[:k]
-    shuffle(shown, rng)
-    return shown
-
-
-def shuffle(some, rng):
-    """Put a list into random order, in place."""
-    some[:] = rng.sample(some, len(some))
+    return rng.sample(drawn[:k], k)  # in a new order, so that a place in the prompt tells nothing
 
 
 def with_share_wrong(drawn, k, share, rng):
     """k of the routes drawn, of which k * share are wrong on average."""
-    n_wrong = int(k * share)
-    if rng.random() < k * share - n_wrong:  # one more now and then, so that the mean is k * share
+    n_wrong = int(k * share)  # k * share, rounded down or up at random so that its mean is right
+    if rng.random() < k * share - n_wrong:
         n_wrong += 1
     wrong = [route for route in drawn if not route.correct]
     right = [route for route in drawn if route.correct]
@@ -188,7 +181,7 @@ def with_share_wrong(drawn, k, share, rng):
 
 
 def new_answers_first(drawn):
-    """The routes drawn, those whose final answer no route before them has in front."""
+    """The routes drawn. One that repeats an earlier one's final answer is moved to the end."""
     new, repeated, seen = [], [], set()
     for route in drawn:
         answer = canonical(route.answer or "")

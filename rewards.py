@@ -7,14 +7,14 @@ r"""The two-stage reward (ReaLM, arXiv 2508.12387).
     R = answer * (1 + utility_weight * utility)
 
 y_i is 1 for a positive route and 0 for a negative one. A wrong answer earns nothing, however good
-its scores are: else a student could live on judging routes and never solve a problem.
+its scores are. Otherwise a student could earn by judging routes and never solve a problem.
 
 Our choices, where the paper's public text is silent. A score lies in [0, 1]. The utility is a mean
 over the two *kinds* of routes, not over routes. With a plain mean, a student that always writes
 "bad" would be paid 83% by a teacher that is right 17% of the time. With a mean over kinds, every
 constant earns 0.5 wherever both kinds are shown.
 
-How an answer is read and compared is in engine/answers.py. Nothing is ever evaluated as code.
+engine/answers.py reads and compares answers. It never evaluates them as code.
 """
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class Reward:
     """What one completion earned. GRPO sees only `total`; the parts are logged."""
     total: float    # R, in [0, 1 + utility_weight]
     answer: float   # stage 1: 1.0 for the gold answer with its reasoning, else 0.0
-    utility: float  # stage 2, before it is gated by stage 1: in [0, 1]
+    utility: float  # stage 2, in [0, 1]; it is logged even where a wrong answer leaves it unpaid
     format: float   # 1.0 if every field that was asked for could be read (never paid)
 
 
@@ -34,9 +34,9 @@ def realm_reward(response, gold, labels, utility_weight=0.5, two_stage=True):
     """The two-stage reward R of a realm.Response -> Reward (ReaLM, two-stage reward).
 
     gold: the gold answer. labels: for each route that was shown, in the order shown, whether it is
-    positive; empty if none was shown. two_stage=False pays for scores after a wrong answer too: an
-    ablation, not the method. Our choice: an answer without its reasoning in <think> is not paid,
-    because a student soon forgets what is not paid.
+    positive; empty if none was shown. two_stage=False also pays for scores after a wrong answer.
+    This is an ablation and not the method. Our choice: an answer without its reasoning in <think>
+    is not paid, because a student soon forgets what is not paid.
 
     >>> from realm import Response
     >>> realm_reward(Response("2 + 2", "4", [1.0, 0.0]), "4", [True, False])
@@ -60,9 +60,9 @@ def utility_score(scores, labels):
     """How well the scores s_i tell positive routes from negative ones: in [0, 1], 1 is perfect.
 
     scores: one number in [0, 1] for each route; labels: is the route positive? The fit of a score
-    is 1 - |s_i - y_i|. The utility is the mean fit of the positive routes and the mean fit of the
-    negative ones, averaged over the kinds that are present. Malformed scores (None, a wrong
-    count, a number out of range) earn 0.
+    is 1 - |s_i - y_i|. We take the mean fit of the positive routes and that of the negative ones.
+    The utility is the mean of these two, or the only one if all routes are of one kind. Malformed
+    scores (None, a wrong count, a number out of range) earn 0.
 
     >>> labels = [True, False, False]
     >>> utility_score([1, 0, 0], labels), utility_score([0, 0, 0], labels)

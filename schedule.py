@@ -21,11 +21,11 @@ def eaai_probability(step, total_steps, shape="cosine", start=1.0, end=0.0, fade
     """Probability p(t) that a training prompt carries routes (ReaLM, EAAI).
 
     step: the training step t, counted from 0; total_steps: T, at least 1. start, end:
-    probabilities in [0, 1]. fade: a share of training, in [0, 1]. (train.py fades over a share of
-    0.95 unless --fade says otherwise.) shape: "cosine" is the paper's. "linear" falls evenly.
-    "step" falls at once in the middle of the fade, so that all three show routes equally often
-    (our choice). "constant" stays at `start`. Raises ValueError for an unknown shape or a number
-    out of range.
+    probabilities in [0, 1]. fade: a share of training, in [0, 1]. Its default 0.8 holds for direct
+    calls only, because train.py always passes --fade (0.95). shape: "cosine" is the paper's.
+    "linear" falls evenly. "step" falls at once in the middle of the fade, so that all three show
+    routes equally often (our choice). "constant" stays at `start`. Raises ValueError for an
+    unknown shape or a number out of range.
 
     >>> [round(eaai_probability(t, 100), 3) for t in (0, 20, 40, 60, 80, 99)]
     [1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
@@ -39,10 +39,10 @@ def eaai_probability(step, total_steps, shape="cosine", start=1.0, end=0.0, fade
     if not all(0.0 <= x <= 1.0 for x in (start, end, fade)):
         raise ValueError(f"start, end and fade must lie in [0, 1], not {start}, {end}, {fade}")
 
-    fall = round(fade * total_steps, 9)  # in steps; rounded, so that float error adds no extra step
-    progress = min(1.0, step / fall) if fall else 1.0
+    fade_steps = round(fade * total_steps, 9)  # rounded, so that float error adds no extra step
+    progress = min(1.0, step / fade_steps) if fade_steps else 1.0
     if shape == "cosine":
-        remaining = (1 + math.cos(math.pi * progress)) / 2  # of the fall: from 1 to 0
+        remaining = (1 + math.cos(math.pi * progress)) / 2  # the part still to fall: from 1 to 0
     elif shape == "linear":
         remaining = 1 - progress
     elif shape == "step":

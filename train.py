@@ -5,8 +5,8 @@
 
 One step: draw problems -> with probability p(t) show k routes -> G completions each -> two-stage
 reward -> GRPO. This is `rl_step`. `train` runs it from the first evaluation to the closing table.
-Every random number follows from --seed and the step (the order of the problems: from --seed and the
-epoch), so that a resumed run needs none of them saved. The folder of a run is in engine/run.py.
+Every random number follows from --seed and the step, and the order of the problems from --seed and
+the epoch. So a resumed run needs no saved random state. engine/run.py writes the folder of a run.
 """
 import functools
 import math
@@ -40,7 +40,7 @@ METHODS = ("realm-zero", "realm-r1", "mrpv", "grpo", "rft")
 
 @dataclass(kw_only=True)
 class Config(TeacherFlags):
-    """The flags. A pair is two defaults: of a tiny student, and of a larger one."""
+    """The flags. A pair holds two defaults, one for a tiny student and one for a larger model."""
     task: str = same_flag(TeacherFlags, "task", ("shop", "gsm8k"))
 
     model: str = flag("tiny", "the student: tiny, a short name (Qwen2.5-0.5B), a Hub id, a local "
@@ -55,9 +55,9 @@ class Config(TeacherFlags):
     method: str = flag("realm-zero", "realm-zero: RL with fading routes; realm-r1: SFT first; "
                        "mrpv: routes never fade; grpo: no routes at all; rft: only SFT on the "
                        "teacher's correct routes", choices=METHODS, heading="ReaLM")
-    routes: int | None = flag(None, "k, the routes shown in a prompt that carries any (default: 3; "
-                              "0 for grpo without a cold start, where a number above 0 is used to "
-                              "evaluate with routes)", least=0)
+    routes: int | None = flag(None, "k, the routes shown in a prompt that carries any (default: 3, "
+                              "but 0 for grpo without a cold start, which needs routes only to be "
+                              "evaluated with them)", least=0)
     error_ratio: float | None = flag(None, "fix the share of wrong routes among the k (default: as "
                                      "the bank has them)", least=0, most=1)
     selection: str = flag("random", "how the k are drawn from the N of the bank",
@@ -97,8 +97,8 @@ class Config(TeacherFlags):
     eval_every: int = flag(40, "RL steps between evaluations on validation problems (0: none)",
                            least=0)
     save_every: int = flag(50, "steps between checkpoints", least=1)
-    threads: int = flag((1, torch.get_num_threads()), "CPU threads, part of the result: sums round "
-                        "differently in another number", least=1)
+    threads: int = flag((1, torch.get_num_threads()), "CPU threads; their number changes how sums "
+                        "round, and so the result", least=1)
     out: str | None = flag(None, "run folder (default: runs/METHOD-SEED)")
     resume: str | None = flag(None, "continue the run in this folder, with the flags of its "
                               "config.json; a flag that would make it another run is refused")
@@ -121,8 +121,7 @@ def prepare(config, given):
                          "same")
     config.device = choose_device(config.device, tiny)
     folder = Path(config.out)
-    # A file "new" is all that a run leaves that was killed before it began (engine/run.py,
-    # write_whole).
+    # A run killed before it began leaves at most a file "new" (engine/run.py, write_whole)
     taken = folder.exists() and any(path.name != "new" for path in folder.iterdir())
     if taken and not config.resume:
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or "
@@ -150,8 +149,8 @@ def fill_in_defaults(config, tiny):
 
 
 def idle_flags(config):
-    """The flags that do nothing beside others: (names, do they?, the reason), for
-    without_effect."""
+    """The flags that have no effect beside others -> rules for without_effect, each of which is
+    (names, does it apply?, the reason)."""
     no_rl = config.method == "rft"
     return [
         (("task", "data"), config.bank is not None, "--bank names the problems"),
@@ -172,7 +171,7 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
     rng = random.Random(f"{config.seed} step {step}")
     p_t = route_probability(config, step)  # p(t)
     batch = draw_problems(problems, config, step)
-    shown = []  # the routes that each prompt carries; its group sees the same, to be comparable
+    shown = []  # each prompt's routes; the whole group sees the same, so that its mean is fair
     for problem in batch:
         carries_routes = rng.random() < p_t
         shown.append(draw_routes(problem, config, rng) if carries_routes else [])
@@ -191,11 +190,12 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
                                     not config.one_stage))
     totals = torch.tensor([reward.total for reward in rewards])
     totals = totals.view(-1, config.group_size)  # [P, G]
-    advantages = group_advantages(totals, "none" if config.loss_type == "dr_grpo" else "std")
+    scale = "none" if config.loss_type == "dr_grpo" else "std"
+    advantages = group_advantages(totals, scale)
     scored = time.perf_counter()
 
     def update(micro_batch):
-        return grpo_update(
+        return grpo_update(  # called again with smaller parts if memory runs out
             model, optimizer, rollouts, advantages, reference=reference, epochs=config.epochs,
             micro_batch=micro_batch, temperature=config.temperature, beta=config.beta,
             loss_type=config.loss_type, clip_low=config.clip_low, clip_high=config.clip_high,
@@ -217,8 +217,8 @@ def route_probability(config, step):
 
 
 def draw_problems(problems, config, step):
-    """The P problems of step t. Every problem is used once in a random order, then comes a new
-    order. The last problems of an order are not dropped."""
+    """The P problems of step t. All problems are used once in a random order, then once in a new
+    one. A batch may span two orders, so that none is dropped."""
     first = step * config.prompts_per_step
     last = first + config.prompts_per_step - 1
     n = len(problems)
@@ -267,7 +267,8 @@ def train(config, record=None):
     cannot work, before any long work starts.
     """
     torch.set_num_threads(config.threads)
-    splits = train_set, validation, test = load_splits(config)
+    splits = load_splits(config)
+    train_set, validation, test = splits
     trouble = why_it_cannot_teach(train_set)
     if trouble:
         print(trouble, flush=True)
@@ -283,7 +284,7 @@ def train(config, record=None):
         steps += [("rl", t) for t in range(config.steps)]
     optimizer = reference = None
     bar = tqdm(steps[run.done:], initial=run.done, total=len(steps), desc=config.method,
-               disable=None if steps else True)
+               disable=None if steps else True)  # None: a bar on a terminal only
     with stop_after_step() as stop_asked:
         for phase, step in bar:
             if optimizer is None or step == 0:  # each phase has an optimizer of its own
@@ -312,8 +313,7 @@ def train(config, record=None):
 
 
 def load_splits(config):
-    """(train, validation, test): problems with at least k routes each; no question is in two of
-    them.
+    """(train, validation, test): problems with at least k routes each. No question is in two.
 
     A bank is split by a hash of its questions (80 / 10 / 10), so that held-out questions have
     routes too. Where routes are missing, a teacher writes them. Raises ValueError if a split is
@@ -330,7 +330,7 @@ def load_splits(config):
 
 
 def with_correct_route(problems, config):
-    """The problems that SFT can imitate. Raises ValueError if it needs one and there is none."""
+    """The problems that SFT can imitate. Raises ValueError if SFT needs one and there is none."""
     found = [p for p in problems if any(route.correct for route in p.routes)]
     if config.sft_steps and not found:
         raise ValueError(f"--method {config.method}: no question of the bank has a correct route "
@@ -343,14 +343,14 @@ def load_student(config, state):
     model, tokenizer = load_policy(config.model, config.device)
     model.recompute = config.recompute  # engine/layers.py asks for it
     if state:
-        Optimizer(model, 0.0).load_weights(state)
+        Optimizer(model, 0.0).load_weights(state)  # a checkpoint holds an optimizer's fp32 weights
     print(describe(model, config.model), flush=True)
     return model, tokenizer
 
 
 def check_prompts(model, tokenizer, splits, config):
-    """Raises ValueError if a prompt could not be written, or would not fit the model's context.
-    It is said now and not at the step that draws the prompt."""
+    """Raises ValueError if the tokenizer cannot write a prompt, or if one does not fit the model's
+    context. This is said before the run and not at the step that draws the prompt."""
     longest = []  # of each problem: its prompt with the k longest routes
     for problem in sum(splits, []):
         routes = sorted(problem.routes, key=lambda route: -len(route.text))
@@ -361,8 +361,7 @@ def check_prompts(model, tokenizer, splits, config):
 
 
 def evaluate_student(model, tokenizer, config, problems, say=None):
-    """eval.evaluate with the sizes of the run. say: words for a line that tells what is
-    evaluated."""
+    """eval.evaluate with the sizes of the run. say: words for a line that announces it."""
     if say:
         print(f"evaluating the student on {len(problems)} test problems, {say}", flush=True)
     rows = 0
@@ -392,7 +391,7 @@ def frozen_reference(model, tokenizer, config, step):
 
 
 def save_or_stop(run, optimizer, is_last, stop_asked, bar):
-    """What follows a step: a checkpoint if one is due, and a stop if there is a reason for one.
+    """After a step: write a checkpoint if one is due, and stop the run if there is a reason to.
 
     Raises ValueError if nothing can be learnt any more, KeyboardInterrupt if a stop was asked for.
     """

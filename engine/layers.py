@@ -10,8 +10,8 @@ Q = H / Hkv query heads to each of them, D head size, E hidden size, V vocabular
 Held to it by tests/test_grpo.py, against full forward passes (tests/helpers.py, full_logps).
 
 The block is the one that Qwen2, Qwen3, Llama, Mistral and SmolLM share. It is written out because
-transformers' attention copies keys and values for every query head under a mask, and copies a
-prompt's for every row when sampling.
+transformers' attention copies keys and values for every query head under a mask. In sampling it
+also copies a prompt's keys and values for every row.
 """
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 
 def pad(rows, value, device):
-    """Lists of ids -> (ids [N, T] right-padded, lengths [N]). Under a causal mask no token sees the
-    padding on its right."""
+    """Lists of ids -> (ids [N, T] right-padded, lengths [N]). Under a causal mask no token sees
+    what is to its right, so padding needs no mask."""
     lengths = torch.tensor([len(row) for row in rows], device=device)
     width = int(lengths.max())
     padded = [list(row) + [value] * (width - len(row)) for row in rows]
@@ -33,27 +33,27 @@ def is_token(lengths, width):
 
 
 def recomputed(function, *inputs):
-    """function(*inputs). Only the inputs are kept for the backward pass, which computes the rest
-    again (activation checkpointing)."""
+    """Activation checkpointing: function(*inputs), of which only the inputs are kept. The backward
+    pass computes the rest again."""
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 class Layers:
     """All layers of a model, without its language model head.
 
-    Every token goes its own way through a layer: x + attention(norm x), then x + mlp(norm x). Only
-    attention looks at other tokens, and there the three passes differ. Each hands in its own
-    `attend`.
+    A layer computes x + attention(norm x), then x + mlp(norm x). Each token is computed by itself
+    except in attention, where it looks at other tokens. Only there the three passes differ, so each
+    supplies its own `attend`.
 
-    Three quarters of what a layer leaves for the backward pass lie inside its MLP: at the
-    Qwen2.5-0.5B shape 4 x 4864 numbers a token, beside about 6 x 896. With model.recompute
-    (train.py --recompute) they are not kept, but computed again.
+    Three quarters of what a layer keeps for the backward pass lie inside its MLP. At the shape of
+    Qwen2.5-0.5B these are 4 x 4864 numbers a token, beside about 6 x 896 others. With
+    model.recompute (train.py --recompute) they are not kept but computed again.
     """
 
     def __init__(self, model):
         self.body = model.base_model
         self.recompute = torch.is_grad_enabled() and getattr(model, "recompute", False)
-        self.qkv = []  # the three projections of each layer as one: (weight, bias)
+        self.qkv = []  # of each layer, (weight, bias) of its three projections as one
         for layer in self.body.layers:
             attention = layer.self_attn
             parts = [attention.q_proj, attention.k_proj, attention.v_proj]
@@ -70,7 +70,7 @@ class Layers:
     def __call__(self, tokens, positions, attend, needed=None):
         """tokens, positions [N] -> hidden states [N, E], each of which predicts the next token.
 
-        needed [M]: the tokens whose hidden states are asked for (default: all) -> [M, E].
+        needed [M]: the tokens whose hidden states are wanted -> [M, E] (default: all).
         attend(layer number, query [N, H, D], key [N, Hkv, D], value [N, Hkv, D], scaling)
         -> [N, H * D], or [M, H * D] in the last layer.
         """
@@ -79,7 +79,7 @@ class Layers:
         for i, layer in enumerate(self.body.layers):
             query, key, value = self.project(i, layer, x, cos, sin)
             if needed is not None and i + 1 == len(self.qkv):
-                x = x[needed]  # nobody reads what the last layer makes of the other tokens
+                x = x[needed]  # nothing reads the last layer's output for the other tokens
                 query = query[needed]
             attention = layer.self_attn
             x = x + attention.o_proj(attend(i, query, key, value, attention.scaling))
@@ -92,9 +92,9 @@ class Layers:
     def rotation(self, x, positions):
         """(cos, sin), each [N, 1, D], of the rotary position embedding.
 
-        A head is rotated in two halves: (a, b) -> (a cos - b sin, b cos + a sin). The sign of the
-        first half's sine is folded into `sin`, so that a rotation is one multiplication and one
-        roll.
+        A head has two halves, and (a, b) becomes (a cos - b sin, b cos + a sin). The first half of
+        `sin` already has the minus sign. So a rotation is x * cos + roll(x) * sin, where roll swaps
+        the halves.
         """
         cos, sin = self.body.rotary_emb(x, positions[None])  # [1, N, D]
         cos, sin = cos[0, :, None], sin[0, :, None]
@@ -141,17 +141,18 @@ def prompt_pass(model, prompt_ids, prompt_lengths):
     P, Tp = prompt_ids.shape
     device = prompt_ids.device
     stored = []
-    ends = torch.arange(P, device=device) * Tp + prompt_lengths - 1  # [P], among all P * Tp tokens
-    sees = is_token(prompt_lengths, Tp)[:, None, None]  # [P, 1, 1, Tp]: an end sees all before it
+    ends = torch.arange(P, device=device) * Tp + prompt_lengths - 1  # [P] the last token of each
+    sees = is_token(prompt_lengths, Tp)[:, None, None]  # [P, 1, 1, Tp]: it sees the whole prompt
 
     def attend(_, query, key, value, scaling):
         key, value = (t.view(P, Tp, -1, t.shape[-1]).transpose(1, 2) for t in (key, value))
-        key, value = key.contiguous(), value.contiguous()  # a view would keep the whole projection
-        stored.append(key)    # [P, Hkv, Tp, D]
+        key = key.contiguous()  # a view would keep the whole projection in memory
+        value = value.contiguous()
+        stored.append(key)      # [P, Hkv, Tp, D]
         stored.append(value)
         Hkv, D = key.shape[1], key.shape[3]
-        if len(query) == P:  # in the last layer only the ends ask
-            query = query.view(P, Hkv, -1, D)  # the Q query heads of a key head are Q queries of it
+        if len(query) == P:  # the last layer has one query a prompt, from its last token
+            query = query.view(P, Hkv, -1, D)  # the Q query heads of a key head, as Q queries
             out = F.scaled_dot_product_attention(query, key, value, attn_mask=sees, scale=scaling)
             return out.reshape(P, -1)
         query = query.view(P, Tp, -1, D).transpose(1, 2)  # [P, H, Tp, D]
@@ -173,8 +174,9 @@ def completion_pass(model, stored, prompt_lengths, inputs, group_size):
     completion tokens that are read, all but the last -> hidden states [B, L, E].
     """
     layers, G = Layers(model), group_size
-    (P, Hkv, Tp, D), L = stored[0].shape, inputs.shape[1]
-    Q = layers.heads // Hkv  # a key head's Q query heads stand below each other, as Q * L queries
+    P, Hkv, Tp, D = stored[0].shape
+    L = inputs.shape[1]
+    Q = layers.heads // Hkv  # a key head's Q query heads are treated as Q * L queries of one head
     bias = completion_mask(stored[0], prompt_lengths, L, Q)
 
     def with_prompt(shared, own):
@@ -208,7 +210,7 @@ def completion_mask(like, prompt_lengths, L, Q):
     sees_own = torch.ones(P, L, L, dtype=torch.bool, device=like.device).tril()        # [P, L, L]
     sees = torch.cat([sees_prompt, sees_own], dim=-1).repeat(1, Q, 1)[:, None]
     T = Tp + L
-    width = -(-T // 8) * 8  # a GPU's kernel copies, in every layer, a mask of another line length
+    width = (T + 7) // 8 * 8  # a GPU kernel copies a mask of any other line length in every layer
     bias = like.new_zeros(P, 1, Q * L, width)[..., :T]
     return bias.masked_fill_(~sees, float("-inf"))
 
@@ -217,8 +219,8 @@ def completion_mask(like, prompt_lengths, L, Q):
 def logits_of(head, hidden):
     """Logits in fp32: hidden [N, E] -> [N, V].
 
-    In bf16 the products of the last layer are added up, and kept, in fp32 (LogitsInFp32). Rounding
-    the logits themselves to bf16 is most of what makes sampler and scorer differ.
+    A bf16 model's products are added up, and kept, in fp32 here (LogitsInFp32). If logits were
+    rounded to bf16, this would be most of the difference between sampler and scorer.
     """
     if hidden.dtype == torch.float32 or head.bias is not None:
         return head(hidden).float()
@@ -228,8 +230,8 @@ def logits_of(head, hidden):
 class LogitsInFp32(torch.autograd.Function):
     """hidden [N, E] and weight [V, E], both bf16 -> logits [N, V] in fp32, with a backward pass.
 
-    Written by hand because torch.mm(..., out_dtype=torch.float32) has no derivative of its own, and
-    because it exists on CUDA only. Elsewhere the same sums are made in fp32.
+    It is written by hand because torch.mm(..., out_dtype=torch.float32) has no derivative, and
+    exists on CUDA only. On other devices the same sums are made in fp32.
     """
 
     @staticmethod

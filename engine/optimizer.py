@@ -5,10 +5,10 @@ To read: `Optimizer.step`.
 Held to it by tests/test_grpo.py.
 
 In bf16 a weight of size 1 cannot change by less than 0.004, so at a learning rate of 1e-6 nearly
-every update would be rounded away. A bf16 model is therefore only a copy of fp32 masters, made
-anew after each step. The gradients of its micro-batches are added up in fp32, each weight's as
-soon as a backward call has it: a second, bf16 copy of all gradients would take 1 GB at 0.5B
-parameters. An fp32 model is its own master.
+every update would be rounded away. The optimizer therefore updates fp32 masters, and copies them
+into the bf16 model after each step. Gradients of micro-batches are added up in fp32. A hook moves
+each weight's gradient to its master as soon as backward has computed it. Otherwise a second copy of
+all gradients, in bf16, would take 1 GB at 0.5B parameters. An fp32 model is its own master.
 """
 import math
 
@@ -32,11 +32,11 @@ class Optimizer:
                 continue
             if not hasattr(param, "master"):
                 param.register_post_accumulate_grad_hook(add_to_master)
-            param.master = master  # the newest optimizer's: SFT and RL have one each
+            param.master = master  # for add_to_master; SFT and RL have an optimizer each
 
     def step(self):
-        """Apply and clear the gradients -> their norm before clipping. A norm that is not a
-        number is no step."""
+        """Apply and clear the gradients -> their norm before clipping. No step is taken if the norm
+        is not a number."""
         norm = torch.nn.utils.clip_grad_norm_(self.masters, self.max_grad_norm).item()
         if not math.isfinite(norm):
             return self.skip()
@@ -50,21 +50,21 @@ class Optimizer:
         return norm
 
     def skip(self):
-        """Forget the gradients that were gathered -> nan. Nothing can be learnt from a loss or
-        gradient that is not a number."""
+        """Clear the gradients without a step -> nan, in place of their norm. Nothing can be learnt
+        from a loss or gradient that is not a number."""
         for p in self.params + self.masters:
             p.grad = None
         return math.nan
 
     @torch.no_grad()
     def copy_masters(self):
-        """Make the model's weights the masters' again."""
+        """Copy the masters into the model's weights."""
         for param, master in zip(self.params, self.masters):
             if master is not param:
                 param.copy_(master)
 
     def state_dict(self):
-        """Name -> tensor: the masters, what AdamW keeps of each, and the number of steps."""
+        """{name: tensor}: the masters, AdamW's state of each, and the number of steps."""
         kept = {}
         for i, master in enumerate(self.masters):
             kept[f"master.{i}"] = master.detach()
@@ -74,7 +74,7 @@ class Optimizer:
         return kept
 
     def load_state_dict(self, state):
-        """Take over what state_dict gave. Raises ValueError for a model of another shape."""
+        """Load what state_dict gave. Raises ValueError for a model of another shape."""
         self.load_weights(state)
         adam = {}
         for i in range(len(self.masters)):
@@ -86,7 +86,7 @@ class Optimizer:
 
     @torch.no_grad()
     def load_weights(self, state):
-        """Take over the weights alone. Raises ValueError for a model of another shape."""
+        """Load only the weights. Raises ValueError for a model of another shape."""
         for i, master in enumerate(self.masters):
             if f"master.{i}" not in state or state[f"master.{i}"].shape != master.shape:
                 raise ValueError("the checkpoint is of a model of another shape")
@@ -103,7 +103,7 @@ def master_of(param):
 
 
 def add_to_master(param):
-    """Add what a backward call left in a bf16 weight to its master's gradient."""
+    """Move the gradient of a bf16 weight to its master, whose gradient is a sum in fp32."""
     if param.master.grad is None:
         param.master.grad = param.grad.float()
     else:

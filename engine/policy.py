@@ -1,7 +1,7 @@
 """The policy: how a name becomes a model and a tokenizer, and how prompts become token ids.
 
 Promise: a model is loaded whole or refused in one line. Only safetensors are read, and no code that
-comes with a model is run. A model whose layers this project computes wrongly is refused, too.
+comes with a model is run. A model is also refused if this project would compute its layers wrongly.
 To read: `load_policy`, then `encode_prompts` and `end_ids`.
 Held to it by tests/test_grpo.py and tests/test_hostile.py.
 """
@@ -17,10 +17,10 @@ from transformers.utils import logging as transformers_logging
 
 from engine.sampler import decodable
 
-# cuDNN's gradients under a mask may be nan (pytorch#196678), and each new shape costs it a plan.
+# cuDNN's gradients under a mask may be nan (pytorch#196678), and it plans anew for each new shape.
 torch.backends.cuda.enable_cudnn_sdp(False)
 transformers_logging.disable_progress_bar()
-transformers_logging.set_verbosity_error()  # load_policy raises what matters of its warnings
+transformers_logging.set_verbosity_error()  # load_policy raises an error where a warning matters
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 TINY = ("tiny", "tiny-ads")  # the students that ship with this project
@@ -58,14 +58,14 @@ def is_tiny(name):
     """Is this one of the students that ship with this project, or a run folder of one?"""
     if name in TINY:
         return True
-    # No run folder, a damaged one, or one that names itself: not tiny.
+    # It is not tiny if it is no run folder, a damaged one, or one that names itself as its model.
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         return is_tiny(json.loads((Path(name) / "config.json").read_text())["model"])
     return False
 
 
 def choose_device(device=None, tiny=False):
-    """The device asked for. Without one: a GPU where there is one, but the CPU for a tiny student,
+    """The device asked for. If none is: a GPU where there is one, but the CPU for a tiny student,
     which gains nothing on a GPU.
 
     Raises ValueError, in one line, for a device that is not here.
@@ -85,11 +85,10 @@ def choose_device(device=None, tiny=False):
 
 # ---- loading -------------------------------------------------------------------------------------
 def load_policy(name, device="cpu", dtype=None):
-    """(model, tokenizer), the model in eval mode. dtype: fp32 on the CPU and bf16 on a GPU, unless
-    given.
+    """(model, tokenizer), the model in eval mode. dtype: by default fp32 on the CPU, bf16 on a GPU.
 
-    Raises ValueError, in one line, if the model cannot be loaded whole. A folder may come from
-    anyone, and what is wrong with it may surface as any exception.
+    Raises ValueError, in one line, if the model cannot be loaded whole. It catches every exception,
+    because a folder may come from anyone and its faults may surface as any of them.
     """
     where = resolve_model(name)
     if dtype is None:
@@ -114,8 +113,8 @@ def load_policy(name, device="cpu", dtype=None):
 
 
 def check_weights(model, info):
-    """Raises ValueError if a weight was not in the files (it would be left at random), or is not
-    finite. info: what from_pretrained says of the loading."""
+    """Raises ValueError if a weight was not in the files (it would stay random), or is not finite.
+    info: what from_pretrained reports about the loading."""
     lost = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
     if lost:
         raise ValueError(f"its weights lack {lost[0]}, or have it in another shape")
@@ -124,8 +123,8 @@ def check_weights(model, info):
 
 
 def check_tokens(model, tokenizer):
-    """Raises ValueError if the tokenizer is no good for the model. Gives it a pad token if it lacks
-    one: masks come from lengths, so the end token will do."""
+    """Raises ValueError if the tokenizer does not fit the model. Gives it a pad token if it lacks
+    one. This may be the end token, because masks come from lengths."""
     known = model.get_input_embeddings().num_embeddings
     prompt = encode_prompts(tokenizer, ["Problem: a"])[0]
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= known:
@@ -141,22 +140,23 @@ def turn_end(tokenizer):
     """The token id with which the chat template ends a turn, or None where there is no template or
     no such token.
 
-    A turn with a known text in it is written out. What follows that text is the end of the turn.
+    To find it, we let the template write a turn with a known text. What follows the text ends the
+    turn.
     """
     if not tokenizer.chat_template:
         return None
     dialogue = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "REPLY"}]
     written = tokenizer.apply_chat_template(dialogue, tokenize=False)
-    behind = written.rpartition("REPLY")[2]
-    ids = tokenizer(behind, add_special_tokens=False)["input_ids"]
+    end = written.rpartition("REPLY")[2]
+    ids = tokenizer(end, add_special_tokens=False)["input_ids"]
     known = tokenizer.all_special_ids + list(tokenizer.added_tokens_decoder)
     return ids[0] if ids and ids[0] in known else None
 
 
 def end_ids(model, tokenizer):
     """Every token id that ends a completion, sorted: the model's (its generation config may list
-    several), the tokenizer's, and the one with which the chat template ends a turn. The configs
-    of a *base* model name only <|endoftext|>."""
+    several), the tokenizer's, and the one with which the chat template ends a turn. The last is
+    needed because the configs of a *base* model name only <|endoftext|>."""
     named = model.generation_config.eos_token_id if model.generation_config else None
     if not isinstance(named, list):
         named = [named]
@@ -172,7 +172,8 @@ def encode_prompts(tokenizer, prompts):
     for prompt in prompts:
         text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False,
                                              add_generation_prompt=True)
-        written.append(re.sub(r"<think>\s*$", "", text))  # some templates open it; our student does
+        # Some templates open <think> themselves. Here the student writes it.
+        written.append(re.sub(r"<think>\s*$", "", text))
     return tokenizer(written, add_special_tokens=False)["input_ids"]
 
 
@@ -209,8 +210,8 @@ def must_fit(model, encoded, max_new_tokens):
 
 
 def must_write(tokenizer, prompt, question, name):
-    """Raises ValueError if the tokenizer loses a part of a prompt. The tiny students know only
-    the words of their own tasks. Spaces do not count, nor does the way in which Unicode writes a
+    """Raises ValueError if the tokenizer loses a part of a prompt: the tiny students know only the
+    words of their own tasks. Spaces are ignored, and so are Unicode's different ways to write one
     character."""
     def characters(text):
         return "".join(unicodedata.normalize("NFKC", text).split())

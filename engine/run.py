@@ -1,15 +1,15 @@
-"""The folder of a run: what is written to it, and how a run that was cut goes on.
+"""The folder of a run: what is written to it, and how an interrupted run continues.
 
-Promise: whatever the moment a run is killed at, --resume ends with the same bytes as a run that
-nobody disturbed (on the CPU). A file is whole or not there. To read: `Run` is what train.train
-uses, `resume` is what --resume does. Held to it by tests/test_survive.py, tests/test_train.py and
-`python -m tests.kill`.
+Promise: a run may be killed at any moment. After --resume it ends with the same bytes as a run that
+was never interrupted (on the CPU). A file is whole or does not exist.
+To read: `Run` is what train.train uses, and `resume` is what --resume does.
+Held to it by tests/test_survive.py, tests/test_train.py and `python -m tests.kill`.
 
     config.json    the flags, and under "run" the format, hashes of the problems, changed flags
     before.json    the evaluation before training; result.json: before and after
     metrics.jsonl  one line a step, without clock times; timing.jsonl: the clock times
     curves.png     the metrics, drawn
-    checkpoint/    STEPS-CHECKSUM.safetensors: fp32 weights and AdamW's state; the last two are kept
+    checkpoint/    STEPS-CHECKSUM.safetensors: fp32 weights, AdamW's state; the last two are kept
     model/         the trained student, as save_pretrained writes it
     reference/     the frozen reference, if --beta is above 0
 """
@@ -30,15 +30,15 @@ from safetensors.torch import load_file, save_file
 from engine.flags import for_the_record, is_address, shown_address
 from engine.report import diagnosis, draw_curves, question_hash
 
-FORMAT = 2  # of a run folder; another version's is refused, never guessed at
+FORMAT = 2  # of a run folder; a folder of another format is refused
 # Flags that --resume may change. config.json records the change.
 CHANGEABLE = ("steps", "device", "micro_batch", "recompute", "threads", "save_every")
 HOPELESS = 5  # so many skipped steps in a row end a run
 
 
 class Run:
-    """A run folder. `done`: steps that are done; `history`: their metrics; `state`: the optimizer's
-    state to go on from, or None."""
+    """A run folder. `done`: the number of steps done; `history`: their metrics; `state`: the
+    optimizer's state to continue from, or None."""
 
     def __init__(self, config, record, splits):
         """record: what config.json says under "run" if the run is resumed, else None. splits:
@@ -61,8 +61,8 @@ class Run:
     def begin(self, evaluate):
         """Write the folder, or tidy up what a killed run left in it -> the result before training.
 
-        evaluate() gives that result if it is not there yet. The folder counts as begun only after
-        it: a run that runs out of memory here can be started anew with other flags.
+        evaluate() gives that result if the folder does not hold it yet. No file is written before
+        it, so a run that runs out of memory here can be started again with other flags.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "before.json"
@@ -74,12 +74,12 @@ class Run:
             cut_log(self.folder / name, self.done)
         for path in (self.folder / "checkpoint").glob("*"):
             newer = path.name > f"{self.done:06}" and not path.name.startswith(f"{self.done:06}-")
-            if newer:  # than the checkpoint that was loaded: damaged, or half written
+            if newer:  # than the loaded checkpoint, so it is damaged or half written
                 path.unlink()
         return before
 
     def take_state(self):
-        """The state to go on from. It is handed out once: of a large model it is gigabytes."""
+        """Hand over the state to continue from, and forget it: it may take gigabytes."""
         state, self.state = self.state, None
         return state
 
@@ -102,7 +102,7 @@ class Run:
         return len(last) == HOPELESS and all(m["skipped"] for m in last)
 
     def new_diagnosis(self):
-        """What ails the run, in one line, the first time that something does; else None."""
+        """What is wrong with the run, in one line, the first time that something is; else None."""
         if self.diagnosed:
             return None
         found = diagnosis(self.history)
@@ -118,28 +118,27 @@ class Run:
 
 # ---- files ---------------------------------------------------------------------------------------
 def write_whole(path, write):
-    """write(path) to a file that is whole or not there, whatever the moment the run is killed
-    at."""
+    """Call write(path) so that the file is whole or does not exist, even if the run is killed."""
     new = path.with_name("new")
     try:
         write(new)
         with open(new, "rb") as file:
             os.fsync(file.fileno())
         os.replace(new, path)
-    except SafetensorError as error:  # a full disk, say, which it does not name
+    except SafetensorError as error:  # for example a full disk; it does not name the file
         raise OSError(f"{path}: {error}") from None
     finally:
         new.unlink(missing_ok=True)
 
 
 def write_json(path, value):
-    """Write a value as JSON, to a file that is whole or not there."""
+    """Write a value as JSON, to a file that is whole or does not exist."""
     write_whole(path, lambda new: new.write_text(json.dumps(value, indent=1) + "\n"))
 
 
 def append_line(path, entry):
-    """Append one line of JSON, which is on the disk when this returns. Floats have six decimals.
-    What is not a number (nan, infinity) is null."""
+    """Append one line of JSON. It is on the disk when this returns. Floats are rounded to six
+    decimals, and nan and infinity become null."""
     rounded = {}
     for name, value in entry.items():
         if isinstance(value, float):
@@ -165,7 +164,7 @@ def read_log(path, n):
 
 
 def cut_log(path, n):
-    """Drop what a killed run logged after its n-th step. It will be done again."""
+    """Drop what a killed run logged after its checkpoint of n steps: it does these steps again."""
     lines = whole_lines(path, n)
     if path.exists():
         os.truncate(path, sum(len(line) + 1 for line in lines))
@@ -182,8 +181,8 @@ def checksum(path):
 
 
 def save_checkpoint(run, optimizer, done):
-    """Write RUN/checkpoint/STEPS-CHECKSUM.safetensors. The last two are kept. The older goes
-    first, so that the disk never holds more than two."""
+    """Write RUN/checkpoint/STEPS-CHECKSUM.safetensors and keep the one before it. Older ones are
+    deleted first, so that the disk never holds more than two."""
     folder = run / "checkpoint"
     folder.mkdir(exist_ok=True)
     for old in sorted(folder.glob("*-*.safetensors"))[:-1]:
@@ -209,9 +208,9 @@ def load_checkpoint(run):
     return 0, None
 
 
-# ---- going on, and stopping ----------------------------------------------------------------------
+# ---- resuming, and stopping ----------------------------------------------------------------------
 def resume(given, config_class):
-    """(config, record) of a run that was cut, with the flags that may change changed.
+    """(config, record) of an interrupted run, with the new values of flags that may change.
 
     given: the flags on the command line (name -> value). Raises ValueError, in one line, for a flag
     that would make it another run, and for a folder that is not a run's.
@@ -257,8 +256,8 @@ def read_config(run, config_class):
 
 @contextlib.contextmanager
 def stop_after_step():
-    """Within it Ctrl-C, or SIGTERM (a cluster's warning), is only noted, in the list it gives. A
-    step is finished, and saved, before the run stops. The second one stops at once."""
+    """Inside of it Ctrl-C, or SIGTERM (a cluster's warning), only appends to the list it yields, so
+    that the run can finish and save its step before it stops. A second one stops at once."""
     asked = []
 
     def note(number, _):
@@ -267,7 +266,7 @@ def stop_after_step():
         signal.signal(number, signal.default_int_handler)
 
     before = {}
-    # Elsewhere than in the main thread (in a notebook's, say) no handler can be set.
+    # Only the main thread may set a handler. A notebook may run this in another thread.
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, note)

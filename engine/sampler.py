@@ -2,11 +2,13 @@
 they end.
 
 Promise: the tokens and log-probabilities are those of full forward passes. Which random numbers a
-row draws does not depend on how rows are packed. To read: `Decoder.step` advances every row by
-one token, `Decoder.attend` is its attention, `LiveRows` says which row stands where, `repack`
-finds the smallest grid for the rows that still run. Shapes as in engine/layers.py; a grid has
-`lines`, each with the cells of one prompt's rows. Held to it by tests/test_grpo.py, against a
-full forward pass for every token (tests/helpers.py, sample_slowly).
+row draws does not depend on how rows are packed.
+To read: `Decoder.step` advances every row by one token, and `Decoder.attend` is its attention.
+`LiveRows` says which row is in which cell of the grid: a grid has lines, and a line has cells for
+rows of one prompt. `repack` finds the smallest grid for the rows that still run. Shapes are named
+as in engine/layers.py.
+Held to it by tests/test_grpo.py, against a full forward pass for every token (tests/helpers.py,
+sample_slowly).
 """
 import torch
 
@@ -19,14 +21,15 @@ def attention_scores(query, keys, scaling, bias=None):
     """Attention scores in fp32: query [N, M, D] and keys [N, T, D] -> [N, M, T]; bias [N, 1, T].
 
     Products of bf16 numbers must be added up, and kept, in fp32. Qwen2's key biases make scores
-    of a hundred and more, of which bf16 knows only every half or whole number. The scorer's
-    attention does so too; else the two would not be the same policy. (torch.bmm with out_dtype
-    has no backward pass. Sampling needs none.)
+    above a hundred, which bf16 would round to halves or whole numbers. The scorer's attention uses
+    fp32 here too, and sampler and scorer must be the same policy. torch.bmm with out_dtype has no
+    backward pass, but sampling needs none.
     """
     keys = keys.transpose(1, 2)
     if query.dtype == torch.float32:
-        nothing = query.new_zeros(1)
-        return torch.baddbmm(nothing if bias is None else bias, query, keys, alpha=scaling)
+        if bias is None:
+            bias = query.new_zeros(1)  # baddbmm always adds something
+        return torch.baddbmm(bias, query, keys, alpha=scaling)
     if query.is_cuda:
         scores = torch.bmm(query, keys, out_dtype=torch.float32)
     else:
@@ -38,9 +41,9 @@ def attention_scores(query, keys, scaling, bias=None):
 class Decoder:
     """One token of every row through the model's layers.
 
-    It keeps keys and values: one copy of each prompt's, shared by its group, and a growing one for
-    each row. A pass reads Tp + G * t keys a prompt instead of G * (Tp + t). With Tp = 4C and G = 8,
-    in the middle of the completions (t = C / 2), these are 8C against 36C.
+    It stores the keys and values of each prompt once for its group, and those of each row's own
+    tokens. A pass reads Tp + G * t keys a prompt instead of G * (Tp + t). With Tp = 4C and G = 8,
+    these are 8C instead of 36C in the middle of the completions (t = C / 2).
     """
 
     def __init__(self, model, prompt_ids, prompt_lengths, group_size, capacity):
@@ -66,9 +69,9 @@ class Decoder:
         """The hidden states that predict the first tokens [P, E], and each layer's keys and
         values of the prompts [Hkv, P, Tp, D].
 
-        Prompts of like length are computed together, about PREFILL_TOKENS tokens at a time. So
-        little of it is padding, and a layer's tensors stay in a CPU's cache: for the tiny student
-        this takes two thirds of the time of all prompts at once.
+        Prompts of similar length are computed together, about PREFILL_TOKENS tokens at a time. So
+        little is padding, and a layer's tensors stay in a CPU's cache. For the tiny student this
+        takes two thirds of the time that all prompts at once would take.
         """
         P, Tp = prompt_ids.shape
         stored, last = [], []
@@ -115,23 +118,22 @@ class Decoder:
         return out.view(Hkv, B, -1).transpose(0, 1).reshape(B, H * D)
 
     def keep(self, prompts, rows):
-        """Go on with these prompts (one may be named twice) and these rows only, the same number of
-        rows to each prompt. prompts, rows: index tensors."""
+        """Keep only these prompts and rows (index tensors). A prompt may be named more than once,
+        and each has the same number of rows."""
         def kept(t, index):
             return t.unflatten(0, (self.kv_heads, -1))[:, index].flatten(0, 1)
 
-        for prompt, own in zip(self.prompt, self.own):  # layer by layer, to hold one layer twice
+        for prompt, own in zip(self.prompt, self.own):  # in turn, so that one layer is held twice
             prompt[:] = [kept(t, prompts) for t in prompt]
             own[:] = [kept(t, rows) for t in own]
         self.bias = kept(self.bias, prompts)
 
 
 class LiveRows:
-    """Which row stands in which cell of the grid, and which of them have ended.
+    """Which row is in which cell of the grid, and which rows have ended.
 
-    The grid has a line for each prompt and a cell for each of its G rows. When a quarter of the
-    cells can go, because their rows have ended, the decoder goes on with a smaller grid
-    (`repack`).
+    At first the grid has a line for each prompt and a cell for each of its G rows. When a quarter
+    of the cells hold rows that have ended, the decoder goes on with a smaller grid (`repack`).
     """
 
     def __init__(self, decoder, prompt_lengths, Tp, group_size, max_new_tokens, ends):
@@ -146,12 +148,12 @@ class LiveRows:
         self.rows = torch.arange(P * G, device=device)
         self.starts = prompt_lengths.repeat_interleave(G)
         self.ended = torch.zeros(P * G, dtype=torch.bool, device=device)
-        # Looking at which rows have ended makes the CPU wait for the GPU.
+        # To ask whether rows have ended, the CPU must wait for the GPU. So it does not ask often.
         self.look_every = 1 if device.type == "cpu" else 16
 
     def after(self, token, t):
-        """Take note of the tokens drawn at step t, one a cell -> the tokens to go on with, one
-        for each cell that is left, or None when all rows have ended."""
+        """Note which rows end with the tokens of step t (one a cell), and drop ended rows if that
+        saves enough -> the tokens of the cells that are left, or None when all rows have ended."""
         self.ended = self.ended | (token[:, None] == self.ends).any(1)
         if t % self.look_every:
             return token
@@ -178,14 +180,15 @@ def repack(running, Tp, C, room):
     running [lines, S]: which cells hold such a row -> (line [n]: whose prompt each of the n new
     lines takes; cells [n * s]: which old cells fill them, s in each).
 
-    A line may be cut into several of s cells (s divides S), so that one prompt with many live rows
-    does not keep all lines long. Cutting copies its prompt, and the n * (Tp + s * C) keys must not
-    exceed `room`.
+    All lines have the same number of cells, so one prompt with many live rows would keep them all
+    long. Therefore a line may be cut into several of s cells, where s divides S. Each of these has
+    a copy of the prompt, and the n * (Tp + s * C) keys must not exceed `room`.
 
     >>> repack(torch.tensor([[1, 1, 1, 1], [0, 0, 1, 0]]) > 0, Tp=8, C=4, room=48)
     (tensor([0, 0, 1]), tensor([0, 1, 2, 3, 6, 4]))
     """
-    live, S = running.sum(1), running.shape[1]  # live: how many rows of each line still run
+    live = running.sum(1)  # [lines] how many rows of each line still run
+    S = running.shape[1]
     best = None
     for s in range(1, S + 1):
         if S % s:
@@ -206,8 +209,8 @@ def repack(running, Tp, C, room):
 
 @torch.no_grad()
 def decodable(model):
-    """Does this project compute what the model's own forward pass does? Other families of models
-    have layers of another kind."""
+    """Does this project compute the same as the model's own forward pass? Some families of models
+    have other layers."""
     ids = torch.arange(6, device=model.device)[None] % model.config.vocab_size  # [1, 6]
     length = torch.tensor([5], device=model.device)
     try:
@@ -222,8 +225,8 @@ def decodable(model):
 
 
 def has_hidden_traits(config):
-    """Has a model what six tokens do not show: attention to a window only, or rotary frequencies
-    that change with the length?"""
+    """Does a model have a trait that a test on six tokens cannot show? Such traits are attention to
+    a window only, and rotary frequencies that change with the length."""
     kinds = getattr(config, "layer_types", None)
     if not kinds:  # the layers are not named one by one
         windowed = getattr(config, "sliding_window", None)

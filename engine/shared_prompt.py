@@ -5,10 +5,10 @@ the run.
 To read: `shared_prompt_parts` is what grpo.grpo_update loops over.
 Held to it by tests/test_grpo.py (gradients) and tests/test_train.py (memory).
 
-How gradients reach a shared prompt. The prompt pass is computed once. Each part attends to
-detached copies of its tensors, so that a part's loss.backward() stops there and its gradient is
-added up in the copies. After the last part one backward call carries these sums through the
-prompt pass. By the chain rule this is the gradient of the sum of all parts' losses.
+How do gradients reach a shared prompt? The prompt pass is computed once. Each part attends to
+detached copies of its tensors, so that loss.backward() of a part stops at the copies. Their
+gradients add up there over the parts. After the last part one backward call carries these sums
+through the prompt pass. By the chain rule this is the gradient of the sum of all parts' losses.
 """
 import torch
 from tqdm import tqdm
@@ -30,16 +30,16 @@ def shared_prompt_parts(model, rollouts, prompts, micro_batch):
         for first in range(0, G, micro_batch):
             rows, part = rollouts.select(some, first, first + micro_batch)
             yield rows, part, copies
-        # A copy has no gradient where all completions are of one token, which read no keys.
+        # A copy has no gradient if all completions have one token, because these read no keys.
         used = [(t, copy.grad) for t, copy in zip(computed, copies) if copy.grad is not None]
         torch.autograd.backward([t for t, _ in used], [gradient for _, gradient in used])
 
 
 def groups_of_like_length(rollouts, prompts, most):
-    """Put prompts (list of indices) together whose rows are of like length, at most `most` at a
-    time.
+    """Group prompts (list of indices) whose rows have similar lengths, at most `most` in a group.
 
-    Padding costs as much as tokens, and a prompt without routes is a fraction of one with routes.
+    The reason is that padding costs as much as tokens do, and that a prompt without routes is much
+    shorter than one with routes.
     """
     longest = rollouts.lengths.view(-1, rollouts.group_size).max(1).values
     tokens = (rollouts.prompt_lengths + longest).tolist()  # prompt and longest completion
@@ -52,11 +52,11 @@ def groups_of_like_length(rollouts, prompts, most):
 
 
 def with_smaller_parts(config, optimizer, update):
-    """update(micro_batch), with parts that fit into memory -> what it returns.
+    """Call update(micro_batch) with parts that fit into memory -> what it returns.
 
-    When memory runs out the parts are halved, for the rest of the run (config.micro_batch), and the
-    update is done again. That is sound while no optimizer step has been taken, because the gradient
-    does not depend on the parts.
+    When memory runs out, config.micro_batch is halved for the rest of the run, and the update is
+    done again. The result is the same, because the gradient does not depend on the parts. But it
+    cannot be done again once an optimizer step has been taken: then the error is raised.
     """
     steps = optimizer.steps
     while True:
@@ -67,14 +67,14 @@ def with_smaller_parts(config, optimizer, update):
                 raise
             if config.micro_batch == 1 or optimizer.steps != steps:
                 raise
-        optimizer.skip()  # forgets the part of the gradient that was gathered
+        optimizer.skip()  # clears the gradients of the parts that did fit
         torch.cuda.empty_cache()
         config.micro_batch //= 2
         tqdm.write(f"out of memory: going on with --micro-batch {config.micro_batch}")
 
 
 def is_out_of_memory(error):
-    """Is this exception one of a GPU's allocator, of cuBLAS, or of a CPU's allocator?"""
+    """Does this exception come from a lack of memory, on a GPU or a CPU?"""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     signs = ("allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED",
