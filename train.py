@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 import eval as evaluation
 from data import BUILT_IN, load_problems, with_routes
+from engine import explain
 from engine.flags import TeacherFlags, check_bounds, flag, given_flags, same_flag, without_effect
 from engine.report import (closing_table, describe, other_runs, report_step, sample_to_show,
                            step_metrics, step_timing, validation_metrics)
@@ -100,6 +101,10 @@ class Config(TeacherFlags):
     resume: str | None = flag(None, "continue the run in this folder, with the flags of its "
                               "config.json; a flag that would make it another run is refused")
 
+    explain: bool = flag(False, "take one step apart for a reader, and stop: no run is made",
+                         heading="look inside")
+    explain_figure: str | None = flag(None, "beside --explain: draw that step into this file")
+
 
 def prepare(config, given):
     """Fill in the defaults that depend on the student, and refuse what cannot work, before any long work
@@ -119,7 +124,7 @@ def prepare(config, given):
     folder = Path(config.out)
     # A file "new" is all that a run leaves that was killed before it began (engine/run.py, write_whole).
     taken = folder.exists() and any(path.name != "new" for path in folder.iterdir())
-    if taken and not config.resume:
+    if taken and not (config.resume or config.explain):
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or continue "
                          f"it with --resume {config.out}")
     for sentence in without_effect(given, idle_flags(config)):
@@ -394,6 +399,16 @@ def save_or_stop(run, optimizer, is_last, stop_asked, bar):
         bar.write(f"step {run.history[-1]['step']}: {found}")
 
 
+def explain_step(config):
+    """Print one step, token by token (engine/explain.py)."""
+    problems = load_problems(config.bank or config.task, "train", config.prompts_per_step, config.data)
+    model, tokenizer = load_student(config, None)
+    anatomy = explain.take_apart(model, tokenizer, with_routes(problems, config), config)
+    print(explain.as_text(anatomy))
+    if config.explain_figure:
+        explain.draw(anatomy, config.explain_figure)
+
+
 def main(argv=None):
     """The command."""
     given = given_flags(Config, __doc__, argv)
@@ -403,7 +418,7 @@ def main(argv=None):
         if config.resume:
             config, record = resume(given, Config)
         config = prepare(config, given)
-        train(config, record)
+        explain_step(config) if config.explain else train(config, record)
     except ValueError as error:
         sys.exit(f"train.py: {error}")
     except RuntimeError as error:
