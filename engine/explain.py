@@ -46,7 +46,7 @@ class Anatomy:
     rollouts: Rollouts
     weights: torch.Tensor        # [B, C]
     before: Tokens
-    after: Tokens                # after one update, with the log-probabilities of the sampler as old
+    after: Tokens                # after one update; old is still the sampler's
     update: dict                 # the metrics of that update
     tokens: list                 # [B] the text of each token
     candidates: int              # prompts that were sampled, of which these are two
@@ -59,7 +59,12 @@ def take_apart(model, tokenizer, problems, config):
     problems: with at least k routes each; a step's number of them is sampled. config: train.py's.
     The two prompts are the first whose group has rewards that differ, one with routes and one
     without, or else the first. The learning rate is the full one, for there is no warm-up here.
+    Raises ValueError for fewer than two problems, and for a method without RL.
     """
+    if config.method == "rft":
+        raise ValueError("--explain: --method rft has no RL step to take apart")
+    if len(problems) < 2:
+        raise ValueError("--explain shows two prompts: --prompts-per-step must be at least 2")
     shown = routes_of(problems, config)
     rollouts = sample_groups(model, tokenizer, problems, shown, config)
     responses, rewards = reward_all(problems, shown, rollouts.texts, config)
@@ -277,14 +282,16 @@ def group_lines(anatomy, p):
     """The group's rewards, mean, spread and advantages."""
     totals, advantages = anatomy.totals[p], anatomy.advantages[p]
     mean, spread = totals.mean().item(), totals.std().item()
-    lines = [f"group {p + 1}: mean reward {mean:.3f}, spread {spread:.3f} (standard deviation, n - 1)"]
+    lines = [f"group {p + 1}: mean reward {mean:.3f}, spread {spread:.3f} (standard deviation, "
+             "over n - 1)"]
     lines += wrap("rewards     " + " ".join(f"{x:7.3f}" for x in totals.tolist()), "    ")
     lines += wrap("advantages  " + " ".join(f"{x:+7.3f}" for x in advantages.tolist()), "    ")
     if not advantages.any():
         return lines + wrap("All earned the same. There is nothing to compare, every advantage is "
                             "exactly 0, and this group teaches nothing.", "    ")
     how = "R - mean" if anatomy.config.loss_type == "dr_grpo" else "(R - mean) / (spread + 0.0001)"
-    return lines + wrap(f"advantage = {how}. They sum to {abs(advantages.sum().item()):.3f}.", "    ")
+    total = abs(advantages.sum().item())
+    return lines + wrap(f"advantage = {how}. They sum to {total:.3f}.", "    ")
 
 
 def chosen_completion(anatomy):
@@ -339,30 +346,31 @@ def loss_in_words(anatomy, losses):
     lines = wrap(f"The loss of the whole step is {losses[0]:+.5f} in the first pass and "
                  f"{losses[1]:+.5f} in the second.")
     if not anatomy.advantages.any():
-        return lines + wrap("No group has rewards that differ, so there is no gradient and no update "
-                            "was made.")
+        return lines + wrap("No group has rewards that differ, so there is no gradient and no "
+                            "update was made.")
     if anatomy.config.loss_type == "grpo" and not anatomy.config.beta:
         lines += wrap("In the first pass it is 0 up to rounding, because the advantages of a group "
                       "sum to 0 and every ratio is 1. Its gradient is not 0: each token of a "
                       "completion is pushed by its advantage times its weight.")
     share = (anatomy.after.clipped.sum() / mask.sum()).item()
-    return lines + wrap(f"In the second pass {share:.1%} of all tokens are clipped: their ratio has "
-                        "already moved far enough with the advantage, and they have no gradient.")
+    return lines + wrap(f"In the second pass {share:.1%} of all tokens are clipped: their ratio "
+                        "has already moved far enough with the advantage, and they have no gradient.")
 
 
 def effect_lines(anatomy):
     """What the update did to the probability of the best and the worst completion of each group."""
     G = anatomy.config.group_size
     lines = [heading("WHAT THE UPDATE DID")]
-    lines += wrap(f"One step of AdamW at a learning rate of {anatomy.config.lr:g}, without warm-up. "
-                  f"The norm of the gradient was {anatomy.update['grad_norm']:.3f}.")
+    lines += wrap(f"One step of AdamW at a learning rate of {anatomy.config.lr:g}, without "
+                  f"warm-up. The norm of the gradient was {anatomy.update['grad_norm']:.3f}.")
     for p in range(2):
         order = anatomy.totals[p].argsort(descending=True, stable=True)
         for name, g in (("best", int(order[0])), ("worst", int(order[-1]))):
             before, after = (tokens.logps[p * G + g].sum().item()
                              for tokens in (anatomy.before, anatomy.after))
-            lines.append(f"    {name:<5} of group {p + 1} (completion {p + 1}.{g + 1}, advantage "
-                         f"{anatomy.advantages[p, g].item():+.3f}): log p {before:.2f} -> {after:.2f}, "
+            advantage = anatomy.advantages[p, g].item()
+            lines.append(f"  {name:<5} of group {p + 1} ({p + 1}.{g + 1}, advantage "
+                         f"{advantage:+.3f}): log p {before:.2f} -> {after:.2f}, "
                          f"{times(before, after)}")
     live = anatomy.advantages.any(1).tolist()
     if live.count(True) == 1:
@@ -440,9 +448,10 @@ def draw_ratios(ax, anatomy, b):
     ax.axhspan(1 - config.clip_low, 1 + config.clip_high, color="0.9", label="not clipped")
     ax.bar(range(n), [r - 1 for r in ratios], bottom=1, width=0.8,
            color=["C3" if c else "C0" for c in clipped])
-    ax.set_xticks(range(n), [printable(token.replace("\n", ""))[:9] for token in anatomy.tokens[b][:n]],
-                  rotation=90, fontsize=6, parse_math=False)
-    ax.set(title=f"3  ratio of each token of {labels_of(anatomy)[b]} after the update (red: clipped)",
+    names = [printable(token.replace("\n", ""))[:9] for token in anatomy.tokens[b][:n]]
+    ax.set_xticks(range(n), names, rotation=90, fontsize=6, parse_math=False)
+    name = labels_of(anatomy)[b]
+    ax.set(title=f"3  ratio of each token of {name} after the update (red: clipped)",
            ylabel="ratio")
     ax.legend(fontsize=8)
 

@@ -77,10 +77,11 @@ def test_the_text_fits_into_100_columns_and_has_the_numbers(step):
     rows = re.findall(r"^completion (\d)\.(\d): .*reward (\S+), advantage (\S+)$", text, re.M)
     assert len(rows) == 16
     for p, g, reward, advantage in rows:
-        assert float(reward) == pytest.approx(anatomy.totals[int(p) - 1, int(g) - 1], abs=1e-3)
-        assert float(advantage) == pytest.approx(anatomy.advantages[int(p) - 1, int(g) - 1], abs=1e-3)
+        at = int(p) - 1, int(g) - 1
+        assert float(reward) == pytest.approx(anatomy.totals[at].item(), abs=1e-3)
+        assert float(advantage) == pytest.approx(anatomy.advantages[at].item(), abs=1e-3)
     b = explain.chosen_completion(anatomy)
-    table = re.findall(r"^ *(\d+)  \|.*\| +(\S+) +(\S+) +(\S+) +(\S+) +(\S+) +(\S+) +(\S+)", text, re.M)
+    table = re.findall(r"^ *(\d+)  \|.*\|" + r" +(\S+)" * 7, text, re.M)
     assert len(table) == anatomy.rollouts.lengths[b]
     for t, *numbers in table:
         t = int(t) - 1
@@ -117,3 +118,10 @@ def test_the_command_prints_a_step_and_draws_it_and_makes_no_run(tmp_path, capsy
                 "--out", str(out)])
     assert "WHAT THE UPDATE DID" in capsys.readouterr().out
     assert figure.stat().st_size > 10_000 and not out.exists()
+
+
+@pytest.mark.parametrize("flags, reason", [(["--method", "rft"], "no RL step"),
+                                           (["--prompts-per-step", "1"], "at least 2")])
+def test_what_has_no_two_prompts_is_refused_in_one_line(flags, reason, tmp_path):
+    with pytest.raises(SystemExit, match=reason):
+        train.main(["--explain", "--out", str(tmp_path / "run"), *flags])
