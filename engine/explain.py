@@ -19,7 +19,7 @@ from realm import Problem, Response, choose_routes, mrpv_prompt, parse_response
 from rewards import Reward, answers_match, realm_reward
 
 WIDTH = 100       # columns of the text
-MOST_TOKENS = 60  # rows of the token table; the middle of a longer completion is left out
+MOST_TOKENS = 80  # rows of the token table; the middle of a longer completion is left out
 LONGEST = 600     # characters shown of a text; the middle of a longer one is left out
 
 
@@ -354,7 +354,8 @@ def loss_in_words(anatomy, losses):
                       "completion is pushed by its advantage times its weight.")
     share = (anatomy.after.clipped.sum() / mask.sum()).item()
     return lines + wrap(f"In the second pass {share:.1%} of all tokens are clipped: their ratio "
-                        "has already moved far enough with the advantage, and they have no gradient.")
+                        "has already moved far enough with the advantage, and they have no "
+                        "gradient.")
 
 
 def effect_lines(anatomy):
