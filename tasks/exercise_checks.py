@@ -127,18 +127,18 @@ def check_eaai_probability(f, ours):
 # ---- rewards.py --------------------------------------------------------------------------------
 def check_utility_score(f, ours):
     labels = [True, False, False]
-    scores = [0.7, 0.2, 0.4]
-    fits = [0.7, 0.8, 0.6]
-    squared = [1 - 0.09, 1 - 0.04, 1 - 0.16]
+    scores = [0.9, 0.2, 0.4]
+    fits = [0.9, 0.8, 0.6]
+    squared = [1 - 0.01, 1 - 0.04, 1 - 0.16]
     yield "Perfect scores earn 1.", named("perfect scores", f([1, 0, 0], labels), 1.0)
     yield "Graded scores earn what they should.", named(
-        "scores 0.7, 0.2, 0.4 for right, wrong, wrong", f(scores, labels), ours(scores, labels), [
+        "scores 0.9, 0.2, 0.4 for right, wrong, wrong", f(scores, labels), ours(scores, labels), [
             ("the mean is over all routes; take the mean of the right ones and the mean of the wrong "
              "ones first, then the mean of the two", sum(fits) / 3),
             ("it is turned round: a score near the label must earn more, not less",
              1 - ours(scores, labels)),
             ("the distance is squared; the fit is 1 - |s - y|", (squared[0] + sum(squared[1:]) / 2) / 2),
-            ("the scores are rounded to 0 and 1 first; a score of 0.7 fits by 0.7", 1.0),
+            ("the scores are rounded to 0 and 1 first; a score of 0.9 fits by 0.9", 1.0),
             ("the two kinds are added, not averaged", 2 * ours(scores, labels))])
     yield "A constant earns a half where both kinds are shown.", named(
         "all scores 0", f([0, 0, 0], labels), 0.5, [
@@ -435,7 +435,7 @@ def check_token_weights(f, ours):
 
 def loss_case():
     """Three completions with ratios on all sides of the clip range -> dict of tensors."""
-    ratio = torch.tensor([[0.5, 1.0, 1.5, 1.1], [0.5, 1.0, 1.5, 1.1], [0.8, 1.25, 1.0, 1.0]])
+    ratio = torch.tensor([[0.5, 1.0, 1.5, 1.1], [0.5, 1.0, 1.5, 1.1], [0.7, 1.25, 1.0, 1.0]])
     old = torch.tensor([[-1.0, -2.0, -0.5, -3.0]] * 3)
     mask = torch.tensor([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
     return {"ratio": ratio, "old": old, "logps": old + ratio.log(), "mask": mask,
@@ -477,11 +477,12 @@ def check_grpo_loss(f, ours):
              total(-torch.min((logps - old) * a, (logps - old).clamp(0.9, 1.3) * a))),
             ("tokens behind the end count: the mask is not used",
              total(-torch.min(ratio * a, inside * a), torch.full_like(mask, 1 / 12))),
+            ("tokens behind the end count: the mask is not used",
+             total(torch.where(mask > 0, -torch.min(ratio * a, inside * a), -a),
+                   torch.full_like(mask, 1 / 12))),
             ("the mean is over all tokens of the batch; loss_type grpo takes it over each completion "
              "first (token_weights)", total(-torch.min(ratio * a, inside * a), mask / mask.sum())),
-            ("it is summed over the completions, not averaged", 3 * right),
-            ("the advantages are multiplied along the wrong axis",
-             None)])
+            ("it is summed over the completions, not averaged", 3 * right)])
     yield "Another loss type is handed on.", named(
         "loss_type dapo", loss(f, logps, old, None, A, mask, loss_type="dapo"),
         loss(ours, logps, old, None, A, mask, loss_type="dapo"),
