@@ -1,12 +1,13 @@
 """What tasks/exercises.py asks of each function, and the words for what is wrong.
 
-Promise: a function of the project passes. A result that one of the usual mistakes gives is called by
-    the name of that mistake.
+Promise: a function of the project passes. A result that one of the usual mistakes gives is
+    called by the name of that mistake.
 To read: check_group_advantages shows how all are made; CHECKS lists them.
 Tests:   tests/test_exercises.py, with wrong solutions of many kinds.
 
-A check is a generator. It gets the student's function and ours, and yields (promise, problem) pairs:
-promise is a sentence to show if problem is None, and problem says what is wrong.
+A check is a generator. It gets the student's function and ours, and yields pairs
+(promise, problem): promise is a sentence to show if problem is None,
+and problem says what is wrong.
 """
 import math
 import random
@@ -30,7 +31,8 @@ def differs(found, wanted):
             return f"its shape is {list(found.shape)} where {list(wanted.shape)} is right"
         if found.detach().isnan().any() and not wanted.isnan().any():
             return "there is a nan in it"
-        close = torch.allclose(found.detach().double(), wanted.detach().double(), rtol=1e-4, atol=1e-6)
+        close = torch.allclose(found.detach().double(), wanted.detach().double(), rtol=1e-4,
+                               atol=1e-6)
         return None if close else f"it gives {short(found)} where {short(wanted)} is right"
     if isinstance(wanted, (tuple, list)):
         if not isinstance(found, (tuple, list)):
@@ -71,7 +73,7 @@ def named(what, found, wanted, suspects=()):
 
 
 def must_raise(f, cases):
-    """What is wrong if a call does not raise ValueError, in words, or None. cases: (words, call)."""
+    """What is wrong if a call raises no ValueError, in words, or None. cases: (words, call)."""
     for words, call in cases:
         try:
             call()
@@ -113,7 +115,8 @@ def check_eaai_probability(f, ours):
             ("`start` and `end` are swapped", curve(ours, start=0.2, end=0.9, fade=0.8)),
             ("`start` and `end` are not used", right),
             ("`end` is not added: the fall must end there", [0.7 * p for p in right]),
-            ("`start` alone scales the curve; it must go to `end`, not to 0", [0.9 * p for p in right])])
+            ("`start` alone scales the curve; it must go to `end`, not to 0",
+             [0.9 * p for p in right])])
     for shape in ("linear", "step", "constant"):
         yield f"The shape {shape} is right.", named(
             f"shape {shape}", curve(f, shape=shape, fade=0.8), curve(ours, shape=shape, fade=0.8),
@@ -133,20 +136,24 @@ def check_utility_score(f, ours):
     yield "Perfect scores earn 1.", named("perfect scores", f([1, 0, 0], labels), 1.0)
     yield "Graded scores earn what they should.", named(
         "scores 0.9, 0.2, 0.4 for right, wrong, wrong", f(scores, labels), ours(scores, labels), [
-            ("the mean is over all routes; take the mean of the right ones and the mean of the wrong "
+            ("the mean is over all routes; take the mean of the right ones and the mean of the "
+             "wrong "
              "ones first, then the mean of the two", sum(fits) / 3),
             ("it is turned round: a score near the label must earn more, not less",
              1 - ours(scores, labels)),
-            ("the distance is squared; the fit is 1 - |s - y|", (squared[0] + sum(squared[1:]) / 2) / 2),
+            ("the distance is squared; the fit is 1 - |s - y|",
+             (squared[0] + sum(squared[1:]) / 2) / 2),
             ("the scores are rounded to 0 and 1 first; a score of 0.9 fits by 0.9", 1.0),
             ("the two kinds are added, not averaged", 2 * ours(scores, labels))])
     yield "A constant earns a half where both kinds are shown.", named(
         "all scores 0", f([0, 0, 0], labels), 0.5, [
-            ("the mean is over all routes, so \"all wrong\" is paid well; take it over the two kinds",
+            ("the mean is over all routes, so \"all wrong\" is paid well; take it over the two "
+             "kinds",
              2 / 3)])
     yield "A kind that is not shown does not count.", named(
         "scores 0, 0 for two wrong routes", f([0, 0], [False, False]), 1.0, [
-            ("the kind that is not there counts as 0; average only over kinds that are present", 0.5)])
+            ("the kind that is not there counts as 0; average only over kinds that are present",
+             0.5)])
     malformed = [("no scores (None)", None), ("one score too few", [1, 0]),
                  ("a score of 1.5", [1.5, 0, 0]), ("a score of -0.2", [1, -0.2, 0]),
                  ("a score that is nan", [1, math.nan, 0]), ("a score that is text", [1, "0", 0])]
@@ -156,21 +163,25 @@ def check_utility_score(f, ours):
 
 def check_realm_reward(f, ours):
     def parts(reward):
-        return tuple(float(getattr(reward, name)) for name in ("total", "answer", "utility", "format"))
+        return tuple(float(getattr(reward, name)) for name in ("total", "answer", "utility",
+            "format"))
 
     good = Response("2 + 2", "4", [1.0, 0.0])
     wrong = Response("2 + 2", "5", [1.0, 0.0])
     fair = Response("2 + 2", "4", [0.5, 0.5])
     labels = [True, False]
     yield "A right answer with perfect scores earns 1.5.", named(
-        "right answer, perfect scores (total, answer, utility, format)", parts(f(good, "4", labels)),
+        "right answer, perfect scores (total, answer, utility, format)", parts(f(good, "4",
+        labels)),
         parts(ours(good, "4", labels)), [
             ("the utility weight is not used", (2.0, 1.0, 1.0, 1.0)),
             ("the scores are not paid", (1.0, 1.0, 1.0, 1.0))])
     yield "A wrong answer earns nothing for its scores.", named(
-        "wrong answer, perfect scores (total, answer, utility, format)", parts(f(wrong, "4", labels)),
+        "wrong answer, perfect scores (total, answer, utility, format)", parts(f(wrong, "4",
+        labels)),
         parts(ours(wrong, "4", labels)), [
-            ("its scores are paid; in two stages a wrong answer earns nothing", (0.5, 0.0, 1.0, 1.0)),
+            ("its scores are paid; in two stages a wrong answer earns nothing",
+             (0.5, 0.0, 1.0, 1.0)),
             ("the utility itself must stay as it is; only its payment is gated by the answer",
              (0.0, 0.0, 0.0, 1.0))])
     yield "In one stage it does.", named(
@@ -185,9 +196,10 @@ def check_realm_reward(f, ours):
         "right answer, no reasoning", f(Response(None, "4", None), "4", []).total, 0.0, [
             ("it is paid; an answer without its reasoning in <think> counts as wrong", 1.0)])
     yield "Answers are compared by value.", named(
-        "\"4.0\" where the gold answer is \"4\"", f(Response("x", "4.0", None), "4", []).total, 1.0, [
+        "\"4.0\" where the gold answer is \"4\"", f(Response("x", "4.0", None), "4", []).total,
+        1.0, [
             ("they are compared as text; use answers_match", 0.0)])
-    yield "No scores where there are routes: nothing for them, and the format is incomplete.", named(
+    yield "No scores where there are routes are not paid, and the format is incomplete.", named(
         "right answer, no scores (total, answer, utility, format)",
         parts(f(Response("x", "4", None), "4", labels)), (1.0, 1.0, 0.0, 0.0))
 
@@ -233,7 +245,8 @@ def check_parse_response(f, ours):
     inside = "<think>first <answer>3</answer></think><answer>4</answer>"
     cases = [
         ("a reply in the full format", good, 2, ("2 + 2", "4", [1.0, 0.5]), [
-            ("reasoning and answer must lose the spaces around them", (" 2 + 2 ", " 4 ", [1.0, 0.5])),
+            ("reasoning and answer must lose the spaces around them",
+             (" 2 + 2 ", " 4 ", [1.0, 0.5])),
             ("the scores must be numbers, not text", ("2 + 2", "4", ["1", "0.5"]))]),
         ("scores where no routes were shown", good, 0, ("2 + 2", "4", None), [
             ("with n_routes = 0 the scores are None", ("2 + 2", "4", [1.0, 0.5]))]),
@@ -252,7 +265,8 @@ def check_parse_response(f, ours):
          ("x", "4", None), [("the last one counts, not the first", ("x", "3", None))]),
         ("reasoning that never ends", "<think>x <answer>4</answer>", 0, (None, None, None), [
             ("what stands behind an open <think> is reasoning, not an answer", (None, "4", None))]),
-        ("text before the reasoning", "So: <think>x</think><answer>4</answer>", 0, (None, "4", None), [
+        ("text before the reasoning",
+         "So: <think>x</think><answer>4</answer>", 0, (None, "4", None), [
             ("a reply must begin with <think>, else it has no reasoning", ("x", "4", None))]),
         ("no reasoning at all", "<answer>4</answer>", 0, (None, "4", None), []),
         ("an empty answer", "<think>x</think><answer> </answer>", 0, ("x", None, None), [
@@ -294,10 +308,12 @@ def check_with_share_wrong(f, ours):
     yield "It gives k routes.", wrong_size and f"k = 3: it gives {wrong_size} routes"
     names = {route.text for some in few for route in some}
     yield "They are routes of those drawn.", (
-        None if names <= {route.text for route in six_routes()} else "it gives routes that were not drawn")
+        None if names <= {route.text for route in six_routes()} else "it gives routes that were "
+                                                                     "not drawn")
     share = share_wrong(draws(f, 2, 0.25, n=1000))
     if share < 0.02:
-        problem = ("k = 2, share = 0.25: no route is ever wrong. k * share is half a route; one must be "
+        problem = ("k = 2, share = 0.25: no route is ever wrong. k * share is half a route; one "
+                   "must be "
                    "wrong in half of the draws, so do not only round down")
     elif share > 0.48 and share < 0.52:
         problem = "k = 2, share = 0.25: one of two is always wrong; do not only round up"
@@ -310,11 +326,13 @@ def check_with_share_wrong(f, ours):
         "k = 4, share = 0.5", share_wrong(draws(f, 4, 0.5, n=200)), 0.5, 0.001)
     filled = f(six_routes(), 4, 0.0, random.Random(0))
     yield "Wrong ones fill up where right ones lack.", (
-        None if len(filled) == 4 else f"share = 0 and only 2 right routes: it gives {len(filled)} of 4; "
+        None if len(filled) == 4 else f"share = 0 and only 2 right routes: it gives {len(filled)} "
+                                      f"of 4; "
         "the other kind must fill up")
     filled = f(six_routes(), 5, 1.0, random.Random(0))
     yield "Right ones fill up where wrong ones lack.", (
-        None if len(filled) == 5 else f"share = 1 and only 4 wrong routes: it gives {len(filled)} of 5; "
+        None if len(filled) == 5 else f"share = 1 and only 4 wrong routes: it gives {len(filled)} "
+                                      f"of 5; "
         "the other kind must fill up")
 
 
@@ -334,15 +352,18 @@ def check_choose_routes(f, ours):
     shares = Counter(some[0].text for some in at_random)
     seldom = min(shares.get(route.text, 0) for route in bank) / 2000
     yield "Each route is drawn as often as any other, in any place.", (
-        None if seldom > 0.12 else f"selection random: the first route shown is \"{min(bank, key=lambda r: shares.get(r.text, 0)).text}\" in "
-        f"{seldom:.0%} of the draws, where one in six is right: the draw, or its order, is not random")
+        None if seldom > 0.12 else f"selection random: the first route shown is "
+                                   f"\"{min(bank, key=lambda r: shares.get(r.text, 0)).text}\" in "
+        f"{seldom:.0%} of the draws, where one in six is right: the draw, or its order, is not "
+        f"random")
     balanced = draws(f, 2, selection="balanced")
     yield "Balanced shows as many wrong routes as right ones.", off(
         "selection balanced", share_wrong(balanced), 0.5, 0.001)
     wrong_first = sum(not some[0].correct for some in balanced) / len(balanced)
     yield "Nothing in the order tells which are right.", (
         None if 0.4 < wrong_first < 0.6 else f"selection balanced: the first route is wrong in "
-        f"{wrong_first:.0%} of the draws; shuffle what is shown, or the order gives the labels away")
+        f"{wrong_first:.0%} of the draws; shuffle what is shown, or the order gives the labels "
+        f"away")
     yield "The error ratio is the share of wrong routes.", off(
         "error_ratio 0.25, k = 2", share_wrong(draws(f, 2, error_ratio=0.25)), 0.25)
     yield "An error ratio of 0 shows no wrong route.", off(
@@ -351,7 +372,8 @@ def check_choose_routes(f, ours):
     diverse = draws(f, 4, selection="diverse", n=200)
     alike = sum(len({route.answer for route in some}) < 4 for some in diverse) / 200
     yield "Diverse shows distinct answers first.", (
-        None if alike == 0 else f"selection diverse: {alike:.0%} of the draws repeat an answer although "
+        None if alike == 0 else f"selection diverse: {alike:.0%} of the draws repeat an answer "
+                                f"although "
         "four different ones are there")
     yield "What cannot be is refused.", must_raise(f, [
         ("k = 7 of 6 routes", lambda: f(six_routes(), 7, random.Random(0))),
@@ -379,7 +401,8 @@ def check_group_advantages(f, ours):
         ("it divides by the variance, not by its root", centred / (R.var(1, keepdim=True) + 1e-4)),
         ("it does not divide by the deviation", centred),
         ("the rewards are divided, but the mean is not subtracted", R / (std + 1e-4)),
-        ("the median is subtracted, not the mean", (R - R.median(1, keepdim=True).values) / (std + 1e-4))])
+        ("the median is subtracted, not the mean",
+         (R - R.median(1, keepdim=True).values) / (std + 1e-4))])
     yield "Each row sums to zero.", rows_sum_to_zero(found)
     small = torch.tensor([[0.0, 0.0002, 0.0, 0.0002]])
     centred, std = small - small.mean(1, keepdim=True), small.std(1, keepdim=True)
@@ -429,8 +452,10 @@ def check_token_weights(f, ours):
     yield "Without max_len dr_grpo takes the width.", named(
         "dr_grpo without max_len", f(mask, "dr_grpo"), ours(mask, "dr_grpo"))
     empty = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
-    yield "A completion without tokens gives no nan.", named("a row without tokens", f(empty), ours(empty))
-    yield "What cannot be is refused.", must_raise(f, [("an unknown loss type", lambda: f(mask, "ppo"))])
+    yield "A completion without tokens gives no nan.", named(
+        "a row without tokens", f(empty), ours(empty))
+    yield "What cannot be is refused.", must_raise(
+        f, [("an unknown loss type", lambda: f(mask, "ppo"))])
 
 
 def loss_case():
@@ -445,7 +470,8 @@ def loss_case():
 
 def check_grpo_loss(f, ours):
     case = loss_case()
-    logps, old, ref, A, mask, ratio = (case[k] for k in ("logps", "old", "ref", "A", "mask", "ratio"))
+    logps, old, ref, A, mask, ratio = (case[k] for k in ("logps", "old", "ref", "A", "mask",
+        "ratio"))
     w = mask / mask.sum(1, keepdim=True) / 3
     a = A[:, None]
 
@@ -461,7 +487,8 @@ def check_grpo_loss(f, ours):
     right = loss(ours, logps, old, None, A, mask, **clips)
     yield "The clipped loss is right.", named(
         "clip_low 0.1, clip_high 0.3", loss(f, logps, old, None, A, mask, **clips), right, [
-            ("the sign is turned round: a loss falls when the reward rises, so there is a minus", -right),
+            ("the sign is turned round: a loss falls when the reward rises, so there is a minus",
+             -right),
             ("nothing is clipped", total(-ratio * a)),
             ("clip_low and clip_high are swapped: the range is 1 - clip_low to 1 + clip_high",
              total(-torch.min(ratio * a, ratio.clamp(0.7, 1.1) * a))),
@@ -480,7 +507,8 @@ def check_grpo_loss(f, ours):
             ("tokens behind the end count: the mask is not used",
              total(torch.where(mask > 0, -torch.min(ratio * a, inside * a), -a),
                    torch.full_like(mask, 1 / 12))),
-            ("the mean is over all tokens of the batch; loss_type grpo takes it over each completion "
+            ("the mean is over all tokens of the batch; loss_type grpo takes it over each "
+             "completion "
              "first (token_weights)", total(-torch.min(ratio * a, inside * a), mask / mask.sum())),
             ("it is summed over the completions, not averaged", 3 * right)])
     yield "Another loss type is handed on.", named(
@@ -531,7 +559,8 @@ def check_stats(f, ours, case):
     outside = (((ratio < 0.8) | (ratio > 1.2)) & (mask > 0)).sum().item() / mask.sum().item()
     yield "clip_fraction counts the tokens whose gradient is gone.", named(
         "stats[\"clip_fraction\"]", number_of(stats, "clip_fraction"), right["clip_fraction"], [
-            ("every ratio out of range is counted; only where the clipped term is the smaller one has "
+            ("every ratio out of range is counted; only where the clipped term is the smaller one "
+             "has "
              "the gradient gone", outside)])
     yield "approx_kl and kl are right.", named(
         "stats[\"approx_kl\"], stats[\"kl\"]", [number_of(stats, k) for k in ("approx_kl", "kl")],
@@ -602,7 +631,8 @@ def check_pick(f, ours):
                                                            tokens, [
         ("the likeliest token is always taken; that is temperature 0", torch.zeros_like(tokens)),
         ("the next token is taken: the search is off by one", (tokens + 1).clamp_max(3)),
-        ("the distribution is inverted from its other end", ours(logits, 1.0, 1.0, 1 - u - 1e-4)[0])])
+        ("the distribution is inverted from its other end",
+         ours(logits, 1.0, 1.0, 1 - u - 1e-4)[0])])
     yield "The log-probability is that of the token drawn.", named("logps", result[1], logps, [
         ("these are probabilities; take their log", logps.exp()),
         ("the raw logits are returned; they are not normalized", logps + 3.0),
@@ -664,9 +694,11 @@ def check_draw_problems(f, ours):
         None if epochs[0] != problems else "the first round is in the order of the bank")
     yield "It follows from seed and step alone.", (
         None if drawn(14) == steps and random.getstate() == state
-        else "the same step draws other problems a second time; a resumed run could not be the same")
+        else "the same step draws other problems a second time; a resumed run could not be the "
+             "same")
     yield "Another seed draws another order.", (
-        None if drawn(3, seed=1) != steps[:3] else "another seed draws the same: config.seed is not used")
+        None if drawn(3, seed=1) != steps[:3] else "another seed draws the same: config.seed is "
+                                                   "not used")
     many = [Counter(some) for some in drawn(2, P=10)]
     yield "There may be more problems in a step than in the bank.", (
         None if all(sum(some.values()) == 10 and max(some.values()) <= 3 for some in many)
@@ -692,7 +724,8 @@ def check_vote(f, ours):
         else "only None answers: the vote must be None")
     won = Counter(votes(["7", "8"]))
     yield "A tie is broken at random.", (
-        None if set(won) == {"7", "8"} else f"7 against 8: {', '.join(map(str, won))} wins 40 times of "
+        None if set(won) == {"7", "8"} else f"7 against 8: {', '.join(map(str, won))} wins 40 "
+                                            f"times of "
         "40; a tie is broken at random, with rng")
 
 
@@ -701,7 +734,8 @@ def check_auc(f, ours):
     right = ours(scores, labels)
     yield "Pairs are counted, ties half.", named(
         "scores 0.9, 0.2, 0.6 of right and 0.2, 0.1 of wrong routes", f(scores, labels), right, [
-            ("it is turned round: 1 means that right routes are scored above wrong ones", 1 - right),
+            ("it is turned round: 1 means that right routes are scored above wrong ones",
+             1 - right),
             ("a tie counts nothing; it counts half", right - 0.5 / 6),
             ("a tie counts whole; it counts half", right + 0.5 / 6),
             ("wins are counted, not their share of all pairs", right * 6)])
@@ -729,10 +763,12 @@ def check_wilson(f, ours):
             (0.8 + z * z / 20 + s * normal) / (1 + z * z / 10) for s in (-1, 1))),
         ("both ends must be divided by 1 + z^2 / n", tuple(
             0.8 + z * z / 20 + s * z * math.sqrt(0.016 + z * z / 400) for s in (-1, 1)))])
-    yield "0 of 10 does not begin below 0, and has a width.", named("0 of 10", f(0, 10), ours(0, 10))
+    yield "0 of 10 does not begin below 0, and has a width.", named(
+        "0 of 10", f(0, 10), ours(0, 10))
     yield "10 of 10 does not end above 1.", named("10 of 10", f(10, 10), ours(10, 10))
     yield "z is used.", named("z = 1", f(8, 10, 1.0), ours(8, 10, 1.0))
 
 
 CHECKS = {name.removeprefix("check_"): value for name, value in list(globals().items())
-          if name.startswith("check_") and name not in ("check_kl", "check_stats", "check_gradient")}
+          if name.startswith("check_") and name.removeprefix("check_") not in ("kl", "stats",
+          "gradient")}

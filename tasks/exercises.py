@@ -1,9 +1,9 @@
 """Write it yourself: chosen functions of the project, emptied to their docstrings, and a teacher.
 
-    python -m tasks.exercises --list                           the functions, in the order to take them
-    python -m tasks.exercises --start DIR                      a copy of the project with them emptied
-    python -m tasks.exercises --check DIR                      what is right, and what not yet, in words
-    python -m tasks.exercises --check DIR --only grpo_loss     the same of one function
+    python -m tasks.exercises --list                         the functions, in their order
+    python -m tasks.exercises --start DIR                    a copy of the project without them
+    python -m tasks.exercises --check DIR                    what is right, and what not yet
+    python -m tasks.exercises --check DIR --only grpo_loss   the same of one function
 
 Both --start and --check take --only with one or more names. The right results come from the
 project's own functions, so there is no second copy of a solution. What is asked of each function
@@ -41,7 +41,8 @@ class Exercise:
 
 EXERCISES = [
     Exercise("eaai_probability", "schedule.py", 10, "the fade p(t)"),
-    Exercise("utility_score", "rewards.py", 10, "how well scores tell right routes from wrong ones"),
+    Exercise("utility_score", "rewards.py", 10, "how well scores tell right routes from wrong "
+                                                "ones"),
     Exercise("realm_reward", "rewards.py", 10, "the two-stage reward"),
     Exercise("mrpv_prompt", "realm.py", 10, "the prompt with routes"),
     Exercise("parse_response", "realm.py", 20, "what the student wrote, taken apart"),
@@ -62,7 +63,7 @@ BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
 
 # ---- emptying ----------------------------------------------------------------------------------
 def find_function(source, name):
-    """The function of that name at the top of a file -> its ast node. ValueError if there is none."""
+    """The function of that name in a file -> its ast node. ValueError if there is none."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return node
@@ -90,7 +91,8 @@ def start(folder, names):
         raise ValueError(f"--start {folder}: is there already; choose a new folder, or go on with "
                          f"--check {folder}")
     if folder.resolve().is_relative_to(ROOT):
-        raise ValueError(f"--start {folder}: lies inside the project; choose a folder outside, such "
+        raise ValueError(f"--start {folder}: lies inside the project; choose a folder outside, "
+                         f"such "
                          f"as ../{folder.name}")
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
     for name in names:
@@ -122,7 +124,7 @@ def student_function(name, path):
 
 
 def judge(name, folder, seconds=SECONDS):
-    """What is right and what is not yet -> {"right": [sentence], "wrong": [sentence]}. Never raises."""
+    """What is right and what not -> {"right": [sentence], "wrong": [sentence]}. Never raises."""
     from tasks.exercise_checks import CHECKS
 
     path = Path(folder) / BY_NAME[name].file
@@ -141,7 +143,8 @@ def judge(name, folder, seconds=SECONDS):
         for promise, problem in CHECKS[name](function, ours):
             verdict["wrong" if problem else "right"].append(problem or promise)
     except TooLong:
-        verdict["wrong"].append(f"It did not come back within {seconds} seconds. Does a loop never end?")
+        verdict["wrong"].append(f"It did not come back within {seconds} seconds. Does a loop "
+                                f"never end?")
     except SyntaxError as error:
         line = (error.text or "").strip()
         verdict["wrong"].append(f"Python cannot read {path.name}, line {error.lineno} "
@@ -231,7 +234,8 @@ def as_text(name, verdict):
 def report(folder, names):
     """Judge the functions and print what is right and what is not -> are all right?"""
     if not (Path(folder) / "grpo.py").is_file():
-        raise ValueError(f"--check {folder}: no copy of the project; make one with --start {folder}")
+        raise ValueError(f"--check {folder}: no copy of the project; make one with --start "
+                         f"{folder}")
     done = 0
     for name, verdict in check(folder, names):
         shown = verdict if verdict["wrong"] else {"right": [], "wrong": []}
@@ -246,7 +250,8 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--list", action="store_true", help="the functions, in the order to take them")
+    what.add_argument("--list", action="store_true", help="the functions, in the order to take "
+                                                          "them")
     what.add_argument("--start", metavar="DIR", help="make a copy of the project to work in")
     what.add_argument("--check", metavar="DIR", help="say what is right in that copy")
     what.add_argument("--serve", metavar="DIR", help=argparse.SUPPRESS)

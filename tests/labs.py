@@ -58,10 +58,12 @@ def run_lab(path, kinds, say=print):
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             say(f"{path.name}: {code.splitlines()[0]} ...\n{done.stdout}")
             if done.returncode:
-                wrong.append(f"{path.name}: exit {done.returncode} of\n{code}\n{done.stdout[-2000:]}")
+                wrong.append(f"{path.name}: exit {done.returncode} "
+                             f"of\n{code}\n{done.stdout[-2000:]}")
             for line in wanted:
                 if line not in done.stdout.splitlines():
-                    wrong.append(f"{path.name}: not printed any more: {line}\n{done.stdout[-2000:]}")
+                    wrong.append(f"{path.name}: not printed any more: "
+                                 f"{line}\n{done.stdout[-2000:]}")
     return wrong
 
 

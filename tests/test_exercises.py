@@ -89,9 +89,11 @@ WRONG = [
     ("pick", "-torch.linalg.vecdot", "torch.linalg.vecdot", "entropy is -sum"),
     ("pick", "tokens = torch.searchsorted(cumulative, target, right=True)[:, 0]",
      "tokens = logps.argmax(-1)", "temperature 0"),
-    ("pick", "ordered[ordered.cumsum(-1) - ordered >= top_p]", "ordered[ordered.cumsum(-1) > top_p]",
+    ("pick", "ordered[ordered.cumsum(-1) - ordered >= top_p]", "ordered[ordered.cumsum(-1) > "
+                                                               "top_p]",
      "crosses it"),
-    ("draw_problems", "sample(problems, n)", "sample(problems, n)[:n - n % config.prompts_per_step]",
+    ("draw_problems", "sample(problems, n)", "sample(problems, n)[:n - n % "
+                                             "config.prompts_per_step]",
      "there are steps of|each must be there once"),
     ("draw_problems", "{config.seed} order", "order", "config.seed is not used"),
     ("vote", "most = max(", "most = min(", "rarest"),

@@ -3,8 +3,8 @@
     python -m docs.labs.make_sick_runs            all of them, about ten minutes on a free core
     python -m docs.labs.make_sick_runs healthy    only those named
 
-It writes the metrics.jsonl of each run to docs/labs/sick/NAME.jsonl. A fault is a wrong flag where a
-flag can make it, else a function that is put in the place of one of the project's for that run.
+It writes the metrics.jsonl of each run to docs/labs/sick/NAME.jsonl. A fault is a wrong flag where
+a flag can make it, else a function that is put in the place of one of the project's for that run.
 The file itself gives the answers of lab 6 away.
 """
 import contextlib
@@ -98,7 +98,8 @@ def main(argv=None):
     names = argv or sys.argv[1:] or list(RUNS)
     unknown = set(names) - set(RUNS)
     if unknown:
-        sys.exit(f"make_sick_runs: no run {', '.join(sorted(unknown))}: choose from {', '.join(RUNS)}")
+        sys.exit(f"make_sick_runs: no run {', '.join(sorted(unknown))}: choose from "
+                 f"{', '.join(RUNS)}")
     for name in names:
         print(f"making the run {name}", flush=True)
         make(name)

@@ -2,8 +2,8 @@
 
     python -m docs.labs.market --q 0.5 --out market.jsonl
 
-It writes a bank of 200 questions, each with its rules and three routes, and an exam of 300 others. The
-stall sells six things at prices that nobody told the student. A bank is plain JSONL, so this file
+It writes a bank of 200 questions, each with its rules and three routes, and an exam of 300 others.
+The stall sells six things at prices that nobody told the student. A bank is plain JSONL. This file
 needs nothing of the project but the arithmetic of an order.
 """
 import argparse
@@ -72,7 +72,8 @@ def main():
         with open(path, "w") as file:
             file.writelines(json.dumps(entry) + "\n" for entry in lines)
         right = sum(r["answer"] == entry["answer"] for entry in lines for r in entry["routes"])
-        print(f"{path}: {len(lines)} questions, {right} of {n * len(lines)} routes have the right answer")
+        print(f"{path}: {len(lines)} questions, {right} of {n * len(lines)} routes have the right "
+              f"answer")
 
 
 if __name__ == "__main__":
