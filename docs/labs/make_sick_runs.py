@@ -74,6 +74,8 @@ RUNS = {  # name -> (flags that differ from SHORT, a fault or None)
     "epochs-healthy": ({"epochs": 2, "lr": 2e-4}, None),
     "kl": ({"beta": 0.001, "lr": 5e-3}, None),
     "kl-healthy": ({"beta": 0.05}, None),
+    "never-fade": ({"task": "shop", "method": "mrpv", "steps": 120, "prompts_per_step": 32,
+                    "eval_every": 40, "warmup": 10}, None),
     "constant": ({"utility_weight": 0.0, "selection": "balanced", "p_end": 1.0}, None),
 }
 
