@@ -9,6 +9,7 @@ needs nothing of the project but the arithmetic of an order.
 import argparse
 import json
 import random
+from pathlib import Path
 
 from data import BUILT_IN
 
@@ -33,10 +34,10 @@ def rules_of(question):
     return prices + shop.HOUSE_RULES
 
 
-def write_route(question, rules, rng, error=0.65):
+def write_route(question, rules, rng, error=0.8):
     """A route of the teacher. With the rules in its prompt it reads the prices there.
 
-    Without them it knows a price one time in three. Else it states last year's, or any.
+    Without them it knows a price one time in five. Else it states last year's, or any.
     """
     believed = {}
     for _, item in shop.read_order(question):
@@ -62,13 +63,14 @@ def main():
     parser.add_argument("--q", type=float, default=0.0, help="probability that a route is guided")
     parser.add_argument("--n", type=int, default=3, help="routes of a question")
     parser.add_argument("--out", default="market.jsonl", help="the bank")
-    parser.add_argument("--exam", default="exam.jsonl", help="300 other questions")
+    parser.add_argument("--exam", default="exam/test.jsonl", help="300 other questions")
     args = parser.parse_args()
     rng = random.Random("market")
     bank = questions(200, rng)
     exam = questions(300, rng, taken=bank)
     for path, some, n, q in ((args.out, bank, args.n, args.q), (args.exam, exam, 3, 0.0)):
         lines = [line(question, n, q, random.Random(f"teacher {question}")) for question in some]
+        Path(path).parent.mkdir(exist_ok=True)
         with open(path, "w") as file:
             file.writelines(json.dumps(entry) + "\n" for entry in lines)
         right = sum(r["answer"] == entry["answer"] for entry in lines for r in entry["routes"])
