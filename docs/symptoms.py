@@ -26,17 +26,17 @@ class Symptom:
 
 
 SYMPTOMS = [
-    Symptom("flat-reward", ("reward", "live"), "no-routes", smooth=True),
+    Symptom("flat-reward", ("reward", "live"), "no-routes", "default"),
     Symptom("rate-too-high", ("answer", "truncated"), "C"),
     Symptom("entropy", ("entropy",), "C"),
     Symptom("grad-norm", ("grad_norm",), "C"),
     Symptom("cut-off", ("truncated", "format"), "B"),
     Symptom("stale", ("drift",), "A", log=True),
     Symptom("wrong-mask", ("drift",), "E", log=True),
-    Symptom("hacked", ("reward", "eval_alone"), "D", smooth=True),
+    Symptom("hacked", ("reward", "eval_alone"), "D", "default"),
     Symptom("too-far", ("approx_kl", "clip_fraction"), "epochs", "epochs-healthy"),
     Symptom("kl", ("kl",), "kl", "kl-healthy", log=True),
-    Symptom("only-with-routes", ("eval_routes", "eval_alone"), "never-fade"),
+    Symptom("only-with-routes", ("eval_routes", "eval_alone"), "never-fade", "default"),
     Symptom("utility", ("utility",), "constant", smooth=True),
 ]
 

@@ -1,6 +1,6 @@
 """Make the runs of lab 6 and of docs/symptoms.md: short real runs, each with one fault.
 
-    python -m docs.labs.make_sick_runs            all of them, about ten minutes on a free core
+    python -m docs.labs.make_sick_runs            all of them, 15 minutes on one core
     python -m docs.labs.make_sick_runs healthy    only those named
 
 It writes the metrics.jsonl of each run to docs/labs/sick/NAME.jsonl. A fault is a wrong flag where
@@ -9,7 +9,6 @@ The file itself gives the answers of lab 6 away.
 """
 import contextlib
 import copy
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -26,6 +25,11 @@ SHORT = {  # the flags of a healthy short run; each fault changes a few of them,
     "task": "ads", "method": "realm-zero", "steps": 60, "prompts_per_step": 16, "limit": 400,
     "eval_every": 10, "eval_limit": 64, "lr": 5e-4, "warmup": 5, "save_every": 1000,
 }
+FULL = {  # the flags of the default run of train.py
+    "task": "shop", "steps": 300, "prompts_per_step": 32, "limit": None, "eval_limit": None,
+    "warmup": 10,
+}
+KEEP = 5  # of a run of 100 steps or more, every fifth is kept
 
 
 # ---- faults that no flag can make --------------------------------------------------------------
@@ -74,8 +78,8 @@ RUNS = {  # name -> (flags that differ from SHORT, a fault or None)
     "epochs-healthy": ({"epochs": 2, "lr": 2e-4}, None),
     "kl": ({"beta": 0.001, "lr": 5e-3}, None),
     "kl-healthy": ({"beta": 0.05}, None),
-    "never-fade": ({"task": "shop", "method": "mrpv", "steps": 120, "prompts_per_step": 32,
-                    "eval_every": 40, "warmup": 10}, None),
+    "default": (FULL, None),
+    "never-fade": (FULL | {"method": "mrpv"}, None),
     "constant": ({"utility_weight": 0.0, "selection": "balanced", "p_end": 1.0}, None),
 }
 
@@ -92,7 +96,10 @@ def make(name):
         with contextlib.suppress(ValueError):  # a run that is beyond hope stops by itself
             train.train(config)
         FOLDER.mkdir(exist_ok=True)
-        shutil.copy(out / "metrics.jsonl", FOLDER / f"{name}.jsonl")
+        lines = (out / "metrics.jsonl").read_text().splitlines(keepends=True)
+        if len(lines) >= 100:
+            lines = [line for i, line in enumerate(lines) if i % KEEP == 0 or "eval_alone" in line]
+        (FOLDER / f"{name}.jsonl").write_text("".join(lines))
 
 
 def main(argv=None):
