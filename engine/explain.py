@@ -165,7 +165,8 @@ def look_at(model, rollouts, advantages, reference, config):
     by_logp, token_loss = derivatives(config.beta)
     weights = weights.detach()
     ratio = (logps.detach() - rollouts.logps).exp() * mask
-    return Tokens(logps.detach(), ratio, clipped, token_loss * weights, -by_logp), weights
+    contribution = token_loss * weights + 0.0  # + 0.0 makes a zero of a negative zero
+    return Tokens(logps.detach(), ratio, clipped, contribution, -by_logp), weights
 
 
 # ---- the text ----------------------------------------------------------------------------------
@@ -362,6 +363,8 @@ def effect_lines(anatomy):
     """What the update did to the probability of the best and the worst completion of each group."""
     G = anatomy.config.group_size
     lines = [heading("WHAT THE UPDATE DID")]
+    if not anatomy.advantages.any():
+        return lines + wrap("There was none: no advantage differs from 0.")
     lines += wrap(f"One step of AdamW at a learning rate of {anatomy.config.lr:g}, without "
                   f"warm-up. The norm of the gradient was {anatomy.update['grad_norm']:.3f}.")
     for p in range(2):
@@ -384,9 +387,9 @@ def times(before, after):
     """How much likelier a completion is, in words.
 
     >>> times(-3.0, -2.0), times(-2.0, -3.0), times(-2.0, -2.0)
-    ('2.7 times as likely', '0.37 times as likely', '1 times as likely')
+    ('2.72 times as likely', '0.368 times as likely', '1 times as likely')
     """
-    return f"{torch.tensor(after - before).exp().item():.2g} times as likely"
+    return f"{torch.tensor(after - before).exp().item():.3g} times as likely"
 
 
 # ---- the figure --------------------------------------------------------------------------------
