@@ -137,8 +137,7 @@ def check_utility_score(f, ours):
     yield "Graded scores earn what they should.", named(
         "scores 0.9, 0.2, 0.4 for right, wrong, wrong", f(scores, labels), ours(scores, labels), [
             ("the mean is over all routes; take the mean of the right ones and the mean of the "
-             "wrong "
-             "ones first, then the mean of the two", sum(fits) / 3),
+             "wrong ones first, then the mean of the two", sum(fits) / 3),
             ("it is turned round: a score near the label must earn more, not less",
              1 - ours(scores, labels)),
             ("the distance is squared; the fit is 1 - |s - y|",
@@ -313,8 +312,7 @@ def check_with_share_wrong(f, ours):
     share = share_wrong(draws(f, 2, 0.25, n=1000))
     if share < 0.02:
         problem = ("k = 2, share = 0.25: no route is ever wrong. k * share is half a route; one "
-                   "must be "
-                   "wrong in half of the draws, so do not only round down")
+                   "must be wrong in half of the draws, so do not only round down")
     elif share > 0.48 and share < 0.52:
         problem = "k = 2, share = 0.25: one of two is always wrong; do not only round up"
     elif abs(share - 0.75) < 0.04:
@@ -327,13 +325,11 @@ def check_with_share_wrong(f, ours):
     filled = f(six_routes(), 4, 0.0, random.Random(0))
     yield "Wrong ones fill up where right ones lack.", (
         None if len(filled) == 4 else f"share = 0 and only 2 right routes: it gives {len(filled)} "
-                                      f"of 4; "
-        "the other kind must fill up")
+                                      "of 4; the other kind must fill up")
     filled = f(six_routes(), 5, 1.0, random.Random(0))
     yield "Right ones fill up where wrong ones lack.", (
         None if len(filled) == 5 else f"share = 1 and only 4 wrong routes: it gives {len(filled)} "
-                                      f"of 5; "
-        "the other kind must fill up")
+                                      "of 5; the other kind must fill up")
 
 
 def check_choose_routes(f, ours):
@@ -354,16 +350,16 @@ def check_choose_routes(f, ours):
     yield "Each route is drawn as often as any other, in any place.", (
         None if seldom > 0.12 else f"selection random: the first route shown is "
                                    f"\"{min(bank, key=lambda r: shares.get(r.text, 0)).text}\" in "
-        f"{seldom:.0%} of the draws, where one in six is right: the draw, or its order, is not "
-        f"random")
+                                   f"{seldom:.0%} of the draws, where one in six is right: the "
+                                   "draw, or its order, is not random")
     balanced = draws(f, 2, selection="balanced")
     yield "Balanced shows as many wrong routes as right ones.", off(
         "selection balanced", share_wrong(balanced), 0.5, 0.001)
     wrong_first = sum(not some[0].correct for some in balanced) / len(balanced)
     yield "Nothing in the order tells which are right.", (
         None if 0.4 < wrong_first < 0.6 else f"selection balanced: the first route is wrong in "
-        f"{wrong_first:.0%} of the draws; shuffle what is shown, or the order gives the labels "
-        f"away")
+                                             f"{wrong_first:.0%} of the draws; shuffle what is "
+                                             "shown, or the order gives the labels away")
     yield "The error ratio is the share of wrong routes.", off(
         "error_ratio 0.25, k = 2", share_wrong(draws(f, 2, error_ratio=0.25)), 0.25)
     yield "An error ratio of 0 shows no wrong route.", off(
@@ -373,8 +369,7 @@ def check_choose_routes(f, ours):
     alike = sum(len({route.answer for route in some}) < 4 for some in diverse) / 200
     yield "Diverse shows distinct answers first.", (
         None if alike == 0 else f"selection diverse: {alike:.0%} of the draws repeat an answer "
-                                f"although "
-        "four different ones are there")
+                                "although four different ones are there")
     yield "What cannot be is refused.", must_raise(f, [
         ("k = 7 of 6 routes", lambda: f(six_routes(), 7, random.Random(0))),
         ("an unknown selection", lambda: f(six_routes(), 2, random.Random(0), selection="best"))])
@@ -508,9 +503,18 @@ def check_grpo_loss(f, ours):
              total(torch.where(mask > 0, -torch.min(ratio * a, inside * a), -a),
                    torch.full_like(mask, 1 / 12))),
             ("the mean is over all tokens of the batch; loss_type grpo takes it over each "
-             "completion "
-             "first (token_weights)", total(-torch.min(ratio * a, inside * a), mask / mask.sum())),
+             "completion first "
+             "(token_weights)", total(-torch.min(ratio * a, inside * a), mask / mask.sum())),
             ("it is summed over the completions, not averaged", 3 * right)])
+    yield from option_checks(loss, f, ours, case)
+    yield from kl_checks(loss, f, ours, case, total)
+    yield from stats_checks(f, ours, case)
+    yield from gradient_checks(loss, f, ours, case)
+
+
+def option_checks(loss, f, ours, case):
+    """The loss types and the weights of grpo_loss."""
+    logps, old, A, mask = (case[k] for k in ("logps", "old", "A", "mask"))
     yield "Another loss type is handed on.", named(
         "loss_type dapo", loss(f, logps, old, None, A, mask, loss_type="dapo"),
         loss(ours, logps, old, None, A, mask, loss_type="dapo"),
@@ -519,12 +523,9 @@ def check_grpo_loss(f, ours):
         "weights given", loss(f, logps, old, None, A, mask, weights=mask),
         loss(ours, logps, old, None, A, mask, weights=mask),
         [("they are not used", loss(ours, logps, old, None, A, mask))])
-    yield from check_kl(loss, f, ours, case, total)
-    yield from check_stats(f, ours, case)
-    yield from check_gradient(loss, f, ours, case)
 
 
-def check_kl(loss, f, ours, case, total):
+def kl_checks(loss, f, ours, case, total):
     """The KL term of grpo_loss."""
     logps, old, ref, A, mask = (case[k] for k in ("logps", "old", "ref", "A", "mask"))
     plain = loss(ours, logps, old, None, A, mask)
@@ -546,7 +547,7 @@ def check_kl(loss, f, ours, case, total):
             ("the - 1 of k3 is missing", plain + 0.5 * total(d.exp() - d))])
 
 
-def check_stats(f, ours, case):
+def stats_checks(f, ours, case):
     """The second result of grpo_loss."""
     args = [case[k] for k in ("logps", "old", "ref", "A", "mask")]
     result = f(*args, beta=0.5)
@@ -560,8 +561,7 @@ def check_stats(f, ours, case):
     yield "clip_fraction counts the tokens whose gradient is gone.", named(
         "stats[\"clip_fraction\"]", number_of(stats, "clip_fraction"), right["clip_fraction"], [
             ("every ratio out of range is counted; only where the clipped term is the smaller one "
-             "has "
-             "the gradient gone", outside)])
+             "has the gradient gone", outside)])
     yield "approx_kl and kl are right.", named(
         "stats[\"approx_kl\"], stats[\"kl\"]", [number_of(stats, k) for k in ("approx_kl", "kl")],
         [right["approx_kl"], right["kl"]])
@@ -573,7 +573,7 @@ def number_of(stats, name):
     return float(value) if isinstance(value, (int, float, torch.Tensor)) else None
 
 
-def check_gradient(loss, f, ours, case):
+def gradient_checks(loss, f, ours, case):
     """The gradient of grpo_loss, and that nothing behind a completion's end reaches it."""
     def gradient(function, logps, old):
         logps = logps.clone().requires_grad_()
@@ -725,8 +725,7 @@ def check_vote(f, ours):
     won = Counter(votes(["7", "8"]))
     yield "A tie is broken at random.", (
         None if set(won) == {"7", "8"} else f"7 against 8: {', '.join(map(str, won))} wins 40 "
-                                            f"times of "
-        "40; a tie is broken at random, with rng")
+                                            "times of 40; a tie is broken at random, with rng")
 
 
 def check_auc(f, ours):
@@ -770,5 +769,4 @@ def check_wilson(f, ours):
 
 
 CHECKS = {name.removeprefix("check_"): value for name, value in list(globals().items())
-          if name.startswith("check_") and name.removeprefix("check_") not in ("kl", "stats",
-          "gradient")}
+          if name.startswith("check_")}

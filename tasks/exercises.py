@@ -92,8 +92,7 @@ def start(folder, names):
                          f"--check {folder}")
     if folder.resolve().is_relative_to(ROOT):
         raise ValueError(f"--start {folder}: lies inside the project; choose a folder outside, "
-                         f"such "
-                         f"as ../{folder.name}")
+                         f"such as ../{folder.name}")
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
     for name in names:
         path = folder / BY_NAME[name].file
@@ -144,7 +143,7 @@ def judge(name, folder, seconds=SECONDS):
             verdict["wrong" if problem else "right"].append(problem or promise)
     except TooLong:
         verdict["wrong"].append(f"It did not come back within {seconds} seconds. Does a loop "
-                                f"never end?")
+                                "never end?")
     except SyntaxError as error:
         line = (error.text or "").strip()
         verdict["wrong"].append(f"Python cannot read {path.name}, line {error.lineno} "
@@ -265,7 +264,7 @@ def main(argv=None):
             start(args.start, args.only)
             print(as_list(args.only), f"\n{args.start} is a copy of the project in which these are "
                   "empty. Write one, then ask:", f"python -m tasks.exercises --check {args.start} "
-                  f"--only {args.only[0]}", sep="\n")
+                                                 f"--only {args.only[0]}", sep="\n")
         elif args.serve:
             serve(args.serve, args.only)
         else:

@@ -75,7 +75,7 @@ def main():
             file.writelines(json.dumps(entry) + "\n" for entry in lines)
         right = sum(r["answer"] == entry["answer"] for entry in lines for r in entry["routes"])
         print(f"{path}: {len(lines)} questions, {right} of {n * len(lines)} routes have the right "
-              f"answer")
+              "answer")
 
 
 if __name__ == "__main__":
