@@ -146,8 +146,7 @@ def check_utility_score(f, ours):
             ("the two kinds are added, not averaged", 2 * ours(scores, labels))])
     yield "A constant earns a half where both kinds are shown.", named(
         "all scores 0", f([0, 0, 0], labels), 0.5, [
-            ("the mean is over all routes, so \"all wrong\" is paid well; take it over the two "
-             "kinds",
+            ("the mean is over all routes, so \"all wrong\" is paid well; take it over kinds",
              2 / 3)])
     yield "A kind that is not shown does not count.", named(
         "scores 0, 0 for two wrong routes", f([0, 0], [False, False]), 1.0, [
@@ -307,8 +306,8 @@ def check_with_share_wrong(f, ours):
     yield "It gives k routes.", wrong_size and f"k = 3: it gives {wrong_size} routes"
     names = {route.text for some in few for route in some}
     yield "They are routes of those drawn.", (
-        None if names <= {route.text for route in six_routes()} else "it gives routes that were "
-                                                                     "not drawn")
+        None if names <= {route.text for route in six_routes()}
+        else "it gives routes that were not drawn")
     share = share_wrong(draws(f, 2, 0.25, n=1000))
     if share < 0.02:
         problem = ("k = 2, share = 0.25: no route is ever wrong. k * share is half a route; one "
@@ -503,8 +502,8 @@ def check_grpo_loss(f, ours):
              total(torch.where(mask > 0, -torch.min(ratio * a, inside * a), -a),
                    torch.full_like(mask, 1 / 12))),
             ("the mean is over all tokens of the batch; loss_type grpo takes it over each "
-             "completion first "
-             "(token_weights)", total(-torch.min(ratio * a, inside * a), mask / mask.sum())),
+             "completion first (token_weights)",
+             total(-torch.min(ratio * a, inside * a), mask / mask.sum())),
             ("it is summed over the completions, not averaged", 3 * right)])
     yield from option_checks(loss, f, ours, case)
     yield from kl_checks(loss, f, ours, case, total)
@@ -694,11 +693,10 @@ def check_draw_problems(f, ours):
         None if epochs[0] != problems else "the first round is in the order of the bank")
     yield "It follows from seed and step alone.", (
         None if drawn(14) == steps and random.getstate() == state
-        else "the same step draws other problems a second time; a resumed run could not be the "
-             "same")
+        else "the same step draws other problems a second time; a resumed run would differ")
     yield "Another seed draws another order.", (
-        None if drawn(3, seed=1) != steps[:3] else "another seed draws the same: config.seed is "
-                                                   "not used")
+        None if drawn(3, seed=1) != steps[:3]
+        else "another seed draws the same: config.seed is not used")
     many = [Counter(some) for some in drawn(2, P=10)]
     yield "There may be more problems in a step than in the bank.", (
         None if all(sum(some.values()) == 10 and max(some.values()) <= 3 for some in many)
