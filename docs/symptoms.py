@@ -37,7 +37,8 @@ SYMPTOMS = [
     Symptom("too-far", ("approx_kl", "clip_fraction"), "epochs", "epochs-healthy"),
     Symptom("kl", ("kl",), "kl", "kl-healthy", log=True),
     Symptom("only-with-routes", ("eval_routes", "eval_alone"), "never-fade", "default"),
-    Symptom("utility", ("utility",), "constant", smooth=True),
+    Symptom("scores", ("utility", "format"), "unpaid", smooth=True),
+    Symptom("loss", ("loss",), "E"),
 ]
 
 
