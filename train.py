@@ -101,8 +101,7 @@ class Config(TeacherFlags):
     resume: str | None = flag(None, "continue the run in this folder, with the flags of its "
                               "config.json; a flag that would make it another run is refused")
 
-    explain: bool = flag(False, "take one step apart for a reader, and stop: no run is made",
-                         heading="look inside")
+    explain: bool = flag(False, "take one step apart for a reader, and stop", heading="look inside")
     explain_figure: str | None = flag(None, "beside --explain: draw that step into this file")
 
 
@@ -159,6 +158,7 @@ def idle_flags(config):
         (("schedule", "fade", "p_end"), config.method in ("mrpv", "grpo"),
          f"--method {config.method} has no fade"),
         (("sft_lr",), config.sft_steps == 0, "there are no SFT steps"),
+        (("explain_figure",), not config.explain, "there is no --explain"),
     ]
 
 
