@@ -2,6 +2,7 @@
 
     python train.py                         a tiny student, on the CPU, in minutes
     python train.py --model Qwen2.5-0.5B    GSM8K on one GPU
+    python train.py --explain               one step, explained number by number
 
 One step: draw problems -> with probability p(t) show k routes -> G completions each -> two-stage
 reward -> GRPO. This is `rl_step`. `train` runs it from the first evaluation to the closing table.
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 import eval as evaluation
 from data import BUILT_IN, load_problems, with_routes
+from engine import explain
 from engine.bank import why_it_cannot_teach
 from engine.flags import TeacherFlags, check_bounds, flag, given_flags, same_flag, without_effect
 from engine.report import (closing_table, describe, other_runs, report_step, sample_to_show,
@@ -103,6 +105,9 @@ class Config(TeacherFlags):
     resume: str | None = flag(None, "continue the run in this folder, with the flags of its "
                               "config.json; a flag that would make it another run is refused")
 
+    explain: bool = flag(False, "take one step apart for a reader, and stop", heading="look inside")
+    explain_figure: str | None = flag(None, "beside --explain: draw that step into this file")
+
 
 def prepare(config, given):
     """Fill in the defaults that depend on the student, and refuse what cannot work, before any
@@ -123,7 +128,7 @@ def prepare(config, given):
     folder = Path(config.out)
     # A run killed before it began leaves at most a file "new" (engine/run.py, write_whole)
     taken = folder.exists() and any(path.name != "new" for path in folder.iterdir())
-    if taken and not config.resume:
+    if taken and not (config.resume or config.explain):
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or "
                          f"continue it with --resume {config.out}")
     idle = without_effect(given, idle_flags(config))
@@ -160,6 +165,7 @@ def idle_flags(config):
         (("schedule", "fade", "p_end"), config.method in ("mrpv", "grpo"),
          f"--method {config.method} has no fade"),
         (("sft_lr",), config.sft_steps == 0, "there are no SFT steps"),
+        (("explain_figure",), not config.explain, "there is no --explain"),
     ]
 
 
@@ -410,6 +416,17 @@ def save_or_stop(run, optimizer, is_last, stop_asked, bar):
         bar.write(f"step {run.history[-1]['step']}: {found}")
 
 
+def explain_step(config):
+    """Print one step, token by token (engine/explain.py)."""
+    where = config.bank or config.task
+    problems = load_problems(where, "train", config.prompts_per_step, config.data)
+    model, tokenizer = load_student(config, None)
+    anatomy = explain.take_apart(model, tokenizer, with_routes(problems, config), config)
+    print(explain.as_text(anatomy))
+    if config.explain_figure:
+        explain.draw(anatomy, config.explain_figure)
+
+
 def main(argv=None):
     """The command."""
     given = given_flags(Config, __doc__, argv)
@@ -419,7 +436,10 @@ def main(argv=None):
         if config.resume:
             config, record = resume(given, Config)
         config = prepare(config, given)
-        train(config, record)
+        if config.explain:
+            explain_step(config)
+        else:
+            train(config, record)
     except ValueError as error:
         sys.exit(f"train.py: {error}")
     except RuntimeError as error:

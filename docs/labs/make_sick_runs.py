@@ -1,0 +1,118 @@
+"""Make the runs of lab 6 and of docs/symptoms.md: short real runs, each with one fault.
+
+    python -m docs.labs.make_sick_runs            all of them, 15 minutes on one core
+    python -m docs.labs.make_sick_runs healthy    only those named
+
+It writes the metrics.jsonl of each run to docs/labs/sick/NAME.jsonl. A fault is a wrong flag where
+a flag can make it, else a function that is put in the place of one of the project's for that run.
+The file itself gives the answers of lab 6 away.
+"""
+import contextlib
+import copy
+import sys
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+import grpo
+import rewards
+import train
+
+FOLDER = Path(__file__).resolve().parent / "sick"
+SHORT = {  # the flags of a healthy short run; each fault changes a few of them, or one function
+    "task": "ads", "method": "realm-zero", "steps": 60, "prompts_per_step": 16, "limit": 400,
+    "eval_every": 10, "eval_limit": 64, "lr": 5e-4, "warmup": 5, "save_every": 1000,
+}
+FULL = {  # the flags of the default run of train.py
+    "task": "shop", "steps": 300, "prompts_per_step": 32, "limit": None, "eval_limit": None,
+    "warmup": 10,
+}
+KEEP = 5  # of a run of 100 steps or more, every fifth is kept
+
+
+# ---- faults that no flag can make ----------------------------------------------------------------
+def wrong_mask(stack):
+    """The mask is 1 behind the end of a completion, too: padding is trained."""
+    everywhere = property(lambda rollouts: torch.ones_like(rollouts.logps))
+    stack.enter_context(mock.patch.object(grpo.Rollouts, "mask", everywhere))
+
+
+def stale_logps(stack):
+    """The sampler has the weights of up to ten steps ago, as an engine that is seldom told has."""
+    right, seen = train.sample, {"calls": 0}
+
+    def sample(model, *args, **flags):
+        if seen["calls"] % 10 == 0:
+            seen["old"] = copy.deepcopy(model)
+        seen["calls"] += 1
+        return right(seen["old"], *args, **flags)
+
+    stack.enter_context(mock.patch.object(train, "sample", sample))
+
+
+def substring_reward(stack):
+    """The gold answer is looked for inside the student's: "irrelevant" holds "relevant"."""
+    right = rewards.realm_reward
+
+    def reward(response, gold, *args):
+        paid = copy.copy(response)
+        if response.answer and gold in response.answer:
+            paid.answer = gold
+        return right(paid, gold, *args)
+
+    stack.enter_context(mock.patch.object(train, "realm_reward", reward))
+
+
+# ---- the runs ------------------------------------------------------------------------------------
+RUNS = {  # name -> (flags that differ from SHORT, a fault or None)
+    "healthy": ({}, None),
+    "A": ({}, stale_logps),
+    "B": ({"max_new_tokens": 20}, None),
+    "C": ({"lr": 1e-2}, None),
+    "D": ({}, substring_reward),
+    "E": ({}, wrong_mask),
+    "no-routes": ({"task": "shop", "method": "grpo", "steps": 30}, None),
+    "epochs": ({"epochs": 4, "lr": 2e-3}, None),
+    "epochs-healthy": ({"epochs": 2, "lr": 2e-4}, None),
+    "kl": ({"beta": 0.001, "lr": 5e-3}, None),
+    "kl-healthy": ({"beta": 0.05}, None),
+    "default": (FULL, None),
+    "never-fade": (FULL | {"method": "mrpv"}, None),
+    "unpaid": ({"utility_weight": 0.0, "selection": "balanced", "p_end": 1.0}, None),
+}
+
+
+def make(name):
+    """Do one run in a folder that goes away, and keep its metrics."""
+    flags, fault = RUNS[name]
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        if fault:
+            fault(stack)
+        out = Path(folder) / "run"
+        given = SHORT | flags | {"out": str(out), "device": "cpu"}
+        config = train.prepare(train.Config(**given), given)
+        with contextlib.suppress(ValueError):  # a run that is beyond hope stops by itself
+            train.train(config)
+        FOLDER.mkdir(exist_ok=True)
+        lines = (out / "metrics.jsonl").read_text().splitlines(keepends=True)
+        if len(lines) >= 100:
+            lines = [line for i, line in enumerate(lines) if i % KEEP == 0 or "eval_alone" in line]
+        (FOLDER / f"{name}.jsonl").write_text("".join(lines))
+
+
+def main(argv=None):
+    """The command."""
+    names = argv or sys.argv[1:] or list(RUNS)
+    unknown = set(names) - set(RUNS)
+    if unknown:
+        sys.exit(f"make_sick_runs: no run {', '.join(sorted(unknown))}: choose from "
+                 f"{', '.join(RUNS)}")
+    for name in names:
+        print(f"making the run {name}", flush=True)
+        make(name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Each exercise accepts the project's own function, and calls usual mistakes by their names."""
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tasks import exercises
+from tasks.exercise_checks import CHECKS
+from tasks.exercises import BY_NAME, ROOT, judge
+
+# function, what stands in the project, what a student wrote, words of the verdict
+WRONG = [
+    ("eaai_probability", "(1 + math.cos(", "(1 - math.cos(", "sign of the cosine"),
+    ("eaai_probability", "round(fade * total_steps, 9)", "total_steps", "`fade` is not used"),
+    ("eaai_probability", "min(1.0, step / fall)", "step / fall", "comes up again"),
+    ("eaai_probability", "start * remaining + end * (1 - remaining)",
+     "end * remaining + start * (1 - remaining)", "swapped"),
+    ("eaai_probability", " if fall else 1.0", "", "ZeroDivisionError"),
+    ("utility_score", "sum(means) / len(means)",
+     "sum(fit_of_positive + fit_of_negative) / len(scores)", "mean of the right ones"),
+    ("utility_score", "1.0 - abs(s - 0)", "abs(s - 0)", "where 1.0 is right"),
+    ("utility_score", "1.0 - abs(s - 1)", "1.0 - (s - 1) ** 2", "right, wrong, wrong"),
+    ("utility_score", "if fits]\n", "if fits]\n    means = means + [0.0] * (2 - len(means))\n",
+     "counts as 0"),
+    ("realm_reward", "gate = answer if two_stage else 1.0", "gate = 1.0", "its scores are paid"),
+    ("realm_reward", "gate * utility_weight * utility", "gate * utility", "weight is not used"),
+    ("realm_reward", "has_reasoning and answers_match", "answers_match", "without its reasoning"),
+    ("realm_reward", "answers_match(response.answer, gold)", "(response.answer == gold)",
+     "compared as text"),
+    ("mrpv_prompt", "start=1", "start=0", "numbered from 0"),
+    ("mrpv_prompt", "harmless(text)", "text", "as they are"),
+    ("mrpv_prompt", "MRPV_INSTRUCTION if routes else PLAIN_INSTRUCTION", "MRPV_INSTRUCTION",
+     "PLAIN_INSTRUCTION"),
+    ("parse_response", 'tagged("answer", reply)', 'tagged("answer", text)',
+     "only an answer inside the reasoning .*: it was taken"),
+    ("parse_response", "parse_scores(reply, n_routes) if n_routes else None",
+     "[float(x) for x in (tagged('scores', reply) or '0').split(',')]", "exactly one score"),
+    ("parse_response", "and not before.strip()", "", "must begin with <think>"),
+    ("with_share_wrong", "if rng.random() < k * share - n_wrong:", "if False:", "only round down"),
+    ("with_share_wrong", "n_wrong = max(n_wrong, k - len(right))", "pass", "must fill up"),
+    ("with_share_wrong", "return wrong[:n_wrong] + right[:k - n_wrong]",
+     "return right[:n_wrong] + wrong[:k - n_wrong]", "where|swapped"),
+    ("choose_routes", "    shuffle(shown, rng)\n", "", "gives the labels away"),
+    ("choose_routes", "if error_ratio is not None:", "if error_ratio:", "0 is a ratio"),
+    ("choose_routes", "drawn = list(routes)", "drawn = routes", "list of the bank was changed"),
+    ("choose_routes", "    shuffle(drawn, rng)", "    drawn = list(routes)", "not random"),
+    ("group_advantages", "advantages = rewards - rewards.mean(dim=1, keepdim=True)",
+     "advantages = rewards.mean(dim=1, keepdim=True) - rewards", "sign"),
+    ("group_advantages", "rewards.std(dim=1, keepdim=True)",
+     "rewards.std(dim=1, keepdim=True, correction=0)", "over n - 1"),
+    ("group_advantages", "rewards.mean(dim=1, keepdim=True)", "rewards.mean()",
+     "sum to zero in row 1"),
+    ("group_advantages", "rewards.mean(dim=1, keepdim=True)", "rewards.mean()",
+     "a mean of its own"),
+    ("group_advantages", "+ eps)", ")", "eps is missing"),
+    ("group_advantages", "rewards.mean(dim=1, keepdim=True)",
+     "rewards.median(dim=1, keepdim=True).values", "median"),
+    ("group_advantages", "return torch.where(best - worst > 1e-6, advantages, "
+     "torch.zeros_like(advantages))", "return advantages", "equal rewards"),
+    ("token_weights", "mask / mask.sum(1, keepdim=True).clamp_min(1) / rows",
+     "mask / mask.sum(1, keepdim=True).clamp_min(1)", "mean over the completions is missing"),
+    ("token_weights", "mask / mask.sum(1, keepdim=True).clamp_min(1) / rows",
+     "mask / mask.sum().clamp_min(1)", "that is dapo"),
+    ("token_weights", ".clamp_min(1) / rows", " / rows", "nan"),
+    ("grpo_loss", "token_loss = -torch.min(", "token_loss = torch.min(", "sign"),
+    ("grpo_loss", "clamp(1 - clip_low, 1 + clip_high)", "clamp(1 - clip_high, 1 + clip_low)",
+     "swapped"),
+    ("grpo_loss", "-torch.min(ratio", "-torch.max(ratio", "it is the minimum"),
+    ("grpo_loss", "-torch.min(ratio * A, clipped * A)", "-ratio * A", "nothing is clipped"),
+    ("grpo_loss", "logps - old_logps, 0.0)", "old_logps - logps, 0.0)", "it is new / old"),
+    ("grpo_loss", "logps - old_logps, 0.0)", "logps - old_logps, 0.0)", None),  # ours
+    ("grpo_loss", "(token_loss * weights).sum()",
+     "(token_loss * mask).sum() / mask.sum()", "all tokens of the batch"),
+    ("grpo_loss", "(token_loss * weights).sum()", "token_loss.mean()", "the mask is not used"),
+    ("grpo_loss", "log_ref.exp() - log_ref - 1", "-log_ref", "k1 is used"),
+    ("grpo_loss", "log_ref.exp() - log_ref - 1", "log_ref ** 2 / 2", "k2 is used"),
+    ("grpo_loss", "ref_logps - logps, 0.0)", "logps - ref_logps, 0.0)", "k3 is turned round"),
+    ("grpo_loss", "token_loss + beta * kl", "token_loss - beta * kl", "a penalty"),
+    ("grpo_loss", "(clipped * A < ratio * A)", "(clipped != ratio)", "out of range is counted"),
+    ("grpo_loss", "return (token_loss * weights).sum(), stats",
+     "return (token_loss * weights).sum().detach(), stats", "no gradient"),
+    ("grpo_loss", "return (token_loss * weights).sum(), stats",
+     "return (token_loss * weights).sum()", "two things"),
+    ("lengths_of", "is_end.int().argmax(1) + 1", "is_end.int().argmax(1)", "end token is dropped"),
+    ("lengths_of", "finished = is_end.any(1)", "finished = is_end[:, :-1].any(1)",
+     "whose last token"),
+    ("pick", "/ (temperature or 1.0)", "* (temperature or 1.0)", "must divide"),
+    ("pick", "-torch.linalg.vecdot", "torch.linalg.vecdot", "entropy is -sum"),
+    ("pick", "tokens = torch.searchsorted(cumulative, target, right=True)[:, 0]",
+     "tokens = logps.argmax(-1)", "temperature 0"),
+    ("pick", "ordered[ordered.cumsum(-1) - ordered >= top_p]", "ordered[ordered.cumsum(-1) > "
+                                                               "top_p]",
+     "crosses it"),
+    ("draw_problems", "sample(problems, n)", "sample(problems, n)[:n - n % "
+                                             "config.prompts_per_step]",
+     "there are steps of|each must be there once"),
+    ("draw_problems", "{config.seed} order", "order", "config.seed is not used"),
+    ("vote", "most = max(", "most = min(", "rarest"),
+    ("vote", "winner = rng.choice([key for key, count in counts.items() if count == most])",
+     "winner = counts.most_common(1)[0][0]", "broken at random"),
+    ("vote", "            return answer\n", "            return winner\n", "canonical form"),
+    ("auc", "lower + 0.5 * equal", "lower", "a tie counts nothing"),
+    ("auc", "if label]", "if not label]", "where|turned round"),
+    ("wilson", "(p + z2 / 2) / (1 + z2)", "p", "where"),
+    ("wilson", "z * math.sqrt(p * (1 - p) / n + z2 / (4 * n)) / (1 + z2)",
+     "z * math.sqrt(p * (1 - p) / n) / (1 + z2)", "lacks z"),
+    ("wilson", "middle - half), min(1.0, middle + half)", "middle + half), min(1.0, middle - half)",
+     "swapped"),
+]
+
+# what else may be in a student's file: the body of the function, words of the verdict
+BODIES = [
+    ("    return None", "returns nothing"),
+    ("    return 3", "a tensor is asked for"),
+    ("    return rewards.mean(dim=1)", r"shape is \[2\] where \[2, 4\]"),
+    ("    return rewards @ rewards", r"stopped in line \d+, `return rewards @ rewards`"),
+    ("    raise SystemExit", "SystemExit"),
+    ("    raise NotImplementedError", "NotImplementedError"),
+    ("    return rewards.mean(", "Python cannot read"),
+    ("    return undefined_name", "NameError"),
+    ("    pass", "still empty"),
+    ("    ...", "still empty"),
+]
+
+
+def with_body(name, body, folder):
+    """A folder with one file of the project, in which a function has another body."""
+    exercise = BY_NAME[name]
+    there = folder / exercise.file
+    source = (there if there.exists() else ROOT / exercise.file).read_text()
+    node = exercises.find_function(source, name)
+    lines = source.splitlines()
+    lines[node.body[0].end_lineno:node.end_lineno] = body.splitlines()
+    (folder / exercise.file).write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_projects_own_function_is_right(name):
+    verdict = judge(name, ROOT)
+    assert verdict["wrong"] == [] and len(verdict["right"]) >= 2
+    assert all(sentence.endswith(".") for sentence in verdict["right"])
+
+
+@pytest.mark.parametrize("case", WRONG, ids=lambda case: f"{case[0]}-{case[3]}")
+def test_a_wrong_solution_is_called_by_the_name_of_its_mistake(case, tmp_path):
+    name, ours, theirs, words = case
+    exercise = BY_NAME[name]
+    source = (ROOT / exercise.file).read_text()
+    node = exercises.find_function(source, name)
+    lines = source.splitlines(keepends=True)
+    body = "".join(lines[node.body[0].end_lineno:node.end_lineno])
+    assert ours in body  # else the mistake must be put in anew
+    lines[node.body[0].end_lineno:node.end_lineno] = [body.replace(ours, theirs)]
+    (tmp_path / exercise.file).write_text("".join(lines))
+    verdict = judge(name, tmp_path)
+    if words is None:
+        assert verdict["wrong"] == []
+    else:
+        assert re.search(words, " ".join(verdict["wrong"]))
+
+
+@pytest.mark.parametrize("body, words", BODIES)
+def test_code_that_does_not_run_is_told_in_words(body, words, tmp_path):
+    verdict = judge("group_advantages", with_body("group_advantages", body, tmp_path))
+    said = " ".join(verdict["wrong"])
+    assert re.search(words, said) and "Traceback" not in said
+
+
+@pytest.mark.parametrize("body", ["    while True:\n        pass",
+                                  "    while True:\n        try:\n            pass\n"
+                                  "        except Exception:\n            pass"])
+def test_a_loop_without_end_is_noticed(body, tmp_path):
+    verdict = judge("vote", with_body("vote", body, tmp_path), seconds=1)
+    assert "did not come back" in verdict["wrong"][0]
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_emptying_leaves_signature_and_docstring_and_nothing_else(name):
+    source = (ROOT / BY_NAME[name].file).read_text()
+    left = exercises.emptied(source, name)
+    before = exercises.find_function(source, name)
+    after = exercises.find_function(left, name)
+    assert exercises.is_empty(after) and not exercises.is_empty(before)
+    first = before.lineno - 1
+    assert left.splitlines()[first:after.end_lineno] == source.splitlines()[first:after.end_lineno]
+    assert left.splitlines()[after.end_lineno:] == source.splitlines()[before.end_lineno:]
+
+
+def test_every_exercise_has_a_check():
+    assert set(CHECKS) == set(BY_NAME)
+
+
+def test_a_student_starts_asks_solves_and_asks_again(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    exercises.main(["--start", str(folder), "--only", "vote", "wilson"])
+    with_body("vote", "    return ()", folder)
+    with pytest.raises(SystemExit) as end:
+        exercises.main(["--check", str(folder), "--only", "vote", "wilson", "auc"])
+    said = capsys.readouterr().out
+    assert end.value.code == 1 and "1 of 3 functions are right" in said
+    assert "vote (eval.py): not yet" in said and "It is still empty." in said
+    assert "auc (eval.py): right" in said and "Traceback" not in said
+
+
+def test_a_student_who_ends_the_whole_program_does_not_end_the_grader(tmp_path):
+    body = "    import os\n    print('not a verdict')\n    os._exit(0)"
+    folder = with_body("lengths_of", body, tmp_path)
+    verdicts = dict(exercises.check(folder, ["lengths_of", "group_advantages"]))
+    assert "ended the whole program" in verdicts["lengths_of"]["wrong"][0]
+    assert verdicts["group_advantages"]["wrong"] == []  # as in the project
+
+
+def test_the_folder_must_be_new_and_outside_the_project(tmp_path):
+    for folder, words in ((tmp_path, "is there already"), (ROOT / "new", "inside the project")):
+        with pytest.raises(SystemExit, match=words):
+            exercises.main(["--start", str(folder)])
+    with pytest.raises(SystemExit, match="no copy of the project"):
+        exercises.main(["--check", str(tmp_path)])
+
+
+def test_the_list_names_every_function():
+    command = [sys.executable, "-m", "tasks.exercises", "--list"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert all(name in listed for name in BY_NAME)
