@@ -306,6 +306,9 @@ def prepare(config):
     given = [name for name, value in vars(config).items() if value is not None]
     fill_defaults(config, run)
     check_bounds(config)
+    if config.routes == 0 and "routes" not in given:
+        print(f"--routes is 0, as in {config.models[0]}, so no student is shown routes; --routes 3 "
+              "shows them to all", flush=True)
     problems = find_problems(config)
     check_tokenizers(config, problems)
     taught = {split: with_routes(some, config) for split, some in problems.items()}

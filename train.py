@@ -275,7 +275,7 @@ def train(config, record=None):
     torch.set_num_threads(config.threads)
     splits = load_splits(config)
     train_set, validation, test = splits
-    trouble = why_it_cannot_teach(train_set)
+    trouble = why_it_cannot_teach(train_set, judges=config.method not in ("grpo", "rft"))
     if trouble:
         print(trouble, flush=True)
     to_imitate = with_correct_route(train_set, config)

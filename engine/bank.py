@@ -362,12 +362,13 @@ def recorded_tally(path, n_questions, n):
 
 
 # ---- can it teach? -------------------------------------------------------------------------------
-def why_it_cannot_teach(problems):
+def why_it_cannot_teach(problems, judges=True):
     """One line that says why a bank cannot teach, with three examples; None if it can.
 
     It cannot if no route is right (nothing to imitate, and most likely an answer that is never
     recognised), if none is wrong (nothing to judge), or if most gold answers are prose, or nothing
     that can be compared (no student will ever be right). A bank without routes is not judged.
+    judges: does the student judge routes? rft only imitates right ones, and grpo shows none.
     """
     pairs = []  # one route of each question
     for problem in problems:
@@ -383,7 +384,7 @@ def why_it_cannot_teach(problems):
         pairs = unreadable
     elif True not in labels:
         reason = "no route is right, so the answers may be written in a way that is never accepted"
-    elif False not in labels:
+    elif False not in labels and judges:
         reason = "no route is wrong, so there is nothing to judge in them"
     else:
         return None

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from engine.optimizer import Optimizer
-from grpo import (Rollouts, completion_logps, group_advantages, grpo_loss, grpo_update, sample,
-                  token_weights)
+from grpo import (Rollouts, completion_logps, group_advantages, grpo_loss, grpo_update, must_write,
+                  sample, token_weights)
 from realm import Problem, Response, choose_routes, mrpv_prompt, parse_response
 from rewards import Reward, answers_match, realm_reward
 
@@ -59,12 +59,15 @@ def take_apart(model, tokenizer, problems, config):
     problems: with at least k routes each; a step's number of them is sampled. config: train.py's.
     The two prompts are the first whose group has rewards that differ, one with routes and one
     without, or else the first. The learning rate is the full one, for there is no warm-up here.
-    Raises ValueError for fewer than two problems, and for a method without RL.
+    Raises ValueError for fewer than two problems, for a method without RL, and for a tokenizer that
+    cannot write the questions.
     """
     if config.method == "rft":
         raise ValueError("--explain: --method rft has no RL step to take apart")
     if len(problems) < 2:
         raise ValueError("--explain shows two prompts: --prompts-per-step must be at least 2")
+    question = problems[0].question
+    must_write(tokenizer, mrpv_prompt(question), question, config.model)
     shown = routes_of(problems, config)
     rollouts = sample_groups(model, tokenizer, problems, shown, config)
     responses, rewards = reward_all(problems, shown, rollouts.texts, config)

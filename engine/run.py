@@ -218,8 +218,12 @@ def resume(given, config_class):
     run = Path(given["resume"])
     config, record = read_config(run, config_class)
     config.resume, config.out = given["resume"], str(run)
-    if is_address(given.get("teacher", "")):  # config.json hides the values of its query
-        given = {**given, "teacher": shown_address(given["teacher"])}
+    if given.get("explain"):
+        raise ValueError(f"--resume {run}: a run that goes on cannot be explained; without "
+                         f"--resume, --explain takes another step apart")
+    teacher = given.get("teacher", "")
+    if is_address(teacher) and shown_address(teacher) == config.teacher:
+        config.teacher = teacher  # config.json hides the values of its query
     new = {name: value for name, value in given.items() if value != getattr(config, name)}
     other = [name for name in new if name not in CHANGEABLE]
     if other:

@@ -231,6 +231,9 @@ class ServerTeacher:
         self.key = os.environ.get("OPENAI_API_KEY", "").strip()
         if may_hold_a_key(url):
             raise ValueError("--teacher: a key belongs in OPENAI_API_KEY, not in the address")
+        if "(hidden)" in url:  # read from a run's config.json
+            raise ValueError(f"--teacher {url}: the values of its query are recorded nowhere; give "
+                             "the whole address again")
         if not model:
             raise ValueError(f"--teacher {shown_address(url)}: a server needs --teacher-model NAME")
         if not (self.key.isascii() and self.key.isprintable()):

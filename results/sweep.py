@@ -26,7 +26,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ADS = "--task ads --method realm-r1 --teacher-error 0.8 --systematic 0.9 --sft-steps 100 --steps 100"
 FEW = "--limit 100 --n 3 --teacher-error 0.75"  # C7: few routes are right throughout
-ZERO, GRPO, MRPV, R1, RFT = (f"--method {m}" for m in ("realm-zero", "grpo", "mrpv", "realm-r1", "rft"))
+ZERO, MRPV, R1, RFT = (f"--method {m}" for m in ("realm-zero", "mrpv", "realm-r1", "rft"))
+GRPO = "--method grpo --routes 3"  # trained without routes, evaluated with them too
 MIXED = "--n 16 --teacher-error 0.3"  # enough right and wrong routes of every question to mix them at will
 WEAK = "--n 512 --teacher-error 0.8"  # the same of a teacher who knows a fifth of the prices: one route in 32 is right
 LEARN = "--prompts-per-step 16 --sft-steps 1000 --sft-lr 1e-3 --steps 100"  # a cold start that learns the scores,

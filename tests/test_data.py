@@ -504,6 +504,8 @@ def test_a_bank_that_cannot_teach_is_said_in_one_line_with_examples(problems, wo
 
 def test_a_bank_that_can_teach_and_one_without_routes_are_not_blamed():
     assert why_it_cannot_teach([taught_by("5", "5"), taught_by("6", "7")]) is None
+    assert why_it_cannot_teach([taught_by("5", "5")], judges=False) is None  # enough to imitate
+    assert why_it_cannot_teach([taught_by("5", "6")], judges=False)
     assert why_it_cannot_teach([Problem("q", "4")]) is why_it_cannot_teach([]) is None
     assert why_it_cannot_teach([taught_by(PROSE, "no"), taught_by("5", "5"), taught_by("6", "7")]) is None  # one of three
     assert why_it_cannot_teach(make_routes(load_problems("shop", "train", 20), shop.teacher(), 4)) is None

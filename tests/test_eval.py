@@ -209,6 +209,19 @@ def test_flags_that_change_nothing_are_said_in_one_line(tmp_path, capsys):
     assert "no effect" not in said(task="shop", teacher_error=0.5, systematic=0.1)
 
 
+def test_a_first_run_without_routes_says_that_no_student_is_shown_any(tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text(json.dumps({"task": "shop", "routes": 0}))
+
+    def said(**flags):
+        evaluation.prepare(evaluation.Config(models=[str(tmp_path), "tiny"], limit=5, **flags))
+        return capsys.readouterr().out
+    line = f"--routes is 0, as in {tmp_path}, so no student is shown routes; --routes 3 shows them to all\n"
+    assert said() == line
+    assert said(routes=0) == "" and "--routes" not in said(routes=3)
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:3", "mps"])
 def test_a_device_that_is_not_here_is_refused_in_one_line(device):
     with pytest.raises(SystemExit, match=f"eval.py: --device {device}: [^\n]*$"):

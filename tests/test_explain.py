@@ -121,7 +121,8 @@ def test_the_command_prints_a_step_and_draws_it_and_makes_no_run(tmp_path, capsy
 
 
 @pytest.mark.parametrize("flags, reason", [(["--method", "rft"], "no RL step"),
-                                           (["--prompts-per-step", "1"], "at least 2")])
-def test_what_has_no_two_prompts_is_refused_in_one_line(flags, reason, tmp_path):
+                                           (["--prompts-per-step", "1"], "at least 2"),
+                                           (["--task", "market"], "tokenizer cannot write")])
+def test_what_cannot_be_taken_apart_is_refused_in_one_line(flags, reason, tmp_path):
     with pytest.raises(SystemExit, match=reason):
         train.main(["--explain", "--out", str(tmp_path / "run"), *flags])

@@ -272,12 +272,17 @@ def test_it_is_named_once(folder, monkeypatch, capsys):
     assert capsys.readouterr().out.count("ILL: the cure") == 1
 
 
+def test_a_run_that_goes_on_is_not_explained(folder, capsys):
+    assert "without --resume" in refused(capsys, "--resume", str(folder), "--explain")
+
+
 def test_an_addresss_query_is_hidden_in_the_record_and_is_no_other_flag_on_resume(tmp_path):
     config = train.Config(teacher="https://host/v1?key=secret", model="tiny", out=str(tmp_path))
     from engine.flags import for_the_record
     (tmp_path / "config.json").write_text(json.dumps({**for_the_record(config), "run": {"format": engine.run.FORMAT, "changes": []}}))
     given = {"resume": str(tmp_path), "teacher": "https://host/v1?key=secret"}
     found, record = engine.run.resume(given, train.Config)
-    assert "secret" not in (tmp_path / "config.json").read_text() and found.teacher == "https://host/v1?key=(hidden)" and not record["changes"]
+    assert "secret" not in (tmp_path / "config.json").read_text() and found.teacher == "https://host/v1?key=secret" and not record["changes"]
+    assert engine.run.resume({"resume": str(tmp_path)}, train.Config)[0].teacher == "https://host/v1?key=(hidden)"  # server_teacher refuses it
     with pytest.raises(ValueError, match="begun with --teacher"):
         engine.run.resume({**given, "teacher": "https://other/v1"}, train.Config)

@@ -104,5 +104,6 @@ def test_every_arm_is_a_command_line_that_train_py_accepts():
     import train
     for claim, arms, contrasts in sweep.SWEEPS.values():
         for arguments in arms.values():
-            train.prepare(train.Config(**train.given_flags(train.Config, "", arguments.split()), out="/nonexistent/run"), {})
+            config = train.prepare(train.Config(**train.given_flags(train.Config, "", arguments.split()), out="/nonexistent/run"), {})
+            assert config.routes == 3, "every arm is evaluated with routes, too"
         assert all(arm in arms and figure in sweep.FIGURES for _, *pair in contrasts for arm, figure in pair)

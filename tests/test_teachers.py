@@ -447,6 +447,11 @@ def test_a_key_in_the_address_is_refused():
     assert "secret" not in str(error.value)
 
 
+def test_an_address_as_a_run_records_it_is_not_asked():
+    with pytest.raises(ValueError, match="give the whole address again"):
+        server_teacher("http://host/v1?key=(hidden)", "NAME")
+
+
 @pytest.mark.parametrize("address", ["http://me:secret@host/v1", "me:secret@host/v1", "host/v1?key=secret", "https://host/v1#secret"])
 def test_a_key_in_an_address_is_neither_shown_nor_recorded(tmp_path, monkeypatch, capsys, address):
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,7 @@ import grpo
 import train
 from data import load_problems, make_routes, split_by_question
 from tasks import shop
-from helpers import small_model
+from helpers import by_hand, small_model
 from realm import Problem, Route
 
 SMALL = ["--steps", "4", "--prompts-per-step", "4", "--group-size", "4", "--max-new-tokens", "60", "--eval-limit", "8", "--limit", "30",
@@ -174,6 +174,30 @@ def test_what_a_failed_update_had_gathered_of_the_gradient_is_forgotten():
             raise torch.OutOfMemoryError
         return [p.grad.clone() for p in model.parameters()]
     assert all((grad == 1).all() for grad in train.with_smaller_parts(config(micro_batch=8), grpo.Optimizer(model, 0.1), update))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_memory_that_runs_out_between_the_parts_of_a_group_leaves_no_gradient_behind(monkeypatch, dtype, parts):
+    def updated(fails_at):
+        score, scored = grpo.completion_logps, []
+
+        def scarce(*arguments):
+            scored.append(1)
+            if len(scored) == fails_at:
+                assert fails_at == 1 or any(p.grad is not None for p in optimizer.masters) or parts < 3
+                raise torch.OutOfMemoryError
+            return score(*arguments)
+        model = small_model().to(dtype)
+        optimizer = grpo.Optimizer(model, 0.1)
+        monkeypatch.setattr(grpo, "completion_logps", scarce)
+        metrics = train.with_smaller_parts(config(micro_batch=2 if fails_at else 1), optimizer, lambda n: grpo.grpo_update(
+            model, optimizer, by_hand(small_model()), torch.tensor([[1.0, -1, 0, 0]] * 3), micro_batch=n))
+        monkeypatch.setattr(grpo, "completion_logps", score)
+        assert all(p.grad is None for p in model.parameters())
+        return metrics, optimizer.masters
+    (found, weights), (wanted, expected) = updated(parts), updated(0)
+    assert found == wanted and all(torch.equal(a, b) for a, b in zip(weights, expected))
 
 
 def test_an_update_is_not_done_again_once_a_step_was_taken(tmp_path):
@@ -395,6 +419,15 @@ def test_a_bank_that_cannot_teach_is_said_before_training(tmp_path, capsys, rout
         train.main(["--bank", str(tmp_path / "bank.jsonl"), "--out", str(tmp_path / "run")])
     out = capsys.readouterr().out
     assert out.count("cannot teach") == (words is not None) and (words or "") in out
+
+
+@pytest.mark.parametrize("flags", [["--method", "grpo"], ["--method", "rft", "--routes", "0"]])
+def test_gold_solutions_alone_are_enough_for_a_method_that_shows_no_routes(tmp_path, capsys, flags):
+    lines = [json.dumps({"question": f"What is {i} + {i}?", "answer": f"{i} + {i} = {2 * i}\n#### {2 * i}"}) for i in range(100, 160)]
+    (tmp_path / "gold.jsonl").write_text("\n".join(lines))
+    with pytest.raises(SystemExit, match="cannot write"):
+        train.main(["--task", str(tmp_path / "gold.jsonl"), "--out", str(tmp_path / "run"), *flags])
+    assert "cannot teach" not in capsys.readouterr().out
 
 
 def test_real_models_get_the_defaults_of_a_practitioner(tmp_path):
