@@ -11,11 +11,7 @@ Held to it by tests/test_exercises.py.
 
 Both --start and --check take --only with one or more names. The right results come from the
 project's own functions, so there is no second copy of a solution. What is asked of each function
-is in tasks/exercise_checks.py.
-
-Promise: your code cannot stop the checker. It runs in a process of its own, with a time-out.
-To read: start makes the copy, check asks the other process, judge is what that process does.
-tests/test_exercises.py holds this file to that.
+is in tasks/exercise_checks.py. Your code runs in a process of its own, with a time-out.
 """
 import argparse
 import ast
