@@ -34,6 +34,7 @@ MARKERS = [
     r"([^\s:*].*)",
     r"(?im)^[ \t*]*(?:final )?answer:[ \t*]*([^\s*].*)"]
 THINKING = "</think>"
+ANSWER_TAG = re.compile(r"<\s?(/?)\s?answer\b[^<>]{0,40}>", flags=re.IGNORECASE)
 DIGITS = r"(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?"
 FRACTION_SIGNS = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 IN_TEXT = re.compile(  # the last of these counts where no answer is marked
@@ -76,8 +77,8 @@ THOUSANDS = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")  #
 # ---- markup --------------------------------------------------------------------------------------
 BRACED = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # {...} with up to two levels inside
 WRAPPER = re.compile(
-    r"\\(?:boxed|fbox|framebox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf"
-    rf"|mathtt|mbox|operatorname|emph|underline|bm|rm|bf)\s?{BRACED}")
+    r"\\(?:boxed|fbox|framebox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf"
+    rf"|mathit|mathsf|mathtt|mbox|operatorname|emph|underline|bm|rm|bf)\s?{BRACED}")
 DOUBLE = re.compile(r"\\\\(?=[A-Za-z$%(){}\[\],!;: ])")  # a backslash that was escaped twice
 LATEX = [(re.compile(pattern), plain) for pattern, plain in (
     (r"(?<=[0-9])(?:\{,\}(?:\\!)?|,\\!|\\,)(?=[0-9]{3}(?![0-9]))", ","),
@@ -92,8 +93,8 @@ LATEX = [(re.compile(pattern), plain) for pattern, plain in (
     (r"\^\s?(?:\\circ\b|\{\s?\\circ\s?\})|\\degree\b", "°"))]
 PAIRS = [re.compile(pair, flags=re.DOTALL) for pair in (  # marks around a whole answer
     r"\$\$(.+)\$\$", r"\$(.+?)\$", r"\\\((.+)\\\)", r"\\\[(.+)\\\]", r"\{(.+)\}", r"\(([^(),]+)\)",
-    r"\*+([^*]+)\*+", r"_+([^_]+)_+", r"`(.+)`", r'"([^"]+)"', r"'([^']+)'", "“([^”]+)”", "‘([^’]+)’",
-    "«([^»]+)»", r"<(?!(?:del|strike|sub|sup)>)([A-Za-z]{1,10})>(.+)</\1>",
+    r"\*+([^*]+)\*+", r"_+([^_]+)_+", r"`(.+)`", r'"([^"]+)"', r"'([^']+)'", "“([^”]+)”",
+    "‘([^’]+)’", "«([^»]+)»", r"<(?!(?:del|strike|sub|sup)>)([A-Za-z]{1,10})>(.+)</\1>",
     r"(.+)<br\s?/?>")]
 OPENING = tuple("$\\{(*_`\"'“‘«<")
 MATHS_AND_UNIT = re.compile(r"\$([^$]+)\$(?=\s+[A-Za-z\\°%])")  # $5$ km
@@ -233,7 +234,7 @@ def final_answer(text):
     if not isinstance(text, str):
         return None
     thought, _, behind = text.rpartition(THINKING)
-    text = behind if behind.strip() else thought
+    text = ANSWER_TAG.sub(r"<\1answer>", behind if behind.strip() else thought)
     inside = tagged("answer", text)
     if inside is not None:
         inner = boxed_answer(inside)

@@ -27,7 +27,8 @@ MARKUP = [
     (r"\left(1, 2\right)", "(1,2)"), (r"$\$18$", "18"), (r"\boxed{\frac{\text{1}}{\text{2}}}",
     r"\frac{1}{2}")]
 MARKUP += [  # of other hands
-    (r"\boxed 5", "5"), (r"\boxed{10,\!080}", "10080"), ("\u20185\u2019", "5"), ("\u00ab5\u00bb", "5"),
+    (r"\boxed 5", "5"), (r"\boxed{10,\!080}", "10080"), ("\u20185\u2019", "5"),
+    ("\u00ab5\u00bb", "5"),
     (r"\textcolor{red}{5}", "5"), (r"{\color{red}5}", "5"), (r"\boxed{\large 5}", "5"),
     ("$5$ km", "5 km"), (r"\boxed{5 \mathrm{~km}}", "5 km"), (r"5 \mathrm{~cm}^{2}", "5 cm^2"),
     (r"\framebox{5}", "5"), (r"\boxed{\pounds 5}", "\u00a35"), ("5<br>", "5"), ("&nbsp;5", "5"),
@@ -43,7 +44,8 @@ SPELLING = [
     "0.5"),
     (r"-\frac{1}{2}", "-0.5"), ("42 (6 x 7)", "42"), ("42 (see step 3)", "42")]
 SPELLING += [
-    ("1\u00a0000", "1000"), ("1\u202f000\u2009000", "1000000"), ("1 \u00bd", "1.5"), ("\u215e", "7/8"),
+    ("1\u00a0000", "1000"), ("1\u202f000\u2009000", "1000000"), ("1 \u00bd", "1.5"),
+    ("\u215e", "7/8"),
     ("1\u20442", "0.5"), ("1 3\u22154", "1.75")]
 OPTIONS = [("B)", "B"), ("B.", "B"), ("B. Paris", "B"), ("b) Paris", "B"), ("(B) Paris", "B"),
     ("B: Paris", "B"),
@@ -153,6 +155,7 @@ def test_the_answer_of_a_text(text, answer):
     ("<think>The answer is 20</think>\n18", "18", True),
     ("<think><answer>20</answer></think> It is 18", "20", False),
     ("<answer>The answer is 18.</answer>", "18", True), ("<answer>Answer: 18</answer>", "18", True),
+    ("<Answer>B</Answer>", "B", True), ("<answer id=1>B</ answer >", "B", True),
     ("A: The answer is 18", "18", True), ("The answer is therefore 18", "18", True),
     ("The correct option is B.", "B", True), ("The answer is Dr. Smith.", "Dr. Smith", True),
     ("The answer is E. coli. It grows", "E. coli", True), ("The answer is E. coli.", "E", False),
@@ -164,13 +167,17 @@ def test_what_stands_around_an_answer(text, gold, right):
 
 
 @pytest.mark.parametrize("text, gold, wrong", [
-    ("It is 1 1/2 cups", "1.5", "1/2"), ("It is 1\u00bd cups", "1.5", "1"), ("takes \u00bd hour", "0.5", "2"),
+    ("It is 1 1/2 cups", "1.5", "1/2"), ("It is 1\u00bd cups", "1.5", "1"),
+    ("takes \u00bd hour", "0.5", "2"),
     ("It is minus 5", "-5", "5"), ("It is negative 5.", "-5", "5"), ("It's 3:2", "3:2", "2"),
     ("Rate is 5e3", "5000", "3"), ("1.5e-3 it is", "0.0015", "3"), ("It's 2^10", "2^10", "10"),
     ("Meet at 5 PM", "5 PM", "5 AM"), ("on 12/25/2020", "12/25/2020", "2020"),
-    ("on 2020-12-25", "2020-12-25", "25"), ("in [1, 2)", "[1, 2)", "2"), ("it has 18M", "18M", "18"),
-    ("5 below zero", "5 below", "5"), ("5 and a half", "5 and a half", "5"), ("5 or 6", "5 or 6", "6"),
-    ("It is 5 feet 6 inches", "5 feet 6 inches", "6"), ("2 hours and 30 min", "2 hours and 30 min", "30")])
+    ("on 2020-12-25", "2020-12-25", "25"), ("in [1, 2)", "[1, 2)", "2"),
+    ("it has 18M", "18M", "18"),
+    ("5 below zero", "5 below", "5"), ("5 and a half", "5 and a half", "5"),
+    ("5 or 6", "5 or 6", "6"),
+    ("It is 5 feet 6 inches", "5 feet 6 inches", "6"),
+    ("2 hours and 30 min", "2 hours and 30 min", "30")])
 def test_the_last_number_is_not_a_part_of_another_value(text, gold, wrong):
     assert answers_match(final_answer(text), gold) and not answers_match(final_answer(text), wrong)
 
