@@ -40,8 +40,8 @@ HEADED_ANSWER = re.compile(  # a heading, and the answer on the next line
     r"\n[ \t]*(?:#{1,6}[ \t]*\**|\*\*)(?:final )?answer\**:?\**[ \t]*\n\s*[^\n]{1,100}$",
     flags=re.IGNORECASE)
 LEAD_IN = re.compile(  # words that only lead to an answer: "So the final answer is"
-    r"(?:```[a-z]{1,10}(?=\n|$)|so|thus|hence|therefore|then|finally|and|the|our|my|final|correct|answer|result|total"
-    r"|is|are|it|we|get|have|be|must|boxed|\W|_)*", flags=re.IGNORECASE)
+    r"(?:```[a-z]{1,10}(?=\n|$)|so|thus|hence|therefore|then|finally|and|the|our|my|final"
+    r"|correct|answer|result|total|is|are|it|we|get|have|be|must|boxed|\W|_)*", flags=re.IGNORECASE)
 SENTENCE_END = re.compile(r"[.!?;](?=\s)")
 MAX_LINE = 500  # characters of a closing line
 
