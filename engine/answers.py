@@ -57,7 +57,9 @@ FIRST_PART = re.compile(  # of two that belong together: 5 or 6, 5 feet 6 inches
     r"(?:,? and)?\s)$")
 SECOND_UNIT = re.compile(
     r"\s?(?:minutes?|mins?|m|seconds?|secs?|s|inch(?:es)?|in|ounces?|oz|cents?)\b")
-NEGATIVE = re.compile(r"\b(?:minus|negative)\s$", flags=re.IGNORECASE)
+SIGN_BEFORE_BOX = re.compile(  # "- \\boxed{5}" is an item of a list
+    r"(?:(?<![^\s=:$(])[-\u2212]|[/^]\s?|\\[dt]?frac\{)\$?$")
+NEGATIVE = re.compile(r"(?<![0-9]\s)\b(?:minus|negative)\s$", flags=re.IGNORECASE)
 ABBREVIATED = re.compile(  # a stop that ends no sentence: Dr. Smith
     r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|Mt|Ft|vs|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)$"
     r"|\b[A-Z]\.[A-Z]$")
@@ -273,7 +275,7 @@ def boxed_answer(text):
         return None
     start = text.rfind("\\boxed{")
     end = start + len("\\boxed{") + len(inside) + 1
-    before = re.search(r"(?:(?<![\w})])[-\u2212]|[/^]|\\[dt]?frac\{)\s?\$?$", text[:start][-20:])
+    before = SIGN_BEFORE_BOX.search(text[:start][-20:])
     behind = re.match(
         r"\s?(?:[/^!][^\s$]{1,20}|(?:\\text\{)?\s?([A-Za-z]{1,12})\}?)", text[end:end + 40])
     if behind and behind[1] and behind[1].lower() not in SCALES:

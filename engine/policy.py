@@ -229,7 +229,8 @@ def must_write(tokenizer, prompt, question, name):
     if characters(written) != characters(prompt):
         raise ValueError(f"--model {name}: its tokenizer cannot write {question[:60]!r} (tiny and "
                          "tiny-ads know only the words of their own tasks)")
-    tags = decode_completions(tokenizer, [tokenizer(TAGS, add_special_tokens=False)["input_ids"]])
+    spaced = "<think> </think>\n<answer> </answer>\n<scores> </scores>"
+    tags = decode_completions(tokenizer, [tokenizer(spaced, add_special_tokens=False)["input_ids"]])
     if characters(tags[0]) != TAGS:
         raise ValueError(f"--model {name}: its tokenizer cannot write the tags of the format: "
-                         f"{TAGS} becomes {tags[0]!r}")
+                         f"{spaced!r} becomes {tags[0]!r}")
