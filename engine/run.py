@@ -45,8 +45,6 @@ class Run:
         (train, validation, test) problems. Writes nothing yet. Raises ValueError if a resumed run
         has other problems than it began with, or is damaged."""
         self.folder = Path(config.out)
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"--out {self.folder}: is a file, not a folder")
         self.config = config
         self.done, self.state = 0, None
         problems = hashlib.sha256(repr(splits).encode(errors="backslashreplace")).hexdigest()
