@@ -125,7 +125,7 @@ OPTION = re.compile(  # B)   B. Paris
 CALLED = re.compile(  # option B
     r"^(?:option|choice|answer)\s+(?=\(?[a-j](?![a-z]))|^(?:final\s)?answer:\s*",
     flags=re.IGNORECASE)
-BINOMIAL = re.compile(r"[A-J]\. [a-z]+")  # E. coli: not to be taken for the option E
+BINOMIAL = re.compile(r"[A-J]\.\s+[a-z]+")  # E. coli: not to be taken for the option E
 HEDGE = re.compile(  # what takes an option back: another letter ("B. or C"), but not "A dog"
     r"^[A-Z]\.\s|"  # J. S. Bach
     r"(?<![A-Za-z'’])(?:[B-HJb-hj](?![A-Za-z'’])|[Aai](?!\s+[a-z]{2}|[A-Za-z'’])|not|no|nor"
