@@ -5,6 +5,10 @@
     python -m tasks.exercises --check DIR                    what is right, and what not yet
     python -m tasks.exercises --check DIR --only grpo_loss   the same of one function
 
+Promise: what you get to hear is a sentence about your function, and never a stack trace.
+To read: `main`; tasks/exercise_checks.py says what is asked of each function.
+Held to it by tests/test_exercises.py.
+
 Both --start and --check take --only with one or more names. The right results come from the
 project's own functions, so there is no second copy of a solution. What is asked of each function
 is in tasks/exercise_checks.py. Your code runs in a process of its own, with a time-out.
