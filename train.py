@@ -126,6 +126,8 @@ def prepare(config, given):
                          "same")
     config.device = choose_device(config.device, tiny)
     folder = Path(config.out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {config.out}: is a file, not a folder")
     # A run killed before it began leaves at most a file "new" (engine/run.py, write_whole)
     taken = folder.exists() and any(path.name != "new" for path in folder.iterdir())
     if taken and not (config.resume or config.explain):

@@ -30,41 +30,76 @@ MAX_MARKUP = 2000  # characters an answer may have before its markup is taken of
 MARKERS = [
     r"####[ \t]*(\S.*)",
     r"(?m)^[ \t]*A:[ \t]*(\S.*)",
-    r"(?i)\banswer is\b[ \t:*]*([^\s:*].*)",
+    r"(?i)\b(?:answer|correct (?:option|choice)) is\b[ \t:*]*(?:therefore |thus |simply )?"
+    r"([^\s:*].*)",
     r"(?im)^[ \t*]*(?:final )?answer:[ \t*]*([^\s*].*)"]
+THINKING = "</think>"
+ANSWER_TAG = re.compile(r"<\s?(/?)\s?answer\b[^<>]{0,40}>", flags=re.IGNORECASE)
 DIGITS = r"(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?"
+FRACTION_SIGNS = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 IN_TEXT = re.compile(  # the last of these counts where no answer is marked
-    r"\(\s{0,3}-?[0-9.]{1,20}(?:\s{0,3},\s{0,3}-?[0-9.]{1,20}){1,9}\s{0,3}\)"  # (1, 2)
+    r"[(\[]\s{0,3}-?[0-9./]{1,20}(?:\s{0,3},\s{0,3}-?[0-9./]{1,20}){1,9}\s{0,3}[)\]]"  # (1, 2)
+    r"|(?<![\w/.-])[0-9]{1,4}([-/])[0-9]{1,2}\1[0-9]{1,4}(?![\w/-])"  # 12/25/2020
     r"|(?<![\w:.])[0-9]{1,2}:[0-9]{2}(?![\w:])(?:\s?[AaPp]\.?\s?[Mm]\b\.?)?"  # 7:30 PM
+    r"|(?<![\w:.])[0-9]{1,9}:[0-9]{1,9}(?![\w:])"  # 3:2
+    r"|(?<![\w.])-?[0-9]{1,20}\^\{?-?[0-9]{1,20}\}?"  # 2^10
+    r"|(?<![\w.])-?[0-9]{1,20}(?:\.[0-9]{1,20})?[eE][-+]?[0-9]{1,3}(?!\w)"  # 1.5e-3
+    rf"|(?<![\w.])-?(?:[0-9]{{1,9}} ?)?[{FRACTION_SIGNS}]"  # 1½
+    r"|(?<![\w.])-?[0-9]{1,9} [0-9]{1,9}/[0-9]{1,9}"  # 1 1/2
     rf"|(?<![\w.])-?[$€£]?{DIGITS}"
     r"|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
 LIST = re.compile(rf"\W?{DIGITS}(?:(?:[,;]| and| or)+ \W?{DIGITS})+\W*")  # 3, 4 and 5
 NEXT_WORD = re.compile(r"[\s-]?([A-Za-z]{1,12})(?![A-Za-z])")
+HALF_OF_DAY = re.compile(r"\s?[AaPp]\.?[Mm]\b")
+BEHIND = re.compile(r"\s+(?:and a (?:half|third|quarter)|below)\b")
+FIRST_PART = re.compile(  # of two that belong together: 5 or 6, 5 feet 6 inches
+    r"[0-9]+(?:\s+or\s+|\s?(?:hours?|hrs?|h|feet|foot|ft|pounds?|lbs?|dollars?|minutes?|mins?)"
+    r"(?:,? and)?\s)$")
+SECOND_UNIT = re.compile(
+    r"\s?(?:minutes?|mins?|m|seconds?|secs?|s|inch(?:es)?|in|ounces?|oz|cents?)\b")
+SIGN_BEFORE_BOX = re.compile(  # "- \\boxed{5}" is an item of a list
+    r"(?:(?<![^\s=:$(])[-\u2212]|[/^]\s?|\\[dt]?frac\{)\$?$")
+NEGATIVE = re.compile(r"(?<![0-9]\s)\b(?:minus|negative)\s$", flags=re.IGNORECASE)
+ABBREVIATED = re.compile(  # a stop that ends no sentence: Dr. Smith
+    r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|Mt|Ft|vs|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)$"
+    r"|\b[A-Z]\.[A-Z]$")
+INITIAL = re.compile(r"\b[A-Z]$")  # E. coli
+DAY = re.compile(r"\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.? [0-9]{1,2}$")
 
 # ---- spellings of one sign -----------------------------------------------------------------------
 ONE_SIGN = {0xFF01 + i: 0x21 + i for i in range(94)}  # full-width forms of ASCII
 ONE_SIGN |= {ord(minus): "-" for minus in "\u2212\u2013\u2012\ufe63\uff0d"}
-ONE_SIGN |= {0x3000: " ", 0xFFE5: "¥", 0xFFE1: "£"}
+ONE_SIGN |= {0x2044: "/", 0x2215: "/", 0x3000: " ", 0xFFE5: "¥", 0xFFE1: "£"}
 HALVES = {
-    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8"}
+    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5",
+    "⅗": "3/5", "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8",
+    "⅞": "7/8"}
+THOUSANDS = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")  # no plain space
 
 # ---- markup --------------------------------------------------------------------------------------
 BRACED = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # {...} with up to two levels inside
 WRAPPER = re.compile(
-    r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf"
-    rf"|mathtt|mbox|operatorname|emph|underline|bm|rm|bf)\s?{BRACED}")
+    r"\\(?:boxed|fbox|framebox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf"
+    rf"|mathit|mathsf|mathtt|mbox|operatorname|emph|underline|bm|rm|bf)\s?{BRACED}")
 DOUBLE = re.compile(r"\\\\(?=[A-Za-z$%(){}\[\],!;: ])")  # a backslash that was escaped twice
 LATEX = [(re.compile(pattern), plain) for pattern, plain in (
-    (r"(?<=[0-9])(?:\{,\}(?:\\!)?|\\,)(?=[0-9]{3}(?![0-9]))", ","),  # 1{,}000
-    (r"\\(?:left|right)(?=[()\[\]])", ""),
+    (r"(?<=[0-9])(?:\{,\}(?:\\!)?|,\\!|\\,)(?=[0-9]{3}(?![0-9]))", ","),
+    (r"\\(?:left|right|[bB]igg?[lr]?)(?=[()\[\]])", ""),
     (r"\\(?:displaystyle|[,;:! ]|q?quad\b|space\b)", " "),
-    (r"(?<=\w)~(?=[\w\\])", " "),
+    (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge)\b", " "),
+    (r"\\(?:text)?color\s?\{[A-Za-z]{1,20}\}", " "),
+    (r"\\boxed\s(?=[0-9A-Za-z]+$)", " "),
+    (r"\\pounds\b", "£"),
+    (r"\\colon\b", ":"),
+    (r"(?<=\w)~(?=[\w\\])|(?<=\{)~|(?<= )~(?=[A-Za-z])", " "),
     (r"\^\s?(?:\\circ\b|\{\s?\\circ\s?\})|\\degree\b", "°"))]
 PAIRS = [re.compile(pair, flags=re.DOTALL) for pair in (  # marks around a whole answer
     r"\$\$(.+)\$\$", r"\$(.+?)\$", r"\\\((.+)\\\)", r"\\\[(.+)\\\]", r"\{(.+)\}", r"\(([^(),]+)\)",
     r"\*+([^*]+)\*+", r"_+([^_]+)_+", r"`(.+)`", r'"([^"]+)"', r"'([^']+)'", "“([^”]+)”",
-    r"<([A-Za-z]{1,10})>(.+)</\1>")]
-OPENING = tuple("$\\{(*_`\"'“<")
+    "‘([^’]+)’", "«([^»]+)»", r"<(?!(?:del|strike|sub|sup)>)([A-Za-z]{1,10})>(.+)</\1>",
+    r"(.+)<br\s?/?>")]
+OPENING = tuple("$\\{(*_`\"'“‘«<")
+MATHS_AND_UNIT = re.compile(r"\$([^$]+)\$(?=\s+[A-Za-z\\°%])")  # $5$ km
 BOLD = re.compile(r"(?<!\S)(\*\*|__)([^*_\s](?:[^*_]*[^*_\s])?)\1(?!\w)")  # a part in bold
 HEADING = re.compile(r"^#{1,6}\s+|^####\s*")
 REMARK = re.compile(r"(.*[^\s)])\s+\(([^()]*)\)", flags=re.DOTALL)  # 42 (see step 3)
@@ -80,7 +115,7 @@ UNSIGNED = (
 PREFIX = "|".join(re.escape(sign) for sign in sorted(CURRENCIES, key=len, reverse=True))
 NUMBER = re.compile(
     rf"([-+]?)(?:({PREFIX})\s?)?([-+]?)"  # 1 sign, 2 currency, 3 sign
-    rf"(?:([0-9]{{1,9}})\s(?=[0-9]+/[0-9]))?"  # 4 the whole part of a mixed number, 3 1/2
+    rf"(?:([0-9]{{1,9}})\s{{1,2}}(?=[0-9]+/[0-9]))?"  # 4 the whole part of a mixed number, 3 1/2
     rf"({UNSIGNED})(?:\s*/\s*([-+]?{UNSIGNED}))?")  # 5 and 6, a fraction's two sides
 SIDE = r"\{\s?([-+]?[0-9.,]+)\s?\}"
 FRACTION = re.compile(rf"\\[dtc]?frac\s?(?:{SIDE}{SIDE}|([0-9])([0-9]))")
@@ -88,8 +123,11 @@ NAMED = re.compile(r"([A-Za-z])\s*=\s*([^=]+)")  # x = 5
 OPTION = re.compile(  # B)   B. Paris
     r"\(?([A-Ja-j])(?:\)|(?<=[A-J])[.:])(?:\s+(.+))?", flags=re.DOTALL)
 CALLED = re.compile(  # option B
-    r"^(?:option|choice|answer)\s+(?=\(?[a-j](?![a-z]))", flags=re.IGNORECASE)
+    r"^(?:option|choice|answer)\s+(?=\(?[a-j](?![a-z]))|^(?:final\s)?answer:\s*",
+    flags=re.IGNORECASE)
+BINOMIAL = re.compile(r"[A-J]\.\s+[a-z]+")  # E. coli: not to be taken for the option E
 HEDGE = re.compile(  # what takes an option back: another letter ("B. or C"), but not "A dog"
+    r"^[A-Z]\.\s|"  # J. S. Bach
     r"(?<![A-Za-z'’])(?:[B-HJb-hj](?![A-Za-z'’])|[Aai](?!\s+[a-z]{2}|[A-Za-z'’])|not|no|nor"
     r"|neither|or|and|is|isn|wrong|incorrect|false|except)(?![A-Za-z])")
 
@@ -100,6 +138,7 @@ class Reading:
     key: str  # a number's exact value, an option's letter, or the words without spaces
     unit: str = ""  # of a number; or the text of an option
     name: str = ""  # the x of "x = 5"
+    whole: bool = False  # does its text belong to it, as in "E. coli"?
 
 
 # ---- the answer in a text ------------------------------------------------------------------------
@@ -147,9 +186,23 @@ def clause(text):
             depth -= 1
             if depth == 0 and remark:
                 return text[:mark.end()]
-        elif depth <= 0:
+        elif depth <= 0 and not is_in_name(text, mark):
             return text[:mark.start()]
     return re.split(r"\.\s|[,;]\s|\s\(", text)[0] if depth > 0 else text
+
+
+def is_in_name(text, mark):
+    """Is a stop or a comma a part of a name or of a date? (true or false)
+
+    >>> [clause(t) for t in ("Dr. Smith. He", "May 5, 2020, a day", "E. coli. It", "5, 2020 ended")]
+    ['Dr. Smith', 'May 5, 2020', 'E. coli', '5']
+    """
+    before = text[max(0, mark.start() - 20):mark.start()]
+    if mark[0][0] == ".":
+        lower = text[mark.end():mark.end() + 1].islower()
+        return lower and INITIAL.search(before) or ABBREVIATED.search(before)
+    year = re.match("[0-9]{4}(?![0-9])", text[mark.end():mark.end() + 5])
+    return year and DAY.search(before)
 
 
 def last_side(answer):
@@ -182,20 +235,54 @@ def final_answer(text):
     """
     if not isinstance(text, str):
         return None
+    thought, _, behind = text.rpartition(THINKING)
+    text = ANSWER_TAG.sub(r"<\1answer>", behind if behind.strip() else thought)
     inside = tagged("answer", text)
     if inside is not None:
-        inner = boxed(inside)
-        return last_side(tidy(inside if inner is None else inner))
-    inside = boxed(text)
+        inner = boxed_answer(inside)
+        inner = marked(inside) if inner is None else inner
+        return last_side(tidy(inside)) if inner is None else inner
+    inside = boxed_answer(text)
     if inside is not None:
-        return last_side(tidy(inside))
+        return inside
+    answer = marked(text)
+    return last_number(text) if answer is None else answer
+
+
+def marked(text):
+    """The answer behind the clearest mark in prose, or None.
+
+    Where a mark has nothing behind it, the answer stands on another line. It is the last number,
+    most likely.
+    """
     for marker in MARKERS:
         found = re.findall(marker, text)
-        answer = last_side(tidy(clause(found[-1]))) if found else None
+        said = re.sub(r"(?i)^the (?:final )?answer is:?\s", "", found[-1]) if found else ""
+        answer = last_side(tidy(clause(said)))
         if answer and answer.strip("\\[](){}$:`"):
             return answer
-        # Else the answer stands on another line. It is the last number, most likely.
-    return last_number(text)
+    return None
+
+
+def boxed_answer(text):
+    r"""The answer in the last box. What stands close to it and changes its value comes along.
+
+    >>> [boxed_answer(t) for t in ("\\boxed{5} km", "-\\boxed{5}", "\\boxed{5} million")]
+    ['5', '-5', '5 million']
+    """
+    inside = boxed(text)
+    if inside is None:
+        return None
+    start = text.rfind("\\boxed{")
+    end = start + len("\\boxed{") + len(inside) + 1
+    before = SIGN_BEFORE_BOX.search(text[:start][-20:])
+    behind = re.match(
+        r"\s?(?:[/^!][^\s$]{1,20}|(?:\\text\{)?\s?([A-Za-z]{1,12})\}?)", text[end:end + 40])
+    if behind and behind[1] and behind[1].lower() not in SCALES:
+        behind = None
+    if not before and not behind:
+        return last_side(tidy(inside))
+    return tidy((before[0] if before else "") + inside + (behind[0] if behind else ""))
 
 
 def last_number(text):
@@ -210,9 +297,18 @@ def last_number(text):
         pass
     if last is None:
         return None
-    behind = NEXT_WORD.match(text, last.end())
-    scaled = behind is not None and behind[1].lower() in SCALES
-    return tidy(text[last.start():behind.end()] if scaled else last[0])
+    before = text[max(0, last.start() - 40):last.start()]
+    first = FIRST_PART.search(before)
+    second = SECOND_UNIT.match(text, last.end())
+    if first and (second or " or" in first[0]):
+        return tidy(first[0] + last[0] + (second[0] if second else ""))
+    negative = "-" if NEGATIVE.search(before) else ""
+    behind = HALF_OF_DAY.match(text, last.end()) or BEHIND.match(text, last.end())
+    if behind is None:
+        behind = NEXT_WORD.match(text, last.end())
+        if behind and behind[1].lower() not in SCALES and behind[1] not in ("M", "B", "T"):
+            behind = None
+    return tidy(negative + text[last.start():behind.end() if behind else last.end()])
 
 
 # ---- markup off ----------------------------------------------------------------------------------
@@ -229,7 +325,8 @@ def tidy(answer):
     """
     answer = answer.strip()
     if len(answer) <= MAX_MARKUP:
-        answer = unicodedata.normalize("NFC", answer).translate(ONE_SIGN)
+        answer = unicodedata.normalize("NFC", answer).translate(ONE_SIGN).replace("&nbsp;", " ")
+        answer = THOUSANDS.sub(",", answer.strip())
     if len(answer) <= MAX_ANSWER:
         answer = BOLD.sub(r"\2", answer)
     answer = stripped(answer)
@@ -248,11 +345,12 @@ def stripped(answer):
 def unwrapped(answer):
     """One layer of marks taken off an answer of bounded length."""
     answer = DOUBLE.sub(r"\\", answer)
-    if answer.startswith(OPENING):
+    if answer.startswith(OPENING) or answer.endswith(">"):
         for pair in PAIRS:
             around = pair.fullmatch(answer)
             if around:
                 return around[around.lastindex]
+        answer = MATHS_AND_UNIT.sub(r"\1", answer, count=1) if answer[0] == "$" else answer
     if not set("\\~^{").isdisjoint(answer):
         for pattern, plain in LATEX:
             answer = pattern.sub(plain, answer)
@@ -353,8 +451,8 @@ def read(answer):
     """What an answer says -> Reading.
 
     >>> read("$1,000"), read("x = 5 km"), read("B. Paris")
-    (Reading(key='1000', unit='dollar', name=''), Reading(key='5', unit='kilometer', name='x'), \
-Reading(key='b', unit='paris', name=''))
+    (Reading(key='1000', unit='dollar', name='', whole=False), Reading(key='5', unit='kilometer', \
+name='x', whole=False), Reading(key='b', unit='paris', name='', whole=False))
     """
     answer = tidy("" if answer is None else str(answer)) or ""
     if len(answer) <= MAX_ANSWER:
@@ -364,7 +462,8 @@ Reading(key='b', unit='paris', name=''))
             return Reading(str(found[0]), found[1], named[1] if named else "")
         option = OPTION.fullmatch(answer)
         if option and not HEDGE.search(option[2] or ""):
-            return Reading(option[1].lower(), words(option[2] or ""))
+            whole = BINOMIAL.fullmatch(answer) is not None
+            return Reading(option[1].lower(), words(option[2] or ""), whole=whole)
     key = words(answer)
     return Reading(key if number(key) is None else answer)  # "1 8" is not 18
 
@@ -401,4 +500,6 @@ def answers_match(predicted, gold):
         return False
     if first.name and second.name and first.name != second.name:
         return False
+    if first.whole or second.whole:
+        return first.unit == second.unit
     return same_unit(first.unit, second.unit)

@@ -24,6 +24,7 @@ transformers_logging.set_verbosity_error()  # load_policy raises an error where 
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 TINY = ("tiny", "tiny-ads")  # the students that ship with this project
+TAGS = "<think></think><answer></answer><scores></scores>"
 HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama"}
 
 
@@ -184,6 +185,7 @@ def decode_completions(tokenizer, rows):
     Some tokenizers hold <think> or <answer> as a special token. These are text here.
     """
     special = set(tokenizer.all_special_ids)
+    special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     tags = {i for i in special if is_tag(tokenizer.convert_ids_to_tokens(i))}
     if not tags:
         return tokenizer.batch_decode(rows, skip_special_tokens=True)
@@ -192,8 +194,13 @@ def decode_completions(tokenizer, rows):
 
 
 def is_tag(token):
-    """Is a token one of <think>, </think>, <answer>, </answer>, <scores>, </scores>?"""
-    return re.fullmatch(r"\s*</?(think|answer|scores)>\s*", token or "") is not None
+    """Is a token one of <think>, </think>, <answer>, </answer>, <scores>, </scores>, or a part?
+
+    >>> is_tag("<think>"), is_tag("</think>\\n"), is_tag("</"), is_tag("</s>"), is_tag("")
+    (True, True, True, False, False)
+    """
+    text = "".join((token or "").split())
+    return bool(text) and text in TAGS
 
 
 def must_fit(model, encoded, max_new_tokens):
@@ -210,9 +217,11 @@ def must_fit(model, encoded, max_new_tokens):
 
 
 def must_write(tokenizer, prompt, question, name):
-    """Raises ValueError if the tokenizer loses a part of a prompt: the tiny students know only the
-    words of their own tasks. Spaces are ignored, and so are Unicode's different ways to write one
-    character."""
+    """Raises ValueError if the tokenizer loses a part of a prompt, or a tag of a completion.
+
+    The tiny students know only the words of their own tasks. Spaces are ignored, and so are
+    Unicode's different ways to write one character.
+    """
     def characters(text):
         return "".join(unicodedata.normalize("NFKC", text).split())
 
@@ -220,3 +229,8 @@ def must_write(tokenizer, prompt, question, name):
     if characters(written) != characters(prompt):
         raise ValueError(f"--model {name}: its tokenizer cannot write {question[:60]!r} (tiny and "
                          "tiny-ads know only the words of their own tasks)")
+    spaced = "<think> </think>\n<answer> </answer>\n<scores> </scores>"
+    tags = decode_completions(tokenizer, [tokenizer(spaced, add_special_tokens=False)["input_ids"]])
+    if characters(tags[0]) != TAGS:
+        raise ValueError(f"--model {name}: its tokenizer cannot write the tags of the format: "
+                         f"{spaced!r} becomes {tags[0]!r}")

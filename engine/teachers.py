@@ -29,6 +29,8 @@ MAX_REPLY = 2 ** 20  # bytes of a server's reply
 MAX_PAUSE = 300.0  # seconds that a server may ask for between two attempts
 TRIES = 3  # replies to one prompt, until one ends before the token limit
 BUSY = (408, 409, 425, 429)  # client errors after which a server is asked again
+OTHER_INTERFACES = (
+    "/v1/completions", "/v1/responses", "/v1/messages", "/api/chat", "/api/generate")
 CUT = ("length", "max_tokens", "max_output_tokens", "model_length")  # finish reasons, by provider
 USER_AGENT = "ReaLM-from-scratch/1.0"  # common fronts refuse Python-urllib
 
@@ -168,6 +170,8 @@ def chat_address(url):
     """
     parts = urllib.parse.urlsplit(url)
     path = parts.path.rstrip("/")
+    if path.endswith(OTHER_INTERFACES):
+        raise ValueError("this is the address of another interface: leave its last part out")
     if not path:
         path = "/v1/chat/completions"
     elif not path.endswith("/chat/completions"):
@@ -262,8 +266,10 @@ class ServerTeacher:
             pause = min(30.0, 0.5 * 2 ** attempt) * jitter
             try:
                 reply = within(2 * self.timeout, lambda: self.exchange(body))
-                if reply.status == 200:
+                if reply.status in (200, 201):
                     return text_of_reply(reply.text)
+                if reply.status == 400 and '"content_filter"' in reply.text:
+                    return ""  # a refusal of this one question
                 failure = f"{reply.status} {reply.text}"
                 pause = named_pause(reply.retry_after, pause)
                 refuse(reply)
@@ -377,6 +383,23 @@ def refuse(reply):
                        "followed, for it would get the key; if you trust it, give that address")
     if 300 <= reply.status < 500 and reply.status not in BUSY:
         raise Hopeless(f"{reply.status} {reply.text}")
+    if "insufficient_quota" in reply.text:  # no pause would fill an empty account
+        raise Hopeless(f"{reply.status} {reply.text}")
+
+
+def refuse_error(body):
+    """Raises Hopeless or UnreadableReply for an error in a reply whose status is 200.
+
+    Routers send such, for the provider behind them. body: the reply's object, or its choice.
+    """
+    error = body.get("error")
+    if not error and body.get("finish_reason") != "error":
+        return
+    code = error.get("code") if isinstance(error, dict) else None
+    failure = f"an error in the reply: {json.dumps(error)}"
+    if str(code).isdigit() and 400 <= int(code) < 500 and int(code) not in BUSY:
+        raise Hopeless(failure)
+    raise UnreadableReply(failure)
 
 
 def refuse_stream():
@@ -409,7 +432,10 @@ def text_of_reply(text):
     if re.match(r"\s*(data|event|id|retry)?:", text):
         refuse_stream()
     try:
-        choice = json.loads(text)["choices"][0]
+        body = json.loads(text)
+        refuse_error(body)
+        choice = body["choices"][0]
+        refuse_error(choice)
         message = choice["message"]
         split_off = message.get("reasoning_content") or message.get("reasoning") or ""
         thought, written = text_of_content(message.get("content"))

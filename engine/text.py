@@ -19,17 +19,29 @@ ANY_TAG = "|".join(TAGS)
 ANY_CONTROL = "|".join(CONTROL)
 MARKUP = re.compile(rf"<([\s/]*)({ANY_TAG}|{ANY_CONTROL})\s*>", flags=re.IGNORECASE)
 BRACKETED = re.compile(rf"\([\s/]*?(/?)\s*({ANY_TAG})\s*\)", flags=re.IGNORECASE)  # made harmless
+MEANT = {"think": "think", "thinking": "think", "thought": "think", "reasoning": "think",
+         "answer": "answer", "final_answer": "answer", "scores": "scores"}
+ANY_MEANT = "|".join(MEANT)
+OTHER_SPELLING = re.compile(  # of our tags: <answer id=1>  </ answer>  &lt;answer&gt;  \\<answer\\>
+    rf"(?:\\?<|&lt;)\s*(/?)\s*({ANY_MEANT})\b[^<>&/\\]{{0,40}}(/?)(?:\\?>|&gt;)"
+    r"|\u25c1(/?)(think)\u25b7",
+    flags=re.IGNORECASE)
+UPPER_CASE = re.compile(r"\[(/?)(THINK|ANSWER)\]")  # Mistral's
 SPECIAL = re.compile(
-    rf"<\|[^<>|\n]{{1,40}}\|>|\[/?INST\]|</?(?:{ANY_CONTROL})>", flags=re.IGNORECASE)
+    rf"<\|[^<>|\n]{{1,40}}\|>|<\uff5c[^<>\uff5c\n]{{1,40}}\uff5c>"
+    rf"|\[/?INST\]|</?(?:{ANY_CONTROL})>", flags=re.IGNORECASE)
 THINK = re.compile(r"</?think>", flags=re.IGNORECASE)
 SCORES = re.compile(r"<scores>[^<>]*</scores>", flags=re.IGNORECASE)
 OPEN = re.compile(r"<answer>", flags=re.IGNORECASE)
 CLOSE = re.compile(r"</answer>", flags=re.IGNORECASE)
 LINE_OF_ANSWER = re.compile(
-    r"[ \t]*\**(?:A|Answer|Final answer)\**:\**[ \t]*\S.*", flags=re.IGNORECASE)
+    r"[ \t]*(?:#{1,6}[ \t]+)?\**(?:A|Answer|Final answer)\**:\**[ \t]*\S.*", flags=re.IGNORECASE)
+HEADED_ANSWER = re.compile(  # a heading, and the answer on the next line
+    r"\n[ \t]*(?:#{1,6}[ \t]*\**|\*\*)(?:final )?answer\**:?\**[ \t]*\n\s*[^\n]{1,100}$",
+    flags=re.IGNORECASE)
 LEAD_IN = re.compile(  # words that only lead to an answer: "So the final answer is"
-    r"(?:so|thus|hence|therefore|then|finally|and|the|our|my|final|correct|answer|result|total|is"
-    r"|are|it|we|get|have|be|must|boxed|\W|_)*", flags=re.IGNORECASE)
+    r"(?:```[a-z]{1,10}(?=\n|$)|so|thus|hence|therefore|then|finally|and|the|our|my|final"
+    r"|correct|answer|result|total|is|are|it|we|get|have|be|must|boxed|\W|_)*", flags=re.IGNORECASE)
 SENTENCE_END = re.compile(r"[.!?;](?=\s)")
 MAX_LINE = 500  # characters of a closing line
 
@@ -50,7 +62,8 @@ def harmless(text):
     text = re.sub(r"(Route\s*[0-9]+|Problem|Solution)([\s*]*):", r"(\1)\2", text)
     text = re.sub(r"(?im)^([ \t*]*)(route\s*[0-9]+|problem|solution)([\s*]*):", r"\1(\2)\3", text)
     text = re.sub(r"\[(/?INST)\]", r"(\1)", text)  # Mistral's
-    return text.replace("<|", "< |").replace("|>", "| >")
+    text = text.replace("<|", "< |").replace("|>", "| >")
+    return text.replace("<\uff5c", "< \uff5c").replace("\uff5c>", "\uff5c >")  # DeepSeek's
 
 
 def without_tags(text):
@@ -77,6 +90,20 @@ def settled(text):
     return harmless(re.sub(r"[<>]", "", text)).strip()  # hostile: brackets nested in brackets
 
 
+def in_our_tags(text):
+    """Text in which a teacher's spellings of our tags are our tags.
+
+    >>> in_our_tags("<thinking>a</thinking> <answer id=1>5</ answer> <think/> [ANSWER]5[/ANSWER]")
+    '<think>a</think> <answer>5</answer>  <answer>5</answer>'
+    """
+    def ours(found):
+        if found[3]:  # <think/> holds nothing
+            return ""
+        return f"<{found[1] or found[4] or ''}{MEANT[(found[2] or found[5]).lower()]}>"
+    text = OTHER_SPELLING.sub(ours, text)
+    return UPPER_CASE.sub(lambda found: f"<{found[1]}{found[2].lower()}>", text)
+
+
 def reasoning_only(route):
     r"""The reasoning of a route: without its closing answer, a thinking teacher's block unwrapped.
 
@@ -88,7 +115,7 @@ def reasoning_only(route):
     >>> reasoning_only("<think>2 + 2 = 4</think>\nSo <answer>4</answer>.\nI hope this helps!")
     '2 + 2 = 4'
     """
-    text = ANNOTATION.sub("", route)
+    text = in_our_tags(ANNOTATION.sub("", route))
     text = BRACKETED.sub(r"<\1\2>", text)
     text = SCORES.sub("", SPECIAL.sub("", text))
     parts = [part.strip() for part in THINK.split(text)]
@@ -118,7 +145,7 @@ def before_answer_tag(text):
         end = closed.end() if closed else len(text)
         answer = text[opened.end():closed.start() if closed else end].strip()
         before = text[:opened.start()]
-        behind = text[end:].partition("\n")[0]
+        behind = MARKUP.sub("", text[end:].partition("\n")[0])
         if not before.strip():  # the answer came first: the reasoning stands behind it
             return text[end:]
         cut = without_lead_in(before)
@@ -195,4 +222,7 @@ def before_answer_line(text):
     before, newline, last = text.rstrip().rpartition("\n")
     if newline and len(last) <= MAX_LINE and LINE_OF_ANSWER.fullmatch(last):
         return without_lead_in(before)
+    headed = HEADED_ANSWER.search(text.rstrip()[-MAX_LINE:])
+    if headed:
+        return text.rstrip()[:-len(headed[0])]
     return text

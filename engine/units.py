@@ -423,7 +423,7 @@ def unit_of(text):
     if lower == ["per", "cent"]:
         return "%"
     for i, word in enumerate(lower):
-        if word in ("per", "/", "every") or word in ("a", "an", "each") and 0 < i < len(words) - 1:
+        if word in ("per", "/", "every", "a", "an") or word == "each" and 0 < i < len(words) - 1:
             if lower[i:] == ["per", "person"]:
                 return amount(words)
             top, bottom = amount(words[:i]), one_thing(words[i + 1:])

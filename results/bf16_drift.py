@@ -55,6 +55,9 @@ def main(argv=None):
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(argv)
+    for name in ("questions", "samples", "max_new_tokens", "threads"):
+        if getattr(given, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
     torch.set_num_threads(given.threads)
     model, tokenizer = grpo.load_policy(given.model, given.device, torch.bfloat16)
     prompts = [mrpv_prompt(q, routes) for q, _, routes in questions(given.data, given.questions)]
@@ -71,4 +74,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"bf16_drift: {error}") from None

@@ -149,6 +149,9 @@ def main(argv=None):
     parser.add_argument("--out", default="results/formats.json")
     parser.add_argument("--table", action="store_true", help="only print the table")
     given = parser.parse_args(argv)
+    for name in ("questions", "samples", "max_new_tokens", "threads"):
+        if getattr(given, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
     torch.set_num_threads(given.threads)
     settings = {name: getattr(given, name) for name in
                 ("questions", "samples", "max_new_tokens", "seed")}
@@ -169,4 +172,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"formats: {error}") from None

@@ -8,7 +8,7 @@ import sys
 
 from data import load_problems
 from eval import evaluate
-from grpo import load_policy
+from grpo import load_policy, resolve_model
 from results.sweep import spread
 
 
@@ -30,4 +30,11 @@ def main(runs):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:]) if sys.argv[1:] else sys.exit(__doc__)
+    if not sys.argv[1:] or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
+    try:
+        for run in sys.argv[1:]:  # all of them, before the first is measured
+            resolve_model(run)
+        main(sys.argv[1:])
+    except (ValueError, OSError) as error:
+        sys.exit(f"new_orders: {error}")

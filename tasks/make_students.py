@@ -16,12 +16,14 @@ tests/test_data.py and tests/test_ads.py hold the corpus to that.
 import argparse
 import random
 import sys
+from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from grpo import choose_device
 from realm import MRPV_INSTRUCTION, PLAIN_INSTRUCTION
 from tasks import ads, shop
 
@@ -137,7 +139,17 @@ def flags():
     parser.add_argument("--init", help="go on from the student in this folder")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", default="assets/tiny")
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ("steps", "batch", "width", "layers"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
+    if args.init and not (Path(args.init) / "config.json").is_file():
+        parser.error(f"--init {args.init}: no folder with a config.json")
+    try:
+        choose_device(args.device)
+    except ValueError as error:
+        parser.error(str(error))
+    return args
 
 
 def main():

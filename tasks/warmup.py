@@ -23,6 +23,7 @@ import argparse
 import dataclasses
 import json
 import random
+from pathlib import Path
 
 from realm import Problem, Route
 from tasks import market
@@ -84,6 +85,10 @@ def main(argv=None):
     parser.add_argument("--seed", type=int, default=0, help="another seed, other questions")
     parser.add_argument("--out", default="warmup.jsonl", help="the bank (default: warmup.jsonl)")
     args = parser.parse_args(argv)
+    if args.n < 1:
+        parser.error(f"--n must be at least 1, not {args.n}")
+    if not Path(args.out).parent.is_dir():
+        parser.error(f"--out {args.out}: there is no folder {Path(args.out).parent}")
     with open(args.out, "w", encoding="utf-8") as file:
         for problem in bank(args.n, args.seed):
             file.write(json.dumps(dataclasses.asdict(problem)) + "\n")

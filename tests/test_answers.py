@@ -26,6 +26,13 @@ MARKUP = [
     ("`5`", "5"), ('"5"', "5"), ("<b>5</b>", "5"), ("**5** km", "5"), (r"\text{yes}", "Yes"),
     (r"\left(1, 2\right)", "(1,2)"), (r"$\$18$", "18"), (r"\boxed{\frac{\text{1}}{\text{2}}}",
     r"\frac{1}{2}")]
+MARKUP += [  # of other hands
+    (r"\boxed 5", "5"), (r"\boxed{10,\!080}", "10080"), ("\u20185\u2019", "5"),
+    ("\u00ab5\u00bb", "5"),
+    (r"\textcolor{red}{5}", "5"), (r"{\color{red}5}", "5"), (r"\boxed{\large 5}", "5"),
+    ("$5$ km", "5 km"), (r"\boxed{5 \mathrm{~km}}", "5 km"), (r"5 \mathrm{~cm}^{2}", "5 cm^2"),
+    (r"\framebox{5}", "5"), (r"\boxed{\pounds 5}", "\u00a35"), ("5<br>", "5"), ("&nbsp;5", "5"),
+    (r"\bigl(1,2\bigr)", "(1,2)"), (r"3\colon 2", "3:2"), ("Answer: 5", "5"), ("Answer: B", "B")]
 SPELLING = [
     ("\u22127", "-7"), ("\u20137", "-7"), ("\uff11\uff18", "18"), ("\uff15km", "5"), ("x = 5",
     "5"), ("n=5", "5"),
@@ -36,6 +43,10 @@ SPELLING = [
     ("3 1/2", "3.5"), (r"1\frac{1}{2}", "1.5"), ("\u00bd", "0.5"), ("2\u00bd", "2.5"), (r"\frac12",
     "0.5"),
     (r"-\frac{1}{2}", "-0.5"), ("42 (6 x 7)", "42"), ("42 (see step 3)", "42")]
+SPELLING += [
+    ("1\u00a0000", "1000"), ("1\u202f000\u2009000", "1000000"), ("1 \u00bd", "1.5"),
+    ("\u215e", "7/8"),
+    ("1\u20442", "0.5"), ("1 3\u22154", "1.75")]
 OPTIONS = [("B)", "B"), ("B.", "B"), ("B. Paris", "B"), ("b) Paris", "B"), ("(B) Paris", "B"),
     ("B: Paris", "B"),
            ("B. A dog", "B"), ("B) Paris", "B. paris"), ("Option B", "B"), ("option (B)", "B"),
@@ -56,7 +67,7 @@ UNITS = [
     ("5 lbs", "5 pounds"), ("\u00a35", "5 pounds"), ("5 hrs", "5 hours"), ("5 PM", "5 p.m."),
     ("5 more apples", "5 apples"), ("18 (eggs)", "18"),
     ("-5 degrees", "-5"), ("4 wolves", "4"), ("3 children", "3"), ("2 boxes", "2"),
-    ("18 students in total", "18")]
+    ("18 students in total", "18"), ("$18 an hour", "$18 per hour"), ("$18 a day", "$18/day")]
 RIGHT = MARKUP + SPELLING + OPTIONS + UNITS
 
 ANOTHER_NUMBER = [f"5 {word}" for word in """
@@ -92,6 +103,11 @@ OTHER_WRONG = [
     "182"), ("2**3**4", "234"),
     ("50%", "0.5"), ("5%", "0.05"), ("7:30 AM", "7:30 PM"), ("(1, 2)", "(2, 1)"), ("**1** **8**",
     "18"), ("1~8", "18")]
+NAMES = [("E. coli", "E"), ("C. difficile", "C"), ("E. coli", "E. faecalis"), ("H. pylori", "H"),
+         ("J. S. Bach", "J"), ("D. H. Lawrence", "D")]
+STRUCK_OUT = [(f"<{tag}>5</{tag}>", "5") for tag in ("del", "strike", "sup", "sub")]
+OTHER_WRONG += NAMES + STRUCK_OUT + [
+    ("5 each way", "5"), ("1\u00a000", "100"), ("$5$ $6$", "56"), ("5 a dozen", "5")]
 WRONG = [(text, "5") for text in ANOTHER_NUMBER] + UNITS_DIFFER + OTHER_WRONG
 
 
@@ -128,6 +144,45 @@ def test_a_wrong_answer_is_never_paid(answer, gold):
     ("the answer is 42 (see step 3) and so on", "42"), (r"$$\boxed{\text{Monday}}$$", "Monday")])
 def test_the_answer_of_a_text(text, answer):
     assert final_answer(text) == answer
+
+
+@pytest.mark.parametrize("text, gold, right", [
+    ("-\\boxed{18}", "-18", True), ("-\\boxed{18}", "18", False), ("$-\\boxed{18}$", "18", False),
+    ("\\boxed{18} million", "18", False), ("\\boxed{18}\\text{ thousand}", "18", False),
+    ("\\boxed{1}/2", "1", False), ("\\frac{\\boxed{1}}{2}", "1", False),
+    ("- \\boxed{18}", "18", True), ("It is = -\\boxed{18}", "-18", True),
+    ("The answer is \\boxed{18}!", "18", True), ("\\boxed{18}^\\circ", "18", True),
+    ("20 minus 18", "18", True),
+    ("\\boxed{2}^3", "2", False), ("\\boxed{18} dollars, as said", "18", True),
+    ("<think>\\boxed{20}</think> 18", "18", True), ("<think>20</think>", "20", True),
+    ("<think>The answer is 20</think>\n18", "18", True),
+    ("<think><answer>20</answer></think> It is 18", "20", False),
+    ("<answer>The answer is 18.</answer>", "18", True), ("<answer>Answer: 18</answer>", "18", True),
+    ("<Answer>B</Answer>", "B", True), ("<answer id=1>B</ answer >", "B", True),
+    ("A: The answer is 18", "18", True), ("The answer is therefore 18", "18", True),
+    ("The correct option is B.", "B", True), ("The answer is Dr. Smith.", "Dr. Smith", True),
+    ("The answer is E. coli. It grows", "E. coli", True), ("The answer is E. coli.", "E", False),
+    ("The answer is St. Louis", "St. Louis", True), ("The answer is Jan. 5", "Jan. 5", True),
+    ("The answer is January 5, 2020, a Sunday", "January 5, 2020", True),
+    ("The answer is 5, 2020 was better", "5", True), ("The answer is $18$ dollars.", "18", True)])
+def test_what_stands_around_an_answer(text, gold, right):
+    assert answers_match(final_answer(text), gold) == right
+
+
+@pytest.mark.parametrize("text, gold, wrong", [
+    ("It is 1 1/2 cups", "1.5", "1/2"), ("It is 1\u00bd cups", "1.5", "1"),
+    ("takes \u00bd hour", "0.5", "2"),
+    ("It is minus 5", "-5", "5"), ("It is negative 5.", "-5", "5"), ("It's 3:2", "3:2", "2"),
+    ("Rate is 5e3", "5000", "3"), ("1.5e-3 it is", "0.0015", "3"), ("It's 2^10", "2^10", "10"),
+    ("Meet at 5 PM", "5 PM", "5 AM"), ("on 12/25/2020", "12/25/2020", "2020"),
+    ("on 2020-12-25", "2020-12-25", "25"), ("in [1, 2)", "[1, 2)", "2"),
+    ("it has 18M", "18M", "18"),
+    ("5 below zero", "5 below", "5"), ("5 and a half", "5 and a half", "5"),
+    ("5 or 6", "5 or 6", "6"),
+    ("It is 5 feet 6 inches", "5 feet 6 inches", "6"),
+    ("2 hours and 30 min", "2 hours and 30 min", "30")])
+def test_the_last_number_is_not_a_part_of_another_value(text, gold, wrong):
+    assert answers_match(final_answer(text), gold) and not answers_match(final_answer(text), wrong)
 
 
 @pytest.mark.parametrize("value, text", [

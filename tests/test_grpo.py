@@ -685,3 +685,19 @@ def test_tags_that_a_tokenizer_holds_as_special_tokens_are_read_as_text():
     assert engine.policy.decode_completions(tokenizer, [ids, []]) == [text, ""]
     plain = small_tokenizer()
     assert engine.policy.decode_completions(plain, [plain("ab<turn><end>")["input_ids"]]) == ["ab"]
+
+
+def test_tags_that_are_special_to_decode_but_not_listed_as_such_are_read_as_text():
+    from tokenizers import AddedToken
+    tokenizer = small_tokenizer()
+    tags = ["<think>", "</think>", "<answer>", "</answer>"]
+    tokenizer.add_tokens([AddedToken(tag, special=True) for tag in tags])
+    assert not set(tokenizer.convert_tokens_to_ids(tags)) & set(tokenizer.all_special_ids)
+    text = "<think>ab</think><answer>c</answer>"
+    assert engine.policy.decode_completions(tokenizer, [tokenizer(text + "<end>")["input_ids"]]) == [text]
+
+
+def test_a_part_of_a_tag_and_two_tags_in_one_token_are_tags_too():
+    tags = ["<think>", "</think>\n", "\n<answer>", "</", ">", "answer", "</think>\n<answer>"]
+    assert all(map(engine.policy.is_tag, tags))
+    assert not any(map(engine.policy.is_tag, ["</s>", "<s>", "<|im_end|>", "", " ", None, "<pad>"]))

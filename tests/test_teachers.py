@@ -482,6 +482,33 @@ def test_whatever_a_reply_holds_becomes_a_route(serve, pauses, reply, text):
     assert ask(serve(lambda request, attempt: (200, reply))) == [[text]] and not pauses
 
 
+@pytest.mark.parametrize("error, asked", [
+    ({"error": {"message": "upstream is busy", "code": 429}}, 2), ({"error": {"code": "x"}}, 2),
+    ({"error": {"message": "no such model", "code": 404}}, 1),
+    ({"choices": [{"error": {"code": 502}, "finish_reason": "error", "message": {"content": ""}}]}, 2)])
+def test_an_error_behind_a_status_of_200_is_no_route(serve, pauses, error, asked):
+    server = serve(lambda request, attempt: (200, json.dumps(error)))
+    with pytest.raises(ValueError, match="error in the reply") as caught:
+        ask(server, retries=1)
+    assert len(server.requests) == asked and "\n" not in str(caught.value)
+
+
+def test_an_empty_account_is_said_at_once_and_a_filtered_question_is_an_empty_route(serve, pauses):
+    server = serve(lambda request, attempt: (429, '{"error": {"code": "insufficient_quota"}}'))
+    with pytest.raises(ValueError, match="429 .*insufficient_quota"):
+        ask(server)
+    assert len(server.requests) == 1 and not pauses
+    reply = '{"error": {"message": "filtered", "code": "content_filter"}}'
+    assert ask(serve(lambda request, attempt: (400, reply))) == [[""]]
+    assert ask(serve(lambda request, attempt: (201, completion("4")))) == [["4"]]
+
+
+@pytest.mark.parametrize("end", teachers.OTHER_INTERFACES)
+def test_the_address_of_another_interface_is_refused(end):
+    with pytest.raises(ValueError, match="another interface"):
+        server_teacher("http://localhost:1" + end, "NAME")
+
+
 def test_a_bank_is_built_from_a_server_and_continued_after_it_fails(serve, pauses, tmp_path, capsys):
     task, out = tmp_path / "my.jsonl", tmp_path / "bank.jsonl"
     task.write_text("".join(json.dumps({"question": f"{i} + 1?", "answer": i + 1, "rules": ["RULE"]}) + "\n" for i in range(12)))

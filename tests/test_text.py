@@ -24,9 +24,16 @@ ENDINGS = [  # a closing answer, in the ways of real teachers
     "\n<answer>5</answer>\n<answer>5</answer>",
     "\n<answer>5", "\n<ANSWER> 5 </ANSWER>", "\n<answer>5</answer></s><|im_end|>",
     "\n<scores>1, 0</scores>\n<answer>5</answer>",
-    " Therefore, the final answer is <answer>5</answer>", "\n(answer)5(/answer)"]
+    " Therefore, the final answer is <answer>5</answer>", "\n(answer)5(/answer)",
+    "\n<answer id=1>5</answer>", "\n<answer\n>5</ answer>", "\n<answer>5</answer></answer>",
+    "\n[ANSWER]5[/ANSWER]", "\n&lt;answer&gt;5&lt;/answer&gt;", "\n\\<answer\\>5\\</answer\\>",
+    "\n<final_answer>5</final_answer>", "\n```xml\n<answer>5</answer>\n```",
+    "\n## Final answer: 5", "\n### Final Answer\n\n5",
+    "\n<answer>5</answer><\uff5cend\u2581of\u2581sentence\uff5c>"]
 THINKING = ["%s", "<think>%s</think>", "<think>\n%s\n</think>\n", "<think></think>\n%s",
-    "(think)%s(/think)", "<Think>%s</Think>"]
+    "(think)%s(/think)", "<Think>%s</Think>", "<thinking>%s</thinking>",
+            "<reasoning>%s</reasoning>", "[THINK]%s[/THINK]", "<think/>%s",
+            "\u25c1think\u25b7%s\u25c1/think\u25b7"]
 
 
 def assert_read_back(route, answer="5", scores=(1.0, 0.0)):

@@ -330,6 +330,12 @@ def test_a_run_that_did_not_get_through_its_first_evaluation_can_be_begun_with_o
     assert (tmp_path / "run" / "result.json").exists()
 
 
+def test_a_file_where_the_run_folder_should_be_is_refused_in_one_line(tmp_path):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(SystemExit, match="train.py: --out .*run: is a file, not a folder"):
+        train.main(["--out", str(tmp_path / "run")])
+
+
 def test_a_folder_that_holds_a_run_is_left_alone(tmp_path, capsys):
     (tmp_path / "metrics.jsonl").write_text("precious\n")
     assert "--resume" in refused(capsys, "--out", str(tmp_path))
