@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import engine.run
 import grpo
 import train
 from data import load_problems, make_routes, split_by_question
@@ -18,6 +19,13 @@ from realm import Problem, Route
 
 SMALL = ["--steps", "4", "--prompts-per-step", "4", "--group-size", "4", "--max-new-tokens", "60", "--eval-limit", "8", "--limit", "30",
          "--eval-every", "2", "--save-every", "2", "--warmup", "2"]
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch, request):
+    """Drawing is half of the time of so short a run; test_report.py draws."""
+    if "everything" not in request.node.name:
+        monkeypatch.setattr(engine.run, "draw_curves", lambda history, path: None)
 
 
 def run(folder, *flags):
