@@ -81,13 +81,16 @@ def bare(text):
     """A text without markup and remarks, in one spelling of signs and digits."""
     text = unicodedata.normalize("NFC", text)
     text = "".join(chr(ord(c) - 0xFEE0) if 0xFF01 <= ord(c) <= 0xFF5E else c for c in text)
-    text = re.sub("[\u2212\u2013\u2012\ufe63]", "-", text).replace("\u3000", " ").replace("½", " 1/2 ")
+    text = re.sub("[\u2212\u2013\u2012\ufe63]", "-", text).replace("\u3000", " ")
+    text = re.sub("[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]", lambda found: f" {unicodedata.normalize('NFKC', found[0])} ", text)
+    text = re.sub("[\u2044\u2215]", "/", text)
+    text = re.sub("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))", "", text)
     text = re.sub(r"\\\\(?=\w|[$%({\[])", r"\\", text)
     text = re.sub(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r" \1/\2 ", text)
     text = text.replace("{,}", ",").replace("\\,", ",").replace("^\\circ", "°")
     text = re.sub(r"\\(boxed|text)(?![a-z])|</?[A-Za-z]{1,10}>|####", " ", text)
     text = re.sub(r"(?<=[^\s(])\s+\((?!km\)|eggs|dollars|left|cents|percent|mph)[^()]*\)[\W_]*$", "", text)
-    return re.sub(r"[\\{}*_`\"“”()\[\]]", " ", text).strip().rstrip(".,; \n\t")
+    return re.sub(r"[\\{}*_`\"“”‘’«»()\[\]]", " ", text).strip().rstrip(".,; \n\t")
 
 
 def allowed(text, value, unit):
