@@ -41,7 +41,7 @@ GOLDS = {  # and what they are worth, with their unit
     "5 eggs": (Fraction(5), "egg"), "\\boxed{7}": (Fraction(7), "")}
 ALLOWED = {  # the only words and signs that may stand behind a number, and the unit they are
     "$": "dollar", "dollars": "dollar", "%": "percent", "percent": "percent", "km": "km", "eggs": "egg", "€": "euro",
-    "£": "pound", "cents": "cent", "mph": "mph", "left": "", "in": "inch", "total": "", "hour": "hour", "per": "", "°": "degree",
+    "£": "pound", "cents": "cent", "mph": "mph", "left": "", "in": "inch", "total": "", "hour": "hour", "per": "", "a": "", "°": "degree",
     "quarters": "quarter", "a.m": "am", "pm": "pm", "answer": "answer", "solution": "solution", "problem": "problem"}
 SPOILERS = [
     " fifths", " halves", " negative", " bn", " lakh", "k", " dozen", " squared", " thousand", "^2", "!", " or 6", " x", " (thousand)",
@@ -105,7 +105,7 @@ def allowed(text, value, unit):
     signs, whole, top, bottom, behind = shape.groups()
     found = Fraction(Decimal(top.replace(",", ""))) / Fraction(Decimal((bottom or "1").replace(",", "")))
     found = (found + int(whole or 0)) * (-1 if "-" in signs else 1)
-    words = behind.replace("/", " per ").replace("$", " $ ").replace("%", " % ").split() + [s for s in signs if s in "$€£"]
+    words = behind.replace("/", " per ").replace("°", " ° ").replace("$", " $ ").replace("%", " % ").split() + [s for s in signs if s in "$€£"]
     units = {ALLOWED.get(word.strip(".,;'#-").lower(), "unknown") for word in words} - {""}
     agree = not unit or not units - {"inch"} or unit in units
     return found == value and "unknown" not in units and agree
