@@ -30,6 +30,7 @@ SYMPTOMS = [
     Symptom("rate-too-high", ("answer", "truncated"), "C"),
     Symptom("entropy", ("entropy",), "C"),
     Symptom("grad-norm", ("grad_norm",), "C"),
+    Symptom("spikes", ("grad_norm", "answer"), "unsteady"),
     Symptom("cut-off", ("truncated", "format"), "B"),
     Symptom("stale", ("drift",), "A", log=True),
     Symptom("wrong-mask", ("drift",), "E", log=True),

@@ -121,7 +121,8 @@ def check_answer(text, gold):
     if match and GOLDS[gold] is not None:
         assert allowed(text, *GOLDS[gold]), "more than a number and its unit"
     elif match and gold == "B":
-        assert re.match(r"\W*[Bb](?![^\W_])", bare(text)), "another option"
+        text = re.sub(r"(?i)^\W*(?:final )?answer:", "", bare(text))
+        assert re.match(r"\W*[Bb](?![^\W_])", text), "another option"
     elif match:
         assert letters(bare(text)) == letters(gold)
     if worth(text) is not None:

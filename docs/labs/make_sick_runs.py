@@ -80,6 +80,7 @@ RUNS = {  # name -> (flags that differ from SHORT, a fault or None)
     "kl-healthy": ({"beta": 0.05}, None),
     "default": (FULL, None),
     "never-fade": (FULL | {"method": "mrpv"}, None),
+    "unsteady": ({"lr": 3e-3, "steps": 100}, None),
     "unpaid": ({"utility_weight": 0.0, "selection": "balanced", "p_end": 1.0}, None),
 }
 
