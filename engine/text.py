@@ -25,7 +25,7 @@ ANY_MEANT = "|".join(MEANT)
 OTHER_SPELLING = re.compile(  # of our tags: <answer id=1>  </ answer>  &lt;answer&gt;  \\<answer\\>
     rf"(?:\\?<|&lt;)\s*(/?)\s*({ANY_MEANT})\b[^<>&/\\]{{0,40}}(/?)(?:\\?>|&gt;)"
     r"|\u25c1(/?)(think)\u25b7",
-    flags=re.IGNORECASE)
+    flags=re.IGNORECASE | re.ASCII)  # in Unicode the Turkish dotted capital I is an i, too
 UPPER_CASE = re.compile(r"\[(/?)(THINK|ANSWER)\]")  # Mistral's
 SPECIAL = re.compile(
     rf"<\|[^<>|\n]{{1,40}}\|>|<\uff5c[^<>\uff5c\n]{{1,40}}\uff5c>"

@@ -118,3 +118,10 @@ def test_targets_of_gsm8k_are_the_steps_before_the_hashes():
     for line in (GSM8K / "model_solutions_6b.jsonl").read_text(encoding="utf-8").splitlines():
         for solution in json.loads(line)["solutions"]:
             assert_read_back(solution["solution"])
+
+
+@pytest.mark.parametrize("tag", ["th\u0130nk", "THINK", "an\u017fwer", "thin\u212a", "\u017fcores"])
+def test_letters_that_unicode_takes_for_those_of_a_tag_do_no_harm(tag):
+    """Without regard to case, a pattern takes them for i, s and k. Found by tests/fuzz.py."""
+    route = f"<{tag}> 6 x 3 = 18</{tag}>\n18 is it"
+    assert_read_back(route)
