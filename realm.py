@@ -20,7 +20,7 @@ import re
 from dataclasses import dataclass, field
 
 from engine.answers import canonical, tagged
-from engine.text import harmless, reasoning_only, settled, without_tags  # noqa: F401  re-exported
+from engine.text import harmless, reasoning_only, without_litter  # noqa: F401  re-exported
 
 PLAIN_INSTRUCTION = (
     "Solve the problem. Reply in exactly this form:\n"
@@ -99,7 +99,7 @@ def demonstration(reasoning, answer, scores=None):
 
     scores: one number for each route that is shown, or None where none is.
     """
-    answer = settled(without_tags(str(answer)))  # parse_response must read it back unchanged
+    answer = without_litter(str(answer))  # parse_response must read it back unchanged
     text = f"<think> {harmless(reasoning).strip()}</think>\n<answer> {answer}</answer>"
     if scores is None:
         return text

@@ -90,6 +90,16 @@ def settled(text):
     return harmless(re.sub(r"[<>]", "", text)).strip()  # hostile: brackets nested in brackets
 
 
+def without_litter(text):
+    """Text that holds no tag and no rest of one, and that `harmless` leaves as it is."""
+    for _ in range(4):  # what is taken out may put another tag together
+        clean = settled(without_tags(text))
+        if clean == text:
+            return text
+        text = clean
+    return text
+
+
 def in_our_tags(text):
     """Text in which a teacher's spellings of our tags are our tags.
 
@@ -122,9 +132,9 @@ def reasoning_only(route):
     text = "\n".join(part for part in parts if part) if len(parts) > 1 else text.strip()
     for close in (before_answer_tag, before_hashes, before_box, before_answer_line):
         shorter = close(text).strip()
-        if settled(without_tags(shorter)):
+        if without_litter(shorter):
             text = shorter
-    return settled(without_tags(text))
+    return without_litter(text)
 
 
 def before_answer_tag(text):

@@ -125,3 +125,8 @@ def test_letters_that_unicode_takes_for_those_of_a_tag_do_no_harm(tag):
     """Without regard to case, a pattern takes them for i, s and k. Found by tests/fuzz.py."""
     route = f"<{tag}> 6 x 3 = 18</{tag}>\n18 is it"
     assert_read_back(route)
+
+
+def test_a_tag_that_comes_together_when_another_is_taken_out_leaves_no_litter():
+    """Found by tests/fuzz.py."""
+    assert_read_back("<t<<1+1=2></scores>>hink> 6 x 3 = 18</think>\n<answer> 1,000</a/a/answer>")
