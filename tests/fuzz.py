@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
-from engine.text import reasoning_only, settled, without_tags  # noqa: E402
+from engine.text import reasoning_only, without_litter  # noqa: E402
 from realm import MRPV_INSTRUCTION, PLAIN_INSTRUCTION, Response, Route, demonstration, harmless, mrpv_prompt, parse_response  # noqa: E402
 from rewards import answers_match, canonical, final_answer, number, realm_reward, utility_score  # noqa: E402
 
@@ -90,6 +90,7 @@ def bare(text):
     text = text.replace("{,}", ",").replace("\\,", ",").replace("^\\circ", "°")
     text = re.sub(r"\\(boxed|text)(?![a-z])|</?[A-Za-z]{1,10}>|####", " ", text)
     text = re.sub(r"(?<=[^\s(])\s+\((?!km\)|eggs|dollars|left|cents|percent|mph)[^()]*\)[\W_]*$", "", text)
+    text = re.sub(r"(?i)^[\W_]*(?:(?:the )?(?:final )?answer(?: is)?:?)(?=[\W_0-9])", "", text)  # "Answer: 5"
     return re.sub(r"[\\{}*_`\"“”‘’«»()\[\]]", " ", text).strip().rstrip(".,; \n\t")
 
 
@@ -121,8 +122,7 @@ def check_answer(text, gold):
     if match and GOLDS[gold] is not None:
         assert allowed(text, *GOLDS[gold]), "more than a number and its unit"
     elif match and gold == "B":
-        text = re.sub(r"(?i)^\W*(?:final )?answer:", "", bare(text))
-        assert re.match(r"\W*[Bb](?![^\W_])", text), "another option"
+        assert re.match(r"\W*[Bb](?![^\W_])", bare(text)), "another option"
     elif match:
         assert letters(bare(text)) == letters(gold)
     if worth(text) is not None:
@@ -138,7 +138,8 @@ def check_target(text):
     assert parse_response(target, 2) == Response(reasoning, "18", scores)
     assert not TAG.search(reasoning) and not re.search(r"\([\s/]*(think|answer|scores)\s*\)", reasoning, re.IGNORECASE)
     answer = parse_response(demonstration("r", text)).answer
-    assert answer == (settled(without_tags(text)) or None) and parse_response(demonstration("r", text)).reasoning == "r"
+    assert answer == (without_litter(text) or None) and not TAG.search(answer or "")
+    assert parse_response(demonstration("r", text)).reasoning == "r"
 
 
 def dressed(gold, rng):
