@@ -26,7 +26,7 @@ from tqdm import tqdm
 from engine.bank import (append_batch, bank_settings, bank_summary, continue_bank, cut_summary,
                          open_bank, read_bank, recorded_tally, refuse_out, why_it_cannot_teach)
 from engine.flags import (DEFAULT_TEACHER, TeacherFlags, check_bounds, flag, given_flags,
-                          idle_teacher_flags, is_address, shown_address, without_effect)
+                          idle_teacher_flags, is_address, say, shown_address, without_effect)
 from engine.teachers import (TRIES, CutText, address_hint, model_teacher, server_teacher,
                              whole_texts)
 from realm import Problem, Route
@@ -264,8 +264,7 @@ def say_idle_flags(config, given, problems):
         (("temperature", "max_new_tokens", "keep_cut", "device"), kind == "simulated",
          "the teacher is simulated"),
         (("device",), kind == "server", "the teacher is a server")])
-    if idle:
-        print("; ".join(idle), flush=True)
+    say(idle)
 
 
 def build_bank(config, given=()):

@@ -31,7 +31,7 @@ from transformers import AutoTokenizer
 
 from data import BUILT_IN, load_problems, with_routes
 from engine.flags import (TeacherFlags, check_bounds, flag, for_the_record, given_flags,
-                          same_flag, without_effect)
+                          same_flag, say, without_effect)
 from engine.report import check_outputs, write_results
 from engine.shared_prompt import is_out_of_memory
 from grpo import choose_device, is_tiny, load_policy, must_write, resolve_model, sample
@@ -391,9 +391,7 @@ def check_tokenizers(config, problems):
 
 def say_no_effect(given, names, beside):
     """Print one line if flags of these names were given although they change nothing."""
-    idle = without_effect(given, [(names, True, beside)])
-    if idle:
-        print(idle[0], flush=True)
+    say(without_effect(given, [(names, True, beside)]))
 
 
 def main(argv=None):

@@ -25,7 +25,8 @@ import eval as evaluation
 from data import BUILT_IN, load_problems, with_routes
 from engine import explain
 from engine.bank import why_it_cannot_teach
-from engine.flags import TeacherFlags, check_bounds, flag, given_flags, same_flag, without_effect
+from engine.flags import (TeacherFlags, check_bounds, flag, given_flags, same_flag, say,
+                          without_effect)
 from engine.report import (closing_table, describe, other_runs, report_step, sample_to_show,
                            step_metrics, step_timing, validation_metrics)
 from engine.run import Run, resume, stop_after_step
@@ -133,9 +134,7 @@ def prepare(config, given):
     if taken and not (config.resume or config.explain):
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or "
                          f"continue it with --resume {config.out}")
-    idle = without_effect(given, idle_flags(config))
-    if idle:
-        print("; ".join(idle), flush=True)
+    say(without_effect(given, idle_flags(config)))
     return config
 
 

@@ -65,10 +65,7 @@ from trl import get_quantization_config
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bridges.prompts import need_enough, score, write_prompt  # noqa: E402
 from data import load_problems  # noqa: E402
-try:
-    from engine.policy import encode_prompts, end_ids, resolve_model  # noqa: E402
-except ImportError:  # before the move to engine/
-    from grpo import encode_prompts, end_ids, resolve_model  # noqa: E402
+from engine.policy import encode_prompts, end_ids, resolve_model  # noqa: E402
 
 FLAGS = ("seed", "routes", "selection", "error_ratio", "schedule", "fade", "p_end")  # of a prompt
 

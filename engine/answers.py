@@ -36,7 +36,10 @@ MARKERS = [
 THINKING = "</think>"
 ANSWER_TAG = re.compile(r"<\s?(/?)\s?answer\b[^<>]{0,40}>", flags=re.IGNORECASE)
 DIGITS = r"(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?"
-FRACTION_SIGNS = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+ONE_SIGN_FRACTIONS = {
+    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5",
+    "⅗": "3/5", "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8",
+    "⅞": "7/8"}
 IN_TEXT = re.compile(  # the last of these counts where no answer is marked
     r"[(\[]\s{0,3}-?[0-9./]{1,20}(?:\s{0,3},\s{0,3}-?[0-9./]{1,20}){1,9}\s{0,3}[)\]]"  # (1, 2)
     r"|(?<![\w/.-])[0-9]{1,4}([-/])[0-9]{1,2}\1[0-9]{1,4}(?![\w/-])"  # 12/25/2020
@@ -44,7 +47,7 @@ IN_TEXT = re.compile(  # the last of these counts where no answer is marked
     r"|(?<![\w:.])[0-9]{1,9}:[0-9]{1,9}(?![\w:])"  # 3:2
     r"|(?<![\w.])-?[0-9]{1,20}\^\{?-?[0-9]{1,20}\}?"  # 2^10
     r"|(?<![\w.])-?[0-9]{1,20}(?:\.[0-9]{1,20})?[eE][-+]?[0-9]{1,3}(?!\w)"  # 1.5e-3
-    rf"|(?<![\w.])-?(?:[0-9]{{1,9}} ?)?[{FRACTION_SIGNS}]"  # 1½
+    rf"|(?<![\w.])-?(?:[0-9]{{1,9}} ?)?[{''.join(ONE_SIGN_FRACTIONS)}]"  # 1½
     r"|(?<![\w.])-?[0-9]{1,9} [0-9]{1,9}/[0-9]{1,9}"  # 1 1/2
     rf"|(?<![\w.])-?[$€£]?{DIGITS}"
     r"|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
@@ -70,10 +73,6 @@ DAY = re.compile(r"\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.
 ONE_SIGN = {0xFF01 + i: 0x21 + i for i in range(94)}  # full-width forms of ASCII
 ONE_SIGN |= {ord(minus): "-" for minus in "\u2212\u2013\u2012\ufe63\uff0d"}
 ONE_SIGN |= {0x2044: "/", 0x2215: "/", 0x3000: " ", 0xFFE5: "¥", 0xFFE1: "£"}
-HALVES = {
-    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5",
-    "⅗": "3/5", "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8",
-    "⅞": "7/8"}
 THOUSANDS = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")  # no plain space
 
 # ---- markup --------------------------------------------------------------------------------------
@@ -384,11 +383,11 @@ def split_number(text):
     if len(text) > MAX_ANSWER:
         return None
     if not text.isascii():
-        for sign, plain in HALVES.items():
+        for sign, plain in ONE_SIGN_FRACTIONS.items():
             text = text.replace(sign, f" {plain} ")
     text = FRACTION.sub(lambda found: f" {found[1] or found[3]}/{found[2] or found[4]} ", text)
     text = re.sub(r"^([-+]?)\\?\s+", r"\1", text.strip())
-    text = re.sub(rf"^([-+]?)\\(?=[$€£])", r"\1", text)
+    text = re.sub(r"^([-+]?)\\(?=[$€£])", r"\1", text)
     found = NUMBER.match(text)
     if not found or found[1] and found[3]:
         return None

@@ -25,7 +25,6 @@ MAX_LINE = 2 ** 26  # bytes
 MAX_WORDS, MAX_CHARACTERS = 12, 200  # of a gold answer that a student may be asked to repeat
 
 
-
 # ---- reading -------------------------------------------------------------------------------------
 def read_lines(path):
     """(line number, object) of each line of a JSONL file; blank lines are skipped.

@@ -172,6 +172,12 @@ def without_effect(given, rules):
     return sentences
 
 
+def say(sentences):
+    """Print what `without_effect` found, on one line; nothing if it found nothing."""
+    if sentences:
+        print("; ".join(sentences), flush=True)
+
+
 def idle_teacher_flags(given, kind, task, has_rules):
     """`without_effect` for the teacher's flags -> list of sentences.
 

@@ -130,9 +130,8 @@ def check_tokens(model, tokenizer):
     prompt = encode_prompts(tokenizer, ["Problem: a"])[0]
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= known:
         tokenizer.pad_token = tokenizer.eos_token
-    if tokenizer.eos_token_id is None or not prompt:
-        raise ValueError("its tokenizer has no end token, is empty, or belongs to another model")
-    if max(prompt + end_ids(model, tokenizer)) >= known:
+    unusable = tokenizer.eos_token_id is None or not prompt
+    if unusable or max(prompt + end_ids(model, tokenizer)) >= known:
         raise ValueError("its tokenizer has no end token, is empty, or belongs to another model")
 
 

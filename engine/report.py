@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 
 EARLY_STEPS = 8  # RL steps after which a student that never found the format is told
+SLOW = 2e7  # parameters that are too many for a CPU to be done in minutes
 ROUNDING = 1e-5  # a KL that stays below this is rounding noise
 
 
@@ -97,7 +98,7 @@ def no_format(rl, cold_start):
 
 
 def describe(model, name):
-    """The first line of a run: model, parameters, device and dtype.
+    """What a run says of its student: model, parameters, device and dtype.
 
     A run on a CPU with a model that is not tiny says that this is slow.
     """
@@ -108,16 +109,10 @@ def describe(model, name):
         size = f"{parameters / 1e9:.3g}B"
     dtype = {"torch.float32": "fp32", "torch.bfloat16": "bf16"}.get(str(model.dtype), model.dtype)
     line = f"student: {name}, {size} parameters, on {model.device}, in {dtype}"
-    if is_slow(model):
+    if model.device.type == "cpu" and parameters > SLOW:
         line += ("\nThis is a large model for a CPU: a step may take minutes. The time is shown "
                  "after the first step. A GPU is used where there is one.")
     return line
-
-
-def is_slow(model):
-    """Is this model on a CPU, and too large for it to be done in minutes?"""
-    parameters = sum(p.numel() for p in model.parameters())
-    return model.device.type == "cpu" and parameters > 2e7
 
 
 def report_step(bar, config, metrics, timing, show, steps_left):
@@ -273,13 +268,18 @@ def smoothed(values, half):
 
 
 # ---- the end of a run ----------------------------------------------------------------------------
+def hash_of(value):
+    """A hash of problems or questions, to tell whether two runs had the same."""
+    return hashlib.sha256(repr(value).encode(errors="backslashreplace")).hexdigest()
+
+
 def question_hash(splits):
     """A hash of the questions and gold answers of a run, whatever their routes.
 
     splits: (train, validation, test) problems.
     """
     pairs = [[(p.question, p.answer) for p in problems] for problems in splits]
-    return hashlib.sha256(repr(pairs).encode(errors="backslashreplace")).hexdigest()
+    return hash_of(pairs)
 
 
 def other_runs(folder, record):

@@ -15,7 +15,6 @@ Held to it by tests/test_survive.py, tests/test_train.py and `python -m tests.ki
 """
 import contextlib
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -27,8 +26,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from engine.flags import for_the_record, is_address, shown_address
-from engine.report import diagnosis, draw_curves, question_hash
+from engine.flags import flag_name, for_the_record, is_address, shown_address
+from engine.report import diagnosis, draw_curves, hash_of, question_hash
 
 FORMAT = 2  # of a run folder; a folder of another format is refused
 # Flags that --resume may change. config.json records the change.
@@ -47,7 +46,7 @@ class Run:
         self.folder = Path(config.out)
         self.config = config
         self.done, self.state = 0, None
-        problems = hashlib.sha256(repr(splits).encode(errors="backslashreplace")).hexdigest()
+        problems = hash_of(splits)
         if record and record["problems"] != problems:
             raise ValueError(f"--resume {self.folder}: {config.bank or config.task} gives other "
                              f"problems or routes than those the run began with")
@@ -227,7 +226,7 @@ def resume(given, config_class):
     new = {name: value for name, value in given.items() if value != getattr(config, name)}
     other = [name for name in new if name not in CHANGEABLE]
     if other:
-        begun = ", ".join(f"--{name.replace('_', '-')} {getattr(config, name)}" for name in other)
+        begun = ", ".join(f"{flag_name(name)} {getattr(config, name)}" for name in other)
         raise ValueError(f"--resume {run}: it was begun with {begun}; leave the flag out, or start "
                          f"another run")
     if new.get("steps", config.steps) < config.steps:

@@ -11,7 +11,6 @@ rounded at other places. The table is of the first update on tokens that the mod
     outside      share of tokens whose ratio lies outside 1 +- 0.2
     approx_kl    the metric of that name, which would be 0
 """
-import argparse
 from unittest import mock
 
 import torch
@@ -19,6 +18,7 @@ import torch
 import engine.layers
 import grpo
 from realm import mrpv_prompt
+from results.command import sampling_flags, sampling_parser
 from results.formats import DATA, questions
 
 
@@ -44,21 +44,8 @@ def measure(model, tokenizer, prompts, given, logits_of):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--data", default=str(DATA), help="folder with model_solutions_6b.jsonl")
-    parser.add_argument("--questions", type=int, default=4)
-    parser.add_argument("--samples", type=int, default=4, help="completions of each question")
-    parser.add_argument("--max-new-tokens", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    given = parser.parse_args(argv)
-    for name in ("questions", "samples", "max_new_tokens", "threads"):
-        if getattr(given, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
-    torch.set_num_threads(given.threads)
+    parser = sampling_parser(__doc__, DATA, questions=4, samples=4, max_new_tokens=64)
+    given = sampling_flags(parser, argv)
     model, tokenizer = grpo.load_policy(given.model, given.device, torch.bfloat16)
     prompts = [mrpv_prompt(q, routes) for q, _, routes in questions(given.data, given.questions)]
     card = torch.cuda.get_device_name() if model.device.type == "cuda" else "CPU"

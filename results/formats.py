@@ -14,7 +14,6 @@ the first of GSM8K's test questions, the routes are the solutions of OpenAI's tw
 is written when it is done, and the same command goes on with those that are missing. At the end, or
 with --table alone, the table is printed.
 """
-import argparse
 import copy
 import json
 import time
@@ -26,6 +25,7 @@ from engine.run import write_json
 from eval import wilson
 from grpo import load_policy, sample, turn_end
 from realm import Route, demonstration, mrpv_prompt, parse_response
+from results.command import sampling_flags, sampling_parser
 from rewards import answers_match, final_answer, realm_reward
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k"
@@ -136,23 +136,10 @@ def table(cells):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--data", default=str(DATA), help="folder with model_solutions_6b.jsonl")
-    parser.add_argument("--questions", type=int, default=8)
-    parser.add_argument("--samples", type=int, default=2, help="completions of each question")
-    parser.add_argument("--max-new-tokens", type=int, default=160)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
+    parser = sampling_parser(__doc__, DATA, questions=8, samples=2, max_new_tokens=160)
     parser.add_argument("--out", default="results/formats.json")
     parser.add_argument("--table", action="store_true", help="only print the table")
-    given = parser.parse_args(argv)
-    for name in ("questions", "samples", "max_new_tokens", "threads"):
-        if getattr(given, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
-    torch.set_num_threads(given.threads)
+    given = sampling_flags(parser, argv)
     settings = {name: getattr(given, name) for name in
                 ("questions", "samples", "max_new_tokens", "seed")}
     path = Path(given.out)

@@ -7,15 +7,15 @@ the right answer by wrong prices that cancel out: their label is "right", and a 
 """
 import random
 import re
-import sys
 
 import torch
 
 from tasks import shop
 from data import make_routes
 from eval import auc
-from grpo import load_policy, resolve_model
+from grpo import load_policy
 from realm import choose_routes, demonstration, mrpv_prompt
+from results.command import measure_runs
 
 
 @torch.no_grad()
@@ -57,11 +57,4 @@ def main(runs):
 
 
 if __name__ == "__main__":
-    if not sys.argv[1:] or sys.argv[1].startswith("-"):
-        sys.exit(__doc__)
-    try:
-        for run in sys.argv[1:]:  # all of them, before the first is measured
-            resolve_model(run)
-        main(sys.argv[1:])
-    except (ValueError, OSError) as error:
-        sys.exit(f"judge: {error}")
+    measure_runs("judge", __doc__, main)

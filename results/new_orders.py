@@ -4,11 +4,11 @@ Splits share no text, but an order may be one of the training orders in another 
 Of the test orders with three items: are students better at those than at the others?
 """
 import statistics
-import sys
 
 from data import load_problems
 from eval import evaluate
-from grpo import load_policy, resolve_model
+from grpo import load_policy
+from results.command import measure_runs
 from results.sweep import spread
 
 
@@ -30,11 +30,4 @@ def main(runs):
 
 
 if __name__ == "__main__":
-    if not sys.argv[1:] or sys.argv[1].startswith("-"):
-        sys.exit(__doc__)
-    try:
-        for run in sys.argv[1:]:  # all of them, before the first is measured
-            resolve_model(run)
-        main(sys.argv[1:])
-    except (ValueError, OSError) as error:
-        sys.exit(f"new_orders: {error}")
+    measure_runs("new_orders", __doc__, main)

@@ -14,7 +14,7 @@ A built-in task is a module with three names. data.BUILT_IN lists the modules.
     teacher(error, systematic, seed)    a simulated teacher (see simulated_teacher)
 
 Promise: the same arguments give the same text on every machine. No question is in two splits.
-To read: the three helpers below, then shop.py, which is the simplest task.
+To read: the helpers below, then shop.py, which is the simplest task.
 tests/test_data.py holds the tasks to that.
 """
 import random
@@ -52,6 +52,34 @@ def simulated_teacher(write_route, seed):
             texts.append([write_route(problem, reads_rules, rng) for reads_rules in flags])
         return texts
     return teach
+
+
+def price_teacher(prices, last_year, slip, read_order, work_out, error, systematic, seed):
+    """A simulated teacher that knows each price of a route with probability 1 - error.
+
+    Where it does not, it states last year's price with probability `systematic`. This is a
+    misconception: wrong answers coincide, and a majority vote fails. Else it states
+    slip(rng, item), a random price. With the rules in its prompt it reads the true prices there.
+    read_order(question) and work_out(order, prices) are the task's.
+    """
+    def write_route(problem, reads_rules, rng):
+        order = read_order(problem.question)
+        believed = {}
+        for _, item in order:
+            # All three are drawn every time: the random stream is the same whatever they turn out.
+            wrong = rng.random() < error
+            misled = rng.random() < systematic
+            random_price = slip(rng, item)
+            if reads_rules or not wrong:
+                believed[item] = prices[item]
+            elif misled:
+                believed[item] = last_year[item]
+            else:
+                believed[item] = random_price
+        reasoning, _ = work_out(order, believed)
+        return reasoning
+
+    return simulated_teacher(write_route, seed)
 
 
 def corpus_scores(routes, answer, rng):

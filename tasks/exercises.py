@@ -88,6 +88,11 @@ def emptied(source, name):
     return "".join(lines)
 
 
+def copy_project(folder):
+    """Copy the project into a new folder, without runs, results and environments."""
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
+
+
 def start(folder, names):
     """Copy the project into a new folder, with these functions emptied."""
     folder = Path(folder)
@@ -97,7 +102,7 @@ def start(folder, names):
     if folder.resolve().is_relative_to(ROOT):
         raise ValueError(f"--start {folder}: lies inside the project; choose a folder outside, "
                          f"such as ../{folder.name}")
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    copy_project(folder)
     for name in names:
         path = folder / BY_NAME[name].file
         path.write_text(emptied(path.read_text(), name))

@@ -23,7 +23,7 @@ import random
 import re
 
 from realm import Problem
-from tasks import in_split, simulated_teacher
+from tasks import in_split, price_teacher
 
 LOWEST, HIGHEST = 2, 20  # dollars
 # The true prices are secret. They are chosen so that every total is rare among all orders, and so
@@ -141,27 +141,8 @@ def other_price(rng, price):
 
 
 def teacher(error=0.65, systematic=0.5, seed=0):
-    """A simulated teacher that knows each price of a route with probability 1 - error.
+    """The simulated teacher of `tasks.price_teacher`. A slip is never the true price."""
+    def slip(rng, item):
+        return other_price(rng, PRICES[item])
 
-    Where it does not, it states last year's price with probability `systematic`. This is a
-    misconception: wrong answers coincide, and a majority vote fails. Else it states a random wrong
-    price, a slip. With the rules in its prompt it reads the true prices there.
-    """
-    def write_route(problem, reads_rules, rng):
-        order = read_order(problem.question)
-        believed = {}
-        for _, item in order:
-            # All three are drawn every time: the random stream is the same whatever they turn out.
-            wrong = rng.random() < error
-            misled = rng.random() < systematic
-            slip = other_price(rng, PRICES[item])
-            if reads_rules or not wrong:
-                believed[item] = PRICES[item]
-            elif misled:
-                believed[item] = LAST_YEAR[item]
-            else:
-                believed[item] = slip
-        reasoning, _ = work_out(order, believed)
-        return reasoning
-
-    return simulated_teacher(write_route, seed)
+    return price_teacher(PRICES, LAST_YEAR, slip, read_order, work_out, error, systematic, seed)

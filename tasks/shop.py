@@ -18,7 +18,7 @@ import random
 import re
 
 from realm import Problem, Route, demonstration, mrpv_prompt
-from tasks import corpus_scores, in_split, simulated_teacher
+from tasks import corpus_scores, in_split, price_teacher
 
 ITEMS = ["tea", "milk", "jam", "bread", "rice", "salt", "soap", "eggs",
          "oil", "nuts", "corn", "figs", "beans", "honey", "pasta", "lemons"]
@@ -108,32 +108,13 @@ def problems(split, limit):
 
 
 def teacher(error=0.65, systematic=0.5, seed=0):
-    """A simulated teacher that knows each price of a route with probability 1 - error.
-
-    Where it does not, it states last year's price with probability `systematic`. This is a
-    misconception: wrong answers coincide, and a majority vote fails. Else it states a random price,
-    a slip. With the rules in its prompt it reads the true prices there.
-    """
+    """The simulated teacher of `tasks.price_teacher`. A slip may be any price, the true one too."""
     prices, old = price_lists()
 
-    def write_route(problem, reads_rules, rng):
-        order = read_order(problem.question)
-        believed = {}
-        for _, item in order:
-            # All three are drawn every time: the random stream is the same whatever they turn out.
-            wrong = rng.random() < error
-            misled = rng.random() < systematic
-            slip = rng.randint(LOWEST, HIGHEST)
-            if reads_rules or not wrong:
-                believed[item] = prices[item]
-            elif misled:
-                believed[item] = old[item]
-            else:
-                believed[item] = slip
-        reasoning, _ = work_out(order, believed)
-        return reasoning
+    def slip(rng, item):
+        return rng.randint(LOWEST, HIGHEST)
 
-    return simulated_teacher(write_route, seed)
+    return price_teacher(prices, old, slip, read_order, work_out, error, systematic, seed)
 
 
 def example(rng):

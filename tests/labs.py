@@ -7,16 +7,17 @@ which take a moment, and leaves out those marked slow (seconds) and long (minute
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+from tasks.exercises import copy_project  # noqa: E402
+
 LABS = ROOT / "docs" / "labs"
 BLOCK = re.compile(r"^```(bash|text)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NOT_COPIED = ("runs", ".git", ".venv", "results", "__pycache__", ".pytest_cache", "*.pyc")
 
 
 def blocks_of(path):
@@ -36,7 +37,7 @@ def blocks_of(path):
 def copy_of_project(folder):
     """A copy of the project, with a `python` that is this one -> (folder, environment)."""
     copy = Path(folder) / "project"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    copy_project(copy)
     tools = Path(folder) / "bin"
     tools.mkdir()
     python = tools / "python"  # not a link: a linked python would not find its environment

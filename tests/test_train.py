@@ -1,8 +1,6 @@
 """The whole run: its folder, its determinism, what it refuses."""
 import dataclasses
 import json
-import random
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
