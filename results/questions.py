@@ -1,0 +1,223 @@
+"""The paper's open questions, measured: `python -m results.questions O1 | O2 | O2-new | O3`.
+
+    python -m results.questions O2 --jobs 2               train what is missing, then save
+    python -m results.questions O2 --draw                 table and figure from results/O2.json
+
+A question is a list of arms, and an arm is a command of train.py (or of results.variants). Each is
+trained on each seed, one core a run, and tested by eval.py on 300 test questions that no run has
+seen. A run that is there already is not run again, so that a sweep that was cut goes on.
+results/open_questions.md says what came out.
+
+Promise: a figure that is not measured is missing, and never filled in.
+To read: QUESTIONS, then measure.
+"""
+import argparse
+import json
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import train
+from data import with_routes
+from results.variants import VARIANTS, Variant
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = ROOT / "runs" / "questions"
+T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, by number of seeds
+
+
+@dataclass
+class Arm:
+    """One choice of flags. labels: what a table and a figure call it (name -> value)."""
+    labels: dict
+    flags: str
+    variant: str = ""  # of results.variants; "" is train.py itself
+
+    def command(self):
+        """The arguments of python, without the seed."""
+        program = ["-m", "results.variants", self.variant] if self.variant else ["train.py"]
+        return [*program, *self.flags.split()]
+
+    def folder(self, seed):
+        """Where the run of this seed is."""
+        name = f"{self.variant} {self.flags}".lower()
+        return RUNS / f"{re.sub(r'[^a-z0-9.]+', '-', name).strip('-') or 'default'}-seed-{seed}"
+
+
+def selection_arms():
+    """O1: which routes to show, of three teachers and from a bank of few or many routes."""
+    arms = []
+    for known in (0.2, 0.35, 0.7):
+        for n in (4, 16):
+            bank = f"--teacher-error {round(1 - known, 2)} --n {n}"
+            for how in ("random", "diverse", "balanced", "never-agree", "wrong-first"):
+                labels = {"price known": known, "routes in bank": n, "selection": how}
+                ours = how in ("never-agree", "wrong-first")
+                flags = bank if ours else f"{bank} --selection {how}"
+                arms.append(Arm(labels, flags, how if ours else ""))
+    return arms
+
+
+def map_arms():
+    """O2: what the teacher knows, and how many of its routes are shown."""
+    arms = []
+    for known in (0.2, 0.35, 0.5, 0.65, 0.8, 0.9):
+        for k in (1, 2, 3, 4, 6):
+            flags = f"--teacher-error {round(1 - known, 2)} --routes {k}"
+            arms.append(Arm({"price known": known, "k": k}, flags))
+    return arms
+
+
+def curriculum_arms():
+    """O3: how the routes are taken away, of three teachers."""
+    arms = []
+    for known in (0.35, 0.7, 0.9):
+        flags = f"--teacher-error {round(1 - known, 2)} --n 16"
+        for name in ("cosine", "tail", "error", "error-on", "fewer", "paced", "shorter"):
+            labels = {"price known": known, "curriculum": name}
+            arms.append(Arm(labels, flags, "" if name == "cosine" else name))
+    return arms
+
+
+QUESTIONS = {"O1": (selection_arms, 5), "O2": (map_arms, 2), "O3": (curriculum_arms, 5)}
+
+
+# ---- one run -------------------------------------------------------------------------------------
+def measure(arm, seed):
+    """Train an arm on a seed and test it, unless that is done -> its figures (dict)."""
+    folder = arm.folder(seed)
+    one_core = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+    def python(*arguments):
+        done = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=one_core,
+                              capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{' '.join(arguments)}: {done.stderr.strip().splitlines()[-1]}")
+
+    if not (folder / "result.json").exists():
+        where = ["--seed", str(seed), "--out", str(folder), "--eval-every", "0"]
+        if (folder / "config.json").exists() and not arm.variant:
+            where = ["--resume", str(folder)]
+            python("train.py", *where)
+        else:
+            subprocess.run(["rm", "-rf", str(folder)], check=True)
+            python(*arm.command(), *where)
+    answers = folder / "eval.json"
+    if not answers.exists():
+        python("eval.py", str(folder), "--split", "test", "--limit", "300", "--samples", "0",
+               "--json", str(answers))
+    figures = figures_of(folder)
+    print(f"{arm.labels} seed {seed}: {figures}", flush=True)
+    return figures
+
+
+def figures_of(folder):
+    """What a table shows of a run that is trained and tested."""
+    found = next(iter(json.loads((folder / "eval.json").read_text())["results"].values()))["test"]
+    steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    times = [json.loads(line) for line in (folder / "timing.jsonl").read_text().splitlines()]
+    return {
+        "alone": found["alone"]["accuracy"],
+        "with routes": found["routes"]["accuracy"],
+        "AUC": found["routes"]["score_auc"],
+        "vote": found["vote"],
+        "teacher": found["teacher"],
+        "live": round(statistics.mean(step["live"] for step in steps), 4),
+        "seconds a step": round(statistics.mean(time["step_s"] for time in times), 3),
+        "tokens a step": round(statistics.mean(time["tokens"] for time in times)),
+    }
+
+
+# ---- what is shown -------------------------------------------------------------------------------
+def redundancy(arm, problems, k=3, draws=5):
+    """The share of shown routes whose final answer another route of the same prompt has."""
+    config = train.Config(**given(arm.flags), routes=k)
+    variant = VARIANTS[arm.variant]() if arm.variant else Variant()
+    variant.config = config
+    rng = random.Random("redundancy")
+    repeated = []
+    for problem in with_routes(problems, config):
+        for _ in range(draws):
+            answers = [route.answer for route in variant.routes(problem, rng)]
+            repeated += [answers.count(answer) > 1 for answer in answers]
+    return round(statistics.mean(repeated), 4)
+
+
+def given(flags):
+    """Flags of train.py as the fields of its Config: "--n 4 --selection diverse" -> dict."""
+    words = flags.split()
+    kinds = {"selection": str, "n": int, "routes": int}
+    names = [word.lstrip("-").replace("-", "_") for word in words[::2]]
+    return {name: kinds.get(name, float)(value) for name, value in zip(names, words[1::2])}
+
+
+# ---- a question ----------------------------------------------------------------------------------
+def collect(name, seeds, jobs):
+    """Train and test every arm on every seed -> what results/NAME.json holds."""
+    arms = QUESTIONS[name][0]()
+    runs = [(arm, seed) for seed in seeds for arm in arms]  # a whole seed before the next
+    with ThreadPoolExecutor(jobs) as pool:
+        figures = list(pool.map(lambda run: measure(*run), runs))
+    saved = {"question": name, "seeds": list(seeds), "commit": commit(), "arms": []}
+    for arm in arms:
+        found = [f for (other, _), f in zip(runs, figures) if other is arm]
+        saved["arms"].append({"labels": arm.labels, "command": " ".join(arm.command()),
+                              "figures": {key: [f[key] for f in found] for key in found[0]}})
+    return saved
+
+
+def commit():
+    """The commit of this checkout."""
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
+                          text=True)
+    return done.stdout.strip()
+
+
+def spread(values):
+    """'mean ± half of a 95% interval' over seeds (Student's t); '-' if nothing was measured."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return "-"
+    mean = statistics.mean(values)
+    if len(values) == 1:
+        return f"{mean:.3f}"
+    half = T95[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+    return f"{mean:.3f} ± {half:.3f}"
+
+
+def table(saved):
+    """A Markdown table: one line an arm."""
+    first = saved["arms"][0]
+    columns = [*first["labels"], *first["figures"]]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for arm in saved["arms"]:
+        cells = [str(value) for value in arm["labels"].values()]
+        cells += [spread(values) for values in arm["figures"].values()]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("question", choices=QUESTIONS)
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: as many as the page has")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one core each")
+    parser.add_argument("--draw", action="store_true", help="train nothing")
+    args = parser.parse_args()
+    path = ROOT / "results" / f"{args.question}.json"
+    if not args.draw:
+        seeds = args.seeds or range(QUESTIONS[args.question][1])
+        saved = collect(args.question, seeds, args.jobs)
+        path.write_text(json.dumps(saved, indent=1) + "\n")
+    print(table(json.loads(path.read_text())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""results/variants.py and results/questions.py: other ways to show routes and to take them away."""
+import json
+import random
+from types import SimpleNamespace
+
+import pytest
+
+import train
+from realm import Problem, Route
+from results import questions
+from results.variants import VARIANTS, Variant, first_steps, install, steps_of
+
+TEXT = "tea @40 x 2 = 80 sum 80; jam @25 x 2 = 50 sum 130; total 130 - 10 = 120."
+
+
+def a_problem(right=4, wrong=4):
+    """A problem with so many right and wrong routes, whose wrong answers all differ."""
+    routes = [Route(TEXT, "120", True) for _ in range(right)]
+    routes += [Route(TEXT, str(i), False) for i in range(wrong)]
+    return Problem("2 tea, 2 jam", "120", routes)
+
+
+def a_variant(name, step=0, **flags):
+    variant = VARIANTS[name]()
+    variant.config = SimpleNamespace(**{"steps": 100, "fade": 0.9, "routes": 3, "error_ratio": None,
+                                        "selection": "random", **flags})
+    variant.step = step
+    return variant
+
+
+def shown(variant, problem, n=200):
+    """What n prompts of a problem carry."""
+    rng = random.Random(0)
+    return [variant.routes(problem, rng) for _ in range(n)]
+
+
+def share_wrong(prompts):
+    routes = [route for routes in prompts for route in routes]
+    return sum(not route.correct for route in routes) / len(routes)
+
+
+def test_the_tail_never_ends():
+    assert a_variant("tail", 0).probability() == 1.0
+    assert a_variant("tail", 99).probability() == 0.1
+
+
+@pytest.mark.parametrize("name", ["error", "error-on"])
+def test_the_share_of_wrong_routes_rises_from_0_to_1(name):
+    shares = [share_wrong(shown(a_variant(name, step), a_problem())) for step in (0, 45, 99)]
+    assert shares[0] == 0 and shares[2] == 1
+    assert shares[1] == pytest.approx(0.5, abs=0.07)
+
+
+def test_error_on_is_always_present_and_error_fades():
+    assert a_variant("error-on", 99).probability() == 1.0
+    assert a_variant("error", 99).probability() == 0.0
+
+
+@pytest.mark.parametrize("step, mean", [(0, 3.0), (45, 1.5), (99, 0.0)])
+def test_fewer_routes_are_shown(step, mean):
+    prompts = shown(a_variant("fewer", step), a_problem(), n=2000)
+    assert sum(map(len, prompts)) / len(prompts) == pytest.approx(mean, abs=0.05)
+
+
+def test_routes_get_shorter_until_none_is_left():
+    for step, lengths in ((0, {3}), (45, {1, 2}), (99, {0})):
+        prompts = shown(a_variant("shorter", step), a_problem())
+        found = {len(steps_of(routes[0].text)) if routes else 0 for routes in prompts}
+        assert found == lengths
+        for routes in prompts:  # all routes of a prompt are cut at the same place
+            assert len({len(route.text) for route in routes}) <= 1
+
+
+def test_a_cut_route_keeps_its_label_and_its_first_steps():
+    cut = first_steps(Route(TEXT, "120", True), 2)
+    assert cut.correct
+    assert cut.text == "tea @40 x 2 = 80 sum 80; jam @25 x 2 = 50 sum 130;"
+
+
+def test_paced_waits_until_the_student_is_right_with_routes():
+    variant = a_variant("paced")
+    for _ in range(20):
+        variant.look({"answer_routes": 0.2, "live": 0.5})
+    assert variant.probability() == 1.0
+    for _ in range(20):
+        variant.look({"answer_routes": 0.9, "live": 0.5})
+    fallen = variant.probability()
+    assert 0.6 < fallen < 1.0
+    for _ in range(30):
+        variant.look({"answer_routes": None, "live": 0.0})
+    waited = variant.probability()
+    variant.look({"answer_routes": 0.9, "live": 0.0})
+    assert variant.probability() == waited
+
+
+def test_never_agree_shows_two_answers_if_the_bank_can():
+    problem = a_problem(right=7, wrong=1)
+    for routes in shown(a_variant("never-agree"), problem):
+        assert len({route.answer for route in routes}) == 2
+    assert len(shown(a_variant("never-agree"), a_problem(right=8, wrong=0), 1)[0]) == 3
+
+
+def test_wrong_first_shows_a_right_route_only_where_wrong_ones_are_missing():
+    assert share_wrong(shown(a_variant("wrong-first"), a_problem())) == 1
+    assert share_wrong(shown(a_variant("wrong-first"), a_problem(wrong=1))) == pytest.approx(1 / 3)
+
+
+def test_a_variant_takes_the_place_of_what_train_shows(monkeypatch):
+    for name in ("rl_step", "route_probability", "draw_routes"):
+        monkeypatch.setattr(train, name, getattr(train, name))
+    seen = []
+
+    def one_step(model, tokenizer, reference, optimizer, problems, config, step):
+        seen.append((train.route_probability(config, step),
+                     len(train.draw_routes(problems[0], config, random.Random(0)))))
+        return {"answer_routes": 1.0, "live": 1.0}, {}, None
+
+    monkeypatch.setattr(train, "rl_step", one_step)
+    install(VARIANTS["fewer"]())
+    config = a_variant("fewer").config
+    for step in (0, 99):
+        train.rl_step(None, None, None, None, [a_problem()], config, step)
+    assert seen == [(1.0, 3), (1.0, 0)]
+
+
+def test_the_plain_variant_is_the_method():
+    variant = Variant()
+    variant.config = SimpleNamespace(steps=100, fade=0.9, routes=3, error_ratio=None,
+                                     selection="random")
+    variant.step = 45
+    assert variant.probability() == pytest.approx(0.5)
+    assert train.route_probability(SimpleNamespace(
+        method="realm-zero", steps=100, schedule="cosine", p_end=0.0, fade=0.9), 45) == 0.5
+
+
+# ---- the sweeps ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", questions.QUESTIONS)
+def test_every_arm_is_a_command_that_train_understands(name):
+    arms = questions.QUESTIONS[name][0]()
+    folders = {arm.folder(0) for arm in arms}
+    assert len(folders) == len(arms)  # no two arms share a run
+    for arm in arms:
+        assert not arm.variant or arm.variant in VARIANTS
+        train.Config(**questions.given(arm.flags))
+
+
+def test_redundancy_is_the_share_of_repeated_answers():
+    arms = [arm for arm in questions.selection_arms() if arm.labels["price known"] == 0.2
+            and arm.labels["routes in bank"] == 16]
+    of = {arm.labels["selection"]: arm for arm in arms}
+    problem = a_problem(right=14, wrong=2)
+    assert questions.redundancy(of["diverse"], [problem]) == 0
+    assert 0.7 < questions.redundancy(of["random"], [problem]) <= 1
+    assert questions.redundancy(of["wrong-first"], [problem]) == 0
+
+
+def test_a_table_says_what_is_missing():
+    saved = {"arms": [{"labels": {"k": 3}, "figures": {"alone": [0.5, 0.7], "AUC": [None, None]}}]}
+    assert questions.table(saved).splitlines()[-1] == "| 3 | 0.600 ± 1.271 | - |"
+    json.dumps(saved)
