@@ -1,7 +1,8 @@
 """The paper's open questions, measured: `python -m results.questions O1 | O2 | O2-new | O3`.
 
     python -m results.questions O2 --jobs 2               train what is missing, then save
-    python -m results.questions O2 --draw                 table and figure from results/O2.json
+    python -m results.questions O2 --have                 save the runs that are done so far
+    python -m results.questions O2 --draw                 print the table of results/O2.json again
 
 A question is a list of arms, and an arm is a command of train.py (or of results.variants). Each is
 trained on each seed, one core a run, and tested by eval.py on 300 test questions that no run has
@@ -29,6 +30,8 @@ from results.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "questions"
+FIGURES = ("alone", "with routes", "AUC", "vote", "teacher", "live", "seconds a step",
+           "tokens a step")
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, by number of seeds
 
 
@@ -77,7 +80,7 @@ def map_arms():
 def curriculum_arms():
     """O3: how the routes are taken away, of three teachers."""
     arms = []
-    for known in (0.35, 0.7, 0.9):
+    for known in (0.9, 0.7, 0.35):
         flags = f"--teacher-error {round(1 - known, 2)} --n 16"
         for name in ("cosine", "tail", "error", "error-on", "fewer", "paced", "shorter"):
             labels = {"price known": known, "curriculum": name}
@@ -89,8 +92,9 @@ QUESTIONS = {"O1": (selection_arms, 5), "O2": (map_arms, 2), "O3": (curriculum_a
 
 
 # ---- one run -------------------------------------------------------------------------------------
-def measure(arm, seed):
-    """Train an arm on a seed and test it, unless that is done -> its figures (dict)."""
+def measure(arm, seed, may_train=True):
+    """Train an arm on a seed and test it, unless that is done -> its figures (dict), or None if it
+    is not done and must not be."""
     folder = arm.folder(seed)
     one_core = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -100,6 +104,8 @@ def measure(arm, seed):
         if done.returncode:
             sys.exit(f"{' '.join(arguments)}: {done.stderr.strip().splitlines()[-1]}")
 
+    if not may_train and not (folder / "eval.json").exists():
+        return None
     if not (folder / "result.json").exists():
         where = ["--seed", str(seed), "--out", str(folder), "--eval-every", "0"]
         if (folder / "config.json").exists() and not arm.variant:
@@ -158,17 +164,17 @@ def given(flags):
 
 
 # ---- a question ----------------------------------------------------------------------------------
-def collect(name, seeds, jobs):
+def collect(name, seeds, jobs, may_train=True):
     """Train and test every arm on every seed -> what results/NAME.json holds."""
     arms = QUESTIONS[name][0]()
     runs = [(arm, seed) for seed in seeds for arm in arms]  # a whole seed before the next
     with ThreadPoolExecutor(jobs) as pool:
-        figures = list(pool.map(lambda run: measure(*run), runs))
+        figures = list(pool.map(lambda run: measure(*run, may_train), runs))
     saved = {"question": name, "seeds": list(seeds), "commit": commit(), "arms": []}
     for arm in arms:
-        found = [f for (other, _), f in zip(runs, figures) if other is arm]
+        found = [f for (other, _), f in zip(runs, figures) if other is arm and f]
         saved["arms"].append({"labels": arm.labels, "command": " ".join(arm.command()),
-                              "figures": {key: [f[key] for f in found] for key in found[0]}})
+                              "figures": {key: [f[key] for f in found] for key in FIGURES}})
     return saved
 
 
@@ -209,12 +215,14 @@ def main():
     parser.add_argument("question", choices=QUESTIONS)
     parser.add_argument("--seeds", type=int, nargs="+", help="default: as many as the page has")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one core each")
-    parser.add_argument("--draw", action="store_true", help="train nothing")
+    parser.add_argument("--have", action="store_true",
+                        help="train nothing: save the runs that are done")
+    parser.add_argument("--draw", action="store_true", help="only print the table again")
     args = parser.parse_args()
     path = ROOT / "results" / f"{args.question}.json"
     if not args.draw:
         seeds = args.seeds or range(QUESTIONS[args.question][1])
-        saved = collect(args.question, seeds, args.jobs)
+        saved = collect(args.question, seeds, args.jobs, not args.have)
         path.write_text(json.dumps(saved, indent=1) + "\n")
     print(table(json.loads(path.read_text())))
 
