@@ -31,6 +31,7 @@ SYMPTOMS = [
     Symptom("entropy", ("entropy",), "C"),
     Symptom("grad-norm", ("grad_norm",), "C"),
     Symptom("spikes", ("grad_norm", "answer"), "unsteady"),
+    Symptom("entropy-falls", ("entropy", "live"), "cold"),
     Symptom("cut-off", ("truncated", "format"), "B"),
     Symptom("stale", ("drift",), "A", log=True),
     Symptom("wrong-mask", ("drift",), "E", log=True),
@@ -39,6 +40,7 @@ SYMPTOMS = [
     Symptom("kl", ("kl",), "kl", "kl-healthy", log=True),
     Symptom("only-with-routes", ("eval_routes", "eval_alone"), "never-fade", "default"),
     Symptom("scores", ("utility", "format"), "unpaid", smooth=True),
+    Symptom("constant", ("utility", "eval_auc"), "constant", "judged", smooth=True),
     Symptom("loss", ("loss",), "E"),
 ]
 

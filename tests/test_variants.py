@@ -1,6 +1,7 @@
 """results/variants.py and results/questions.py: other ways to show routes and to take them away."""
 import json
 import random
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 import train
 from realm import Problem, Route
 from results import questions
+from results.other_shop import other_shop
 from results.variants import VARIANTS, Variant, first_steps, install, steps_of
+from tasks.shop import price_lists, read_order, work_out
 
 TEXT = "tea @40 x 2 = 80 sum 80; jam @25 x 2 = 50 sum 130; total 130 - 10 = 120."
 
@@ -158,3 +161,26 @@ def test_a_table_says_what_is_missing():
     saved = {"arms": [{"labels": {"k": 3}, "figures": {"alone": [0.5, 0.7], "AUC": [None, None]}}]}
     assert questions.table(saved).splitlines()[-1] == "| 3 | 0.600 ± 1.271 | - |"
     json.dumps(saved)
+
+
+# ---- another shop --------------------------------------------------------------------------------
+def test_another_shop_has_so_many_items_and_facts_and_true_labels():
+    problems = other_shop(items=9, facts=2, known=0.5, n=4, limit=60)
+    assert len(problems) == 60
+    prices, _ = price_lists()
+    sold = set()
+    for problem in problems:
+        order = read_order(problem.question)
+        sold |= {item for _, item in order}
+        assert len(order) == 2
+        assert problem.answer == str(work_out(order, prices)[1])
+        for route in problem.routes:
+            assert route.correct == (route.text.endswith(f" {problem.answer}."))
+    assert len(sold) == 9
+    stated = [int(price) == prices[item] for problem in problems for route in problem.routes
+              for item, price in re.findall(r"([a-z]+) @([0-9]+)", route.text)]
+    assert sum(stated) / len(stated) == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_small_shop_ends_before_the_limit():
+    assert len(other_shop(items=1, facts=1, known=0.5, n=1, limit=50)) == 3

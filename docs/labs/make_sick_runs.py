@@ -29,6 +29,7 @@ FULL = {  # the flags of the default run of train.py
     "task": "shop", "steps": 300, "prompts_per_step": 32, "limit": None, "eval_limit": None,
     "warmup": 10,
 }
+BALANCED = {"selection": "balanced", "p_end": 1.0}
 KEEP = 5  # of a run of 100 steps or more, every fifth is kept
 
 
@@ -81,6 +82,9 @@ RUNS = {  # name -> (flags that differ from SHORT, a fault or None)
     "default": (FULL, None),
     "never-fade": (FULL | {"method": "mrpv"}, None),
     "unsteady": ({"lr": 3e-3, "steps": 100}, None),
+    "cold": ({"temperature": 0.4}, None),
+    "constant": (BALANCED, None),
+    "judged": (BALANCED | {"method": "realm-r1", "sft_steps": 150}, None),
     "unpaid": ({"utility_weight": 0.0, "selection": "balanced", "p_end": 1.0}, None),
 }
 
@@ -98,6 +102,7 @@ def make(name):
             train.train(config)
         FOLDER.mkdir(exist_ok=True)
         lines = (out / "metrics.jsonl").read_text().splitlines(keepends=True)
+        lines = [line for line in lines if '"phase": "rl"' in line]
         if len(lines) >= 100:
             lines = [line for i, line in enumerate(lines) if i % KEEP == 0 or "eval_alone" in line]
         (FOLDER / f"{name}.jsonl").write_text("".join(lines))
