@@ -390,9 +390,10 @@ def times(before, after):
     """How much likelier a completion is, in words.
 
     >>> times(-3.0, -2.0), times(-2.0, -3.0), times(-2.0, -2.0)
-    ('2.72 times as likely', '0.368 times as likely', '1 times as likely')
+    ('2.72 times as likely', '0.368 times as likely', 'as likely as before')
     """
-    return f"{torch.tensor(after - before).exp().item():.3g} times as likely"
+    ratio = f"{torch.tensor(after - before).exp().item():.3g}"
+    return "as likely as before" if ratio == "1" else f"{ratio} times as likely"
 
 
 # ---- the figure ----------------------------------------------------------------------------------
