@@ -4,7 +4,8 @@ The built-in shop sells six items, and an order has two or three. Here both numb
 that a rule found on the shop can be tested where it was not found (results/open_questions.md, O2).
 Items and prices are those of tasks/shop.py, so that its tiny student speaks the language.
 
-Promise: the same flags give the same bank.
+Promise: the same flags give the same bank, and labels follow the true prices.
+tests/test_variants.py holds this file to that.
 """
 import argparse
 import json

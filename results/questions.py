@@ -1,38 +1,41 @@
-"""The paper's open questions, measured: `python -m results.questions O1 | O2 | O2-new | O3`.
+"""The paper's open questions, measured: `python -m results.questions O1 | O2 | O3`.
 
     python -m results.questions O2 --jobs 2               train what is missing, then save
     python -m results.questions O2 --have                 save the runs that are done so far
-    python -m results.questions O2 --draw                 print the table of results/O2.json again
+    python -m results.questions O2 --draw                 the table of the saved runs again
 
 A question is a list of arms, and an arm is a command of train.py (or of results.variants). Each is
 trained on each seed, one core a run, and tested by eval.py on 300 test questions that no run has
 seen. A run that is there already is not run again, so that a sweep that was cut goes on.
-results/open_questions.md says what came out.
+results/open_questions/NAME.json holds the figures, and the table goes into results/open_questions.md.
 
 Promise: a figure that is not measured is missing, and never filled in.
-To read: QUESTIONS, then measure.
+To read: QUESTIONS, then measure. results/sweep.py does the same for the paper's claims.
+tests/test_variants.py holds this file to that.
 """
 import argparse
 import json
-import os
 import random
 import re
+import shutil
 import statistics
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import train
-from data import with_routes
+from data import load_problems, with_routes
+from engine.flags import given_flags
+from results.sweep import commit, fill, python, spread
 from results.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "questions"
+SAVED = ROOT / "results" / "open_questions"
+PAGE = ROOT / "results" / "open_questions.md"
 FIGURES = ("alone", "with routes", "AUC", "vote", "teacher", "live", "seconds a step",
-           "tokens a step")
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, by number of seeds
+           "1000 tokens a step")
 
 
 @dataclass
@@ -96,25 +99,11 @@ def measure(arm, seed, may_train=True):
     """Train an arm on a seed and test it, unless that is done -> its figures (dict), or None if it
     is not done and must not be."""
     folder = arm.folder(seed)
-    one_core = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-
-    def python(*arguments):
-        done = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=one_core,
-                              capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"{' '.join(arguments)}: {done.stderr.strip().splitlines()[-1]}")
-
-    if not may_train and not (folder / "eval.json").exists():
+    answers = folder / "eval.json"
+    if not (answers.exists() or may_train):
         return None
     if not (folder / "result.json").exists():
-        where = ["--seed", str(seed), "--out", str(folder), "--eval-every", "0"]
-        if (folder / "config.json").exists() and not arm.variant:
-            where = ["--resume", str(folder)]
-            python("train.py", *where)
-        else:
-            subprocess.run(["rm", "-rf", str(folder)], check=True)
-            python(*arm.command(), *where)
-    answers = folder / "eval.json"
+        train_arm(arm, seed, folder)
     if not answers.exists():
         python("eval.py", str(folder), "--split", "test", "--limit", "300", "--samples", "0",
                "--json", str(answers))
@@ -123,12 +112,25 @@ def measure(arm, seed, may_train=True):
     return figures
 
 
+def train_arm(arm, seed, folder):
+    """Train an arm. A run of train.py that was cut goes on; one of a variant begins again, because
+    a variant may remember what it saw."""
+    if (folder / "config.json").exists() and not arm.variant:
+        python("train.py", "--resume", str(folder))
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    code = commit()  # that a commit comes in the meantime is common
+    python(*arm.command(), "--seed", str(seed), "--out", str(folder), "--eval-every", "0")
+    (folder / "commit").write_text(code)
+
+
 def figures_of(folder):
     """What a table shows of a run that is trained and tested."""
     found = next(iter(json.loads((folder / "eval.json").read_text())["results"].values()))["test"]
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     times = [json.loads(line) for line in (folder / "timing.jsonl").read_text().splitlines()]
     return {
+        "commit": (folder / "commit").read_text(),
         "alone": found["alone"]["accuracy"],
         "with routes": found["routes"]["accuracy"],
         "AUC": found["routes"]["score_auc"],
@@ -136,14 +138,15 @@ def figures_of(folder):
         "teacher": found["teacher"],
         "live": round(statistics.mean(step["live"] for step in steps), 4),
         "seconds a step": round(statistics.mean(time["step_s"] for time in times), 3),
-        "tokens a step": round(statistics.mean(time["tokens"] for time in times)),
+        "1000 tokens a step": round(statistics.mean(time["tokens"] for time in times) / 1000, 3),
     }
 
 
 # ---- what is shown -------------------------------------------------------------------------------
-def redundancy(arm, problems, k=3, draws=5):
+def redundancy(arm, problems, draws=5):
     """The share of shown routes whose final answer another route of the same prompt has."""
-    config = train.Config(**given(arm.flags), routes=k)
+    config = train.Config(**given_flags(train.Config, None, arm.flags.split()))
+    train.fill_in_defaults(config, tiny=True)
     variant = VARIANTS[arm.variant]() if arm.variant else Variant()
     variant.config = config
     rng = random.Random("redundancy")
@@ -155,46 +158,30 @@ def redundancy(arm, problems, k=3, draws=5):
     return round(statistics.mean(repeated), 4)
 
 
-def given(flags):
-    """Flags of train.py as the fields of its Config: "--n 4 --selection diverse" -> dict."""
-    words = flags.split()
-    kinds = {"selection": str, "n": int, "routes": int}
-    names = [word.lstrip("-").replace("-", "_") for word in words[::2]]
-    return {name: kinds.get(name, float)(value) for name, value in zip(names, words[1::2])}
-
-
 # ---- a question ----------------------------------------------------------------------------------
 def collect(name, seeds, jobs, may_train=True):
-    """Train and test every arm on every seed -> what results/NAME.json holds."""
+    """Train and test every arm on every seed -> what open_questions/NAME.json holds. An arm of
+    which no run is done is left out; a run that is missing has the figure None."""
     arms = QUESTIONS[name][0]()
     runs = [(arm, seed) for seed in seeds for arm in arms]  # a whole seed before the next
     with ThreadPoolExecutor(jobs) as pool:
         figures = list(pool.map(lambda run: measure(*run, may_train), runs))
-    saved = {"question": name, "seeds": list(seeds), "commit": commit(), "arms": []}
+    saved = {"question": name, "seeds": list(seeds), "commit": set(), "arms": []}
+    problems = load_problems("shop", "train", 400)
     for arm in arms:
-        found = [f for (other, _), f in zip(runs, figures) if other is arm and f]
+        found = [f for (other, _), f in zip(runs, figures) if other is arm]  # of each seed
+        if not any(found):
+            continue
+        saved["commit"] |= {f["commit"] for f in found if f}
+        by_figure = {key: [f and f[key] for f in found] for key in FIGURES}
+        if "selection" in arm.labels:
+            by_figure["redundancy"] = [redundancy(arm, problems)]
         saved["arms"].append({"labels": arm.labels, "command": " ".join(arm.command()),
-                              "figures": {key: [f[key] for f in found] for key in FIGURES}})
+                              "figures": by_figure})
+    if not saved["arms"]:
+        sys.exit(f"results.questions: no run of {name} is done yet")
+    saved["commit"] = sorted(saved["commit"])
     return saved
-
-
-def commit():
-    """The commit of this checkout."""
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
-                          text=True)
-    return done.stdout.strip()
-
-
-def spread(values):
-    """'mean ± half of a 95% interval' over seeds (Student's t); '-' if nothing was measured."""
-    values = [value for value in values if value is not None]
-    if not values:
-        return "-"
-    mean = statistics.mean(values)
-    if len(values) == 1:
-        return f"{mean:.3f}"
-    half = T95[len(values)] * statistics.stdev(values) / len(values) ** 0.5
-    return f"{mean:.3f} ± {half:.3f}"
 
 
 def table(saved):
@@ -219,12 +206,15 @@ def main():
                         help="train nothing: save the runs that are done")
     parser.add_argument("--draw", action="store_true", help="only print the table again")
     args = parser.parse_args()
-    path = ROOT / "results" / f"{args.question}.json"
+    path = SAVED / f"{args.question}.json"
     if not args.draw:
         seeds = args.seeds or range(QUESTIONS[args.question][1])
         saved = collect(args.question, seeds, args.jobs, not args.have)
+        SAVED.mkdir(exist_ok=True)
         path.write_text(json.dumps(saved, indent=1) + "\n")
-    print(table(json.loads(path.read_text())))
+    text = table(json.loads(path.read_text()))
+    fill(PAGE, args.question, text)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -112,27 +112,29 @@ def gpu():
     return torch.cuda.get_device_name()
 
 
+def python(*arguments):
+    """Run a command of this project on one core, since many runs go side by side. Ends the program with its last line if it fails."""
+    one_core = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=one_core, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(arguments)}: {done.stderr.strip().splitlines()[-1]}")
+
+
 def measure(arguments, seed, more="", until=None, split="test"):
     """Train one arm on one seed and evaluate it, unless that is done -> its figures, and the commit it was trained at.
     split "validation": the same figures of validation questions."""
     arguments = f"{more} {arguments}".strip()  # what makes the arm comes last, and wins
     folder = ROOT / "runs" / "sweeps" / f"{re.sub(r'[^a-z0-9.]+', '-', arguments.lower()).strip('-')}-seed-{seed}"
-    one_core = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}  # many runs side by side: a core each
-
-    def call(*command):
-        done = subprocess.run([sys.executable, *command], cwd=ROOT, env=one_core, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"{' '.join(command)}: {done.stderr.strip().splitlines()[-1]}")
     if not (folder / "result.json").exists():
         if until and time.strftime("%H:%M") >= until:
             return None
         shutil.rmtree(folder, ignore_errors=True)
         code = commit()  # that a commit comes in the meantime is common
-        call("train.py", *arguments.split(), "--seed", str(seed), "--out", str(folder), "--eval-every", "10000", "--save-every", "1000000")
+        python("train.py", *arguments.split(), "--seed", str(seed), "--out", str(folder), "--eval-every", "10000", "--save-every", "1000000")
         (folder / "commit").write_text(code)
     answers = folder / ("eval.json" if split == "test" else "validation.json")
     if not answers.exists():
-        call("eval.py", str(folder), "--split", split, "--limit", "300", "--samples", "0", "--json", str(answers))
+        python("eval.py", str(folder), "--split", split, "--limit", "300", "--samples", "0", "--json", str(answers))
     found = next(iter(json.loads(answers.read_text())["results"].values()))
     if split == "test":
         found |= json.loads((folder / "result.json").read_text())  # before and after, on the same questions and routes
@@ -211,6 +213,13 @@ def write(name, seeds, results, more, out):
     (out / f"{name}.json").write_text(json.dumps(saved, indent=1) + "\n")
 
 
+def fill(page, name, text):
+    """Put a text between the marks of this name on a page, if there is one."""
+    if page.exists():
+        filled = f"<!-- {name} -->\n{text}\n<!-- end -->"
+        page.write_text(re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _: filled, page.read_text(), flags=re.DOTALL))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*SWEEPS, "all", []])
@@ -242,9 +251,7 @@ def main():
         saved = json.loads((args.out / f"{name}.json").read_text())
         draw(saved, args.out / f"{name}.png")
         print(f"\n{name}: {saved['claim']}\n{table(saved)}")
-        filled = f"<!-- {name} -->\n{table(saved)}\n\nSeeds {saved['seeds']}, commit {', '.join(saved['commit'])}.\n\n![{saved['claim']}]({name}.png)\n<!-- end -->"
-        if page.exists():
-            page.write_text(re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _: filled, page.read_text(), flags=re.DOTALL))
+        fill(page, name, f"{table(saved)}\n\nSeeds {saved['seeds']}, commit {', '.join(saved['commit'])}.\n\n![{saved['claim']}]({name}.png)")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ with probability p(t), or none. c(t) is EAAI's cosine, which falls from 1 to 0.
 
 Promise: all else is train.py as it is.
 To read: VARIANTS. results/questions.py runs them.
-tests/test_results.py holds this file to that.
+tests/test_variants.py holds this file to that.
 """
 import sys
 from dataclasses import replace

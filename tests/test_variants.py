@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 import train
+from engine.flags import given_flags
 from realm import Problem, Route
 from results import questions
+from results.copying import three_routes
 from results.other_shop import other_shop
 from results.variants import VARIANTS, Variant, first_steps, install, steps_of
 from tasks.shop import price_lists, read_order, work_out
@@ -144,7 +146,7 @@ def test_every_arm_is_a_command_that_train_understands(name):
     assert len(folders) == len(arms)  # no two arms share a run
     for arm in arms:
         assert not arm.variant or arm.variant in VARIANTS
-        train.Config(**questions.given(arm.flags))
+        train.Config(**given_flags(train.Config, None, arm.flags.split()))
 
 
 def test_redundancy_is_the_share_of_repeated_answers():
@@ -165,7 +167,7 @@ def test_a_table_says_what_is_missing():
 
 # ---- another shop --------------------------------------------------------------------------------
 def test_another_shop_has_so_many_items_and_facts_and_true_labels():
-    problems = other_shop(items=9, facts=2, known=0.5, n=4, limit=60)
+    problems = other_shop(items=9, facts=2, known=0.3, n=4, limit=60)
     assert len(problems) == 60
     prices, _ = price_lists()
     sold = set()
@@ -179,8 +181,41 @@ def test_another_shop_has_so_many_items_and_facts_and_true_labels():
     assert len(sold) == 9
     stated = [int(price) == prices[item] for problem in problems for route in problem.routes
               for item, price in re.findall(r"([a-z]+) @([0-9]+)", route.text)]
-    assert sum(stated) / len(stated) == pytest.approx(0.5, abs=0.08)
+    assert sum(stated) / len(stated) == pytest.approx(0.3, abs=0.08)
 
 
 def test_a_small_shop_ends_before_the_limit():
     assert len(other_shop(items=1, facts=1, known=0.5, n=1, limit=50)) == 3
+
+
+def test_a_run_that_is_missing_stays_missing(monkeypatch):
+    done = dict.fromkeys(questions.FIGURES, 0.5) | {"commit": "abc"}
+
+    def measure(arm, seed, may_train):
+        return done if arm.labels == {"price known": 0.5, "k": 2} and seed == 1 else None
+
+    monkeypatch.setattr(questions, "measure", measure)
+    saved = questions.collect("O2", [0, 1], jobs=1, may_train=False)
+    assert [arm["labels"] for arm in saved["arms"]] == [{"price known": 0.5, "k": 2}]
+    assert saved["arms"][0]["figures"]["alone"] == [None, 0.5]
+    assert saved["commit"] == ["abc"]
+    with pytest.raises(SystemExit, match="no run of O2"):
+        questions.collect("O2", [0], jobs=1, may_train=False)
+
+
+@pytest.mark.parametrize("path", sorted(questions.SAVED.glob("*.json")), ids=lambda path: path.stem)
+def test_the_page_shows_what_the_file_holds(path):
+    found = json.loads(path.read_text())
+    block = f"<!-- {path.stem} -->\n{questions.table(found)}\n<!-- end -->"
+    assert block in questions.PAGE.read_text()
+    assert found["commit"]
+
+
+# ---- copying -------------------------------------------------------------------------------------
+def test_three_routes_state_so_many_prices():
+    order = [(2, "tea"), (3, "jam")]
+    for n_prices in (1, 2, 3):
+        prices, routes = three_routes(order, n_prices, random.Random(0))
+        stated = {re.search(r"tea @([0-9]+)", route)[1] for route in routes}
+        assert stated == {str(price) for price in prices}
+        assert len(stated) == n_prices
