@@ -6,10 +6,11 @@
                A jar of honey costs 7 dollars, so 1 jar costs 7 dollars.
                Altogether that is 26 + 7 = 33 dollars.
 
-It is the same idea as in shop.py. The six prices of this market are secret: no prompt states them,
+It is the same idea as in shop.py. The four prices of this market are secret: no prompt states them,
 and the student must learn them from routes that are wrong somewhere. The sums are small enough for
-a model of 135M parameters. Such a model does not know the format yet: warmup.py makes a cold start
-that teaches the format and no price.
+a model of 135M parameters, and half of the questions ask for one item only, so that a short run
+with few completions can learn the prices. Such a model does not know the format yet: warmup.py
+makes a cold start that teaches the format and no price.
 
 Buyers and days are decoration. So it is the order that must be new in a test question: an order of
 a test question is in no training question, in whatever sequence, on whatever day.
@@ -27,12 +28,10 @@ from tasks import in_split, price_teacher
 
 LOWEST, HIGHEST = 2, 20  # dollars
 # The true prices are secret. They are chosen so that every total is rare among all orders, and so
-# that an order of two items never comes to the right total by last year's price of an item.
-PRICES = {"bag of rice": 20, "jar of honey": 16, "bottle of oil": 9,
-          "basket of plums": 4, "box of tea": 5, "can of soup": 14}
-LAST_YEAR = {"bag of rice": 6, "jar of honey": 14, "bottle of oil": 19,
-             "basket of plums": 2, "box of tea": 16, "can of soup": 7}
-MOST_OF_AN_ITEM = 3
+# that an order of one or two items never comes to the right total by last year's price of an item.
+PRICES = {"bag of rice": 19, "jar of honey": 9, "bottle of oil": 13, "basket of plums": 17}
+LAST_YEAR = {"bag of rice": 13, "jar of honey": 2, "bottle of oil": 8, "basket of plums": 3}
+MOST_OF_AN_ITEM = 5
 PLURAL = {"bag": "bags", "jar": "jars", "bottle": "bottles",
           "basket": "baskets", "box": "boxes", "can": "cans"}
 SINGULAR = {plural: singular for singular, plural in PLURAL.items()}
@@ -40,7 +39,7 @@ DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 NAMES = ["Ann", "Ben", "Carl", "Dora", "Emma", "Fred", "Grace", "Hugo", "Ida", "Jack", "Kate",
          "Leo", "Mary", "Nick", "Olga", "Paul", "Rosa", "Sam", "Tina", "Walter"]
 SIZES = {"train": 400, "validation": 300, "test": 300, "ood": 300, "all": 1000}
-MOST = {"train": 5000, "validation": 300, "test": 300, "ood": 5000}  # so many can be found
+MOST = {"train": 5000, "validation": 400, "test": 400, "ood": 5000}  # so many can be found
 
 
 def counted(quantity, item):
@@ -56,7 +55,7 @@ def counted(quantity, item):
 def ask(order, name, day):
     """The question about an order. order: a list of (quantity, item)."""
     *others, last = [counted(quantity, item) for quantity, item in order]
-    bought = f"{', '.join(others)} and {last}"
+    bought = f"{', '.join(others)} and {last}" if others else last
     return f"On {day} {name} buys {bought} at the market. How much does {name} pay in dollars?"
 
 
@@ -91,8 +90,9 @@ def work_out(order, prices):
                          f"so {containers} {cost} {amount} dollars.")
         amounts.append(amount)
     total = sum(amounts)
-    terms = " + ".join(str(amount) for amount in amounts)
-    sentences.append(f"Altogether that is {terms} = {total} dollars.")
+    if len(amounts) > 1:
+        terms = " + ".join(str(amount) for amount in amounts)
+        sentences.append(f"Altogether that is {terms} = {total} dollars.")
     return " ".join(sentences), total
 
 
@@ -113,7 +113,7 @@ def order_in_words(order):
 
 
 def problems(split, limit):
-    """Questions about two items; in the split "ood", about three.
+    """Questions about one or two items; in the split "ood", about three.
 
     A hash of the order decides the split, whatever the sequence of its items. A hash of the
     question must agree, so that a bank made of these questions is split in the same way. Raises
@@ -125,7 +125,7 @@ def problems(split, limit):
     rng = random.Random(f"market {split}")
     found = {}
     while len(found) < limit:
-        n_items = 3 if split == "ood" else 2
+        n_items = 3 if split == "ood" else rng.choice([1, 2])
         order = new_order(rng, n_items, list(PRICES))
         question = ask(order, rng.choice(NAMES), rng.choice(DAYS))
         if in_split(order_in_words(order), split) and in_split(question, split):

@@ -18,11 +18,11 @@ SPLITS = {split: market.problems(split, limit) for split, limit in LIMITS.items(
 EVERY = [problem for split in SPLITS.values() for problem in split]
 PRICE = re.compile(r"A (\w+ of \w+) costs (\d+) dollars, so (\d) (\w+) costs? (\d+) dollars\.")
 BANK = warmup.bank(400)
-FIRST_QUESTION = ("On Sunday Emma buys 3 bottles of oil and 1 box of tea at the market. "
-                  "How much does Emma pay in dollars?")
-FIRST_ROUTE = ("A bottle of oil costs 19 dollars, so 3 bottles cost 57 dollars. "
-               "A box of tea costs 5 dollars, so 1 box costs 5 dollars. "
-               "Altogether that is 57 + 5 = 62 dollars.")
+FIRST_QUESTION = ("On Monday Kate buys 2 jars of honey and 3 bags of rice at the market. "
+                  "How much does Kate pay in dollars?")
+FIRST_ROUTE = ("A jar of honey costs 2 dollars, so 2 jars cost 4 dollars. "
+               "A bag of rice costs 4 dollars, so 3 bags cost 12 dollars. "
+               "Altogether that is 4 + 12 = 16 dollars.")
 
 
 def check_sums(text):
@@ -33,7 +33,7 @@ def check_sums(text):
         assert int(amount) == int(quantity) * int(price)
         amounts.append(amount)
     last = f"Altogether that is {' + '.join(amounts)} = {sum(map(int, amounts))} dollars."
-    assert text.endswith(last) and len(amounts) >= 2
+    assert text.endswith(last) if len(amounts) > 1 else "Altogether" not in text
 
 
 def prices_of(text):
@@ -60,7 +60,9 @@ def test_no_two_splits_share_a_question_or_an_order():
     orders = [{market.order_in_words(market.read_order(p.question)) for p in split}
               for split in SPLITS.values()]
     assert all(not a & b for a, b in itertools.combinations(orders, 2))
-    assert [len(o) for o in orders[:3]] == [103, 16, 16]
+    assert [len(o) for o in orders[:3]] == [135, 17, 18]
+    sizes = Counter(len(market.read_order(p.question)) for p in SPLITS["train"])
+    assert set(sizes) == {1, 2} and min(sizes.values()) > 0.4 * sizes.total()
     assert all(len(market.read_order(p.question)) == 3 for p in SPLITS["ood"])
 
 
@@ -153,12 +155,16 @@ def test_the_cold_start_has_right_and_wrong_routes_and_both_prices_of_an_item_in
     for problem in BANK:
         assert len(problem.routes) == 4 and 1 <= sum(r.correct for r in problem.routes) <= 3
         assert all(r.correct == (r.answer == problem.answer) for r in problem.routes)
-    some_right = sum(any(prices_of(route.text)[item] == price for item, price in true.items())
-                     for problem in BANK
-                     for true in [prices_of(next(r for r in problem.routes if r.correct).text)]
-                     for route in problem.routes if not route.correct)
-    wrong = sum(not route.correct for problem in BANK for route in problem.routes)
-    assert some_right / wrong > 0.5  # a wrong route is worth reading
+    with_a_right_price = []
+    for problem in BANK:
+        if len(market.read_order(problem.question)) == 1:
+            continue  # a wrong route about one item has no right price
+        true = prices_of(next(route for route in problem.routes if route.correct).text)
+        for route in problem.routes:
+            if not route.correct:
+                stated = prices_of(route.text)
+                with_a_right_price.append(any(stated[item] == true[item] for item in true))
+    assert mean(with_a_right_price) > 0.5  # a wrong route is worth reading
     places = Counter(i for problem in BANK for i, r in enumerate(problem.routes) if r.correct)
     assert min(places.values()) > 0.8 * max(places.values())  # the right one stands anywhere
 
