@@ -5,6 +5,7 @@ must beat the teacher and a majority vote over the same routes, and not repeat t
 
 The columns of the table:
     accuracy   share of right answers under greedy decoding
+    format     share of these completions that hold reasoning, answer and, with routes, every score
     mean@n     mean accuracy of n samples at temperature 1
     pass@n     share of questions that at least one of the n samples answers
     maj@n      accuracy of the majority vote over the n samples
@@ -36,7 +37,7 @@ from engine.report import check_outputs, write_results
 from engine.shared_prompt import is_out_of_memory
 from grpo import choose_device, is_tiny, load_policy, must_write, resolve_model, sample
 from realm import choose_routes, mrpv_prompt, parse_response
-from rewards import answers_match, canonical
+from rewards import answers_match, canonical, realm_reward
 
 
 # ---- statistics ----------------------------------------------------------------------------------
@@ -103,14 +104,18 @@ def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens,
         model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch)
     responses = []
     right = []
+    whole = []  # does the completion hold every field that was asked for?
     for text, routes, problem in zip(greedy, shown, problems):
         response = parse_response(text, len(routes))
+        reward = realm_reward(response, problem.answer, [route.correct for route in routes])
         responses.append(response)
         right.append(answers_match(response.answer, problem.answer))
+        whole.append(reward.format == 1)
     n = len(problems)
     result = {
         "accuracy": sum(right) / n,
         "interval": wilson(sum(right), n),
+        "format": sum(whole) / n,
         "tokens": sum(lengths) / n,
     }
     if positive is not None:

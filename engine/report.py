@@ -390,8 +390,8 @@ def harness_form(found, task):
 
 
 WIDTHS = {  # column -> characters
-    "model": 24, "split": 12, "routes": 8, "accuracy": 21, "mean@n": 21, "pass@n": 8, "maj@n": 8,
-    "AUC": 7, "scores ok": 11, "SAME Err": 10, "tokens": 8, "P": 6, "R": 6, "F1": 0,
+    "model": 24, "split": 12, "routes": 8, "accuracy": 21, "format": 8, "mean@n": 21, "pass@n": 8,
+    "maj@n": 8, "AUC": 7, "scores ok": 11, "SAME Err": 10, "tokens": 8, "P": 6, "R": 6, "F1": 0,
 }
 
 
@@ -438,6 +438,7 @@ def results_table(results):
 def student_cells(name, split, k, found):
     """The cells of one model, asked in one way. found: the "alone" or the "routes" of a result."""
     cells = [name[-23:], split, k, with_interval(found["accuracy"], found["interval"]),
+             share(found.get("format")),
              with_interval(found.get("mean_at_n"), found.get("mean_interval"))]
     for field in ("pass_at_n", "majority_at_n", "score_auc", "score_accuracy", "same_err"):
         cells.append(share(found.get(field)))

@@ -1,13 +1,19 @@
-"""A bank of another shop: `python -m results.other_shop --items 10 --facts 2 --out bank.jsonl`.
+"""A shop of another size, as a bank: `python -m results.other_shop --items 4 --out FOLDER`.
 
-The built-in shop sells six items, and an order has two or three. Here both numbers are free, so
-that a rule found on the shop can be tested where it was not found (results/open_questions.md, O2).
-Items and prices are those of tasks/shop.py, so that its tiny student speaks the language.
+The built-in shop sells six items, and an order has two or three. Here the numbers are free, so that
+a rule found in one shop can be tested in another (results/open_questions.md). In a small shop a run
+takes a minute, because fewer prices are to be learnt and because the training orders include those
+of a single item: they are the quickest to learn from. Items and prices are those of tasks/shop.py,
+so that its tiny student speaks the language.
+
+The folder holds train.jsonl and test.jsonl. Orders that are tested have as many items as the
+largest training orders, and none of them is trained on, in whatever sequence of its items.
 
 Promise: the same flags give the same bank, and labels follow the true prices.
 tests/test_variants.py holds this file to that.
 """
 import argparse
+import itertools
 import json
 import random
 from dataclasses import asdict
@@ -15,52 +21,86 @@ from pathlib import Path
 
 from realm import Problem, Route
 from tasks import price_teacher
-from tasks.shop import HIGHEST, ITEMS, LOWEST, new_order, price_lists, read_order, work_out
+from tasks.shop import HIGHEST, ITEMS, LOWEST, price_lists, read_order, work_out
 
 
-def other_shop(items, facts, known, n, limit, seed=0):
-    """`limit` problems with n routes each: orders of `facts` of the first `items` items."""
+def orders(items, size):
+    """Every order of `size` of these items, one to three of each -> a list of lists of texts. Texts
+    that differ only in the sequence of their items are in one list."""
+    found = []
+    for chosen in itertools.combinations(items, size):
+        for quantities in itertools.product((1, 2, 3), repeat=size):
+            parts = [f"{quantity} {item}" for quantity, item in zip(quantities, chosen)]
+            found.append([", ".join(way) for way in itertools.permutations(parts)])
+    return found
+
+
+def other_shop(items, facts, known, n, seed=0, held_out=100, most=400):
+    """(train, test): problems of a shop that sells the first `items` items, with n routes each.
+
+    Training orders have 1 to `facts` items, equally many of each number: a short order occurs
+    several times. Test orders have `facts` items. `held_out` texts are tested, or a third of all if
+    these are fewer; at most `most` are trained on.
+    known: q, how often the teacher knows a price.
+    """
+    rng = random.Random(f"another shop {items} {facts}")
+    longest = orders(ITEMS[:items], facts)
+    rng.shuffle(longest)
+    ways = len(longest[0])  # sequences of the same items
+    n_tested = min(len(longest) // 3, -(-held_out // ways))
+    tested = [text for order in longest[:n_tested] for text in order]
+    trained = [text for order in longest[n_tested:] for text in order][:most]
+    texts = list(trained)
+    for size in range(1, facts):
+        smaller = [text for order in orders(ITEMS[:items], size) for text in order]
+        texts += itertools.islice(itertools.cycle(smaller), len(trained))
+    train = with_routes_of_a_teacher(texts, known, n, seed)
+    test = with_routes_of_a_teacher(tested, known, n, seed)
+    return train, test
+
+
+def with_routes_of_a_teacher(questions, known, n, seed):
+    """Problems with n routes of the simulated teacher; half of its mistakes are a misconception."""
     prices, last_year = price_lists()
 
     def slip(rng, item):
         return rng.randint(LOWEST, HIGHEST)
 
     teach = price_teacher(prices, last_year, slip, read_order, work_out, 1 - known, 0.5, seed)
-    rng = random.Random(f"another shop {items} {facts}")
-    found = {}
-    for _ in range(20 * limit):  # a small shop has fewer different orders than `limit`
-        if len(found) == limit:
-            break
-        question = new_order(rng, facts, ITEMS[:items])
+    problems = []
+    for question in questions:
         _, total = work_out(read_order(question), prices)
-        found[question] = Problem(question, str(total))
-    problems = list(found.values())
-    texts = teach(problems, [[False] * n] * len(problems))
-    for problem, written in zip(problems, texts):
-        for text in written:
+        problem = Problem(question, str(total))
+        for text in teach([problem], [[False] * n])[0]:
             answer = text.split()[-1].rstrip(".")
             problem.routes.append(Route(text, answer, answer == problem.answer))
+        problems.append(problem)
     return problems
+
+
+def write_folder(folder, train, test):
+    """Write a bank that train.py and eval.py take as --bank."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, problems in (("train", train), ("test", test)):
+        lines = [json.dumps(asdict(problem)) for problem in problems]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=6, help="items the shop sells, at most 16")
-    parser.add_argument("--facts", type=int, default=3, help="items of an order")
+    parser.add_argument("--items", type=int, default=4, help="items the shop sells, at most 16")
+    parser.add_argument("--facts", type=int, default=2, help="items of the largest orders")
     parser.add_argument("--known", type=float, default=0.35, help="q, how often the teacher knows "
                         "a price")
-    parser.add_argument("--n", type=int, default=8, help="routes of a question")
-    parser.add_argument("--limit", type=int, default=1000, help="questions at most")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--n", type=int, default=16, help="routes of a question")
+    parser.add_argument("--out", type=Path, required=True, help="a folder")
     args = parser.parse_args()
     if not 1 <= args.facts <= args.items <= len(ITEMS):
         parser.error(f"--facts must be at most --items, and --items at most {len(ITEMS)}")
-    problems = other_shop(args.items, args.facts, args.known, args.n, args.limit)
-    lines = [json.dumps(asdict(problem)) for problem in problems]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text("\n".join(lines) + "\n")
-    print(f"{len(problems)} questions: {args.out}")
+    train, test = other_shop(args.items, args.facts, args.known, args.n)
+    write_folder(args.out, train, test)
+    print(f"{len(train)} training questions, {len(test)} test questions: {args.out}")
 
 
 if __name__ == "__main__":

@@ -77,9 +77,22 @@ def test_every_figure_equals_a_count_by_hand(monkeypatch):
     # greedy is completion 0: right for question 0 only
     assert alone["accuracy"] == 0.25 and alone["tokens"] == 7
     assert alone["pass_at_n"] == 1.0 and alone["mean_at_n"] == 0.25 and alone["majority_at_n"] == 0
+    assert alone["format"] == routed["format"] == 1.0
     # one wrong answer is a route's 6, the other its own 8
     assert routed["accuracy"] == 0.5 and routed["same_err"] == 0.5 and routed["scored"] == 1.0
     assert result["teacher"] == pytest.approx(1 / 3) and result["vote"] == 0.0
+
+
+def test_format_counts_the_completions_that_hold_every_field(monkeypatch):
+    problems = [Problem(f"question {i}", "5", [Route("a", "5", True)]) for i in range(4)]
+    texts = {0: reply("5"), 1: reply("5", "1"), 2: "<answer>5</answer><scores>1</scores>", 3: "5"}
+
+    def replies(prompt, i):
+        return texts[int(prompt.partition("question ")[2][0])]
+    scripted(monkeypatch, replies)
+    result = evaluation.evaluate(Stub(), None, problems, routes=1)
+    assert result["alone"]["format"] == 0.5   # scores are asked for only with routes
+    assert result["routes"]["format"] == 0.25
 
 
 def test_scores_are_compared_with_the_routes_in_the_order_shown(monkeypatch):
