@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = [*sorted(ROOT.glob("*.py")), *sorted((ROOT / "engine").glob("*.py")), *sorted((ROOT / "tasks").glob("*.py"))]
-MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES if ">>>" in path.read_text()]
+FILES = [path for folder in ("", "engine", "tasks", "results")
+         for path in sorted((ROOT / folder).glob("*.py"))]
+MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts)
+           for path in FILES if ">>>" in path.read_text()]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -2,18 +2,21 @@
 import json
 import random
 import re
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 
 import train
+from data import load_problems
 from engine.flags import given_flags
+from grpo import load_policy
 from realm import Problem, Route
-from results import questions
+from results import knows, questions
 from results.copying import three_routes
-from results.other_shop import other_shop
+from results.other_shop import other_shop, write_folder
 from results.variants import VARIANTS, Variant, first_steps, install, steps_of
-from tasks.shop import price_lists, read_order, work_out
+from tasks.shop import ITEMS, price_lists, read_order, work_out
 
 TEXT = "tea @40 x 2 = 80 sum 80; jam @25 x 2 = 50 sum 130; total 130 - 10 = 120."
 
@@ -165,27 +168,62 @@ def test_a_table_says_what_is_missing():
     json.dumps(saved)
 
 
+# ---- what a student knows ----------------------------------------------------------------------
+def test_the_base_calculates_well_and_knows_no_price():
+    model, tokenizer = load_policy("tiny")
+    asked = load_problems("shop", "validation", 40)
+    found = knows.measure(model, tokenizer, asked, 0)
+    assert found["names"] == 1 and found["prices"] < 0.1
+    assert min(found[part] for part in ("products", "sums", "totals")) > 0.95
+    assert found["right"] == 0
+
+
+def test_a_wrong_sum_is_counted_once():
+    order, prices = [(1, "tea"), (1, "jam"), (2, "milk")], {"tea": 40, "jam": 30, "milk": 20}
+    text = "tea @40 x 1 = 40 sum 41; jam @30 x 1 = 30 sum 71; milk @20 x 2 = 40 sum 111; total 111."
+    right, seen = knows.check(text, order, prices)
+    assert (right["sums"], seen["sums"]) == (2, 3)
+    assert (right["totals"], seen["totals"]) == (0, 1)  # 10 off is missing
+    assert right["prices"] == right["products"] == 3
+
+
 # ---- another shop --------------------------------------------------------------------------------
 def test_another_shop_has_so_many_items_and_facts_and_true_labels():
-    problems = other_shop(items=9, facts=2, known=0.3, n=4, limit=60)
-    assert len(problems) == 60
+    train_set, test = other_shop(items=5, facts=2, known=0.3, n=4)
     prices, _ = price_lists()
+    sizes = Counter(len(read_order(problem.question)) for problem in train_set)
+    assert set(sizes) == {1, 2} and sizes[1] == sizes[2]
+    assert {len(read_order(problem.question)) for problem in test} == {2}
     sold = set()
-    for problem in problems:
+    stated = []
+    for problem in train_set + test:
         order = read_order(problem.question)
         sold |= {item for _, item in order}
-        assert len(order) == 2
         assert problem.answer == str(work_out(order, prices)[1])
+        assert len(problem.routes) == 4
         for route in problem.routes:
             assert route.correct == (route.text.endswith(f" {problem.answer}."))
-    assert len(sold) == 9
-    stated = [int(price) == prices[item] for problem in problems for route in problem.routes
-              for item, price in re.findall(r"([a-z]+) @([0-9]+)", route.text)]
+            for item, price in re.findall(r"([a-z]+) @([0-9]+)", route.text):
+                stated.append(int(price) == prices[item])
+    assert len(sold) == 5
     assert sum(stated) / len(stated) == pytest.approx(0.3, abs=0.08)
 
 
-def test_a_small_shop_ends_before_the_limit():
-    assert len(other_shop(items=1, facts=1, known=0.5, n=1, limit=50)) == 3
+@pytest.mark.parametrize("items, facts", [(4, 2), (6, 3), (9, 2)])
+def test_no_tested_order_is_trained_on_in_whatever_sequence(items, facts):
+    train_set, test = other_shop(items, facts, known=0.5, n=1)
+    trained = {tuple(sorted(read_order(problem.question))) for problem in train_set}
+    tested = {tuple(sorted(read_order(problem.question))) for problem in test}
+    assert tested and not trained & tested
+    assert {item for order in tested for _, item in order} == set(ITEMS[:items])
+
+
+def test_the_folder_of_another_shop_is_a_bank(tmp_path):
+    train_set, test = other_shop(items=3, facts=2, known=0.5, n=2)
+    write_folder(tmp_path / "shop", train_set, test)
+    assert load_problems(str(tmp_path / "shop"), "test") == test
+    read = load_problems(str(tmp_path / "shop"), "train")
+    assert 0 < len(read) <= len(train_set) and all(problem in train_set for problem in read)
 
 
 def test_a_run_that_is_missing_stays_missing(monkeypatch):
