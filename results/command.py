@@ -1,4 +1,4 @@
-"""What the commands of this folder share: their flags, and how they refuse bad input in one line."""
+"""What the commands of this folder share: flags, and how they refuse bad input in one line."""
 import argparse
 import sys
 

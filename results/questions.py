@@ -7,7 +7,7 @@
 A question is a list of arms, and an arm is a command of train.py (or of results.variants). Each is
 trained on each seed, one core a run, and tested by eval.py on 300 test questions that no run has
 seen. A run that is there already is not run again, so that a sweep that was cut goes on.
-results/open_questions/NAME.json holds the figures, and the table goes into results/open_questions.md.
+results/open_questions/NAME.json holds the figures; the table goes into results/open_questions.md.
 
 Promise: a figure that is not measured is missing, and never filled in.
 To read: QUESTIONS, then measure. results/sweep.py does the same for the paper's claims.
@@ -207,6 +207,8 @@ def main():
     parser.add_argument("--draw", action="store_true", help="only print the table again")
     args = parser.parse_args()
     path = SAVED / f"{args.question}.json"
+    if args.draw and not path.exists():
+        sys.exit(f"results.questions: {path} is not there yet: no run of {args.question} is saved")
     if not args.draw:
         seeds = args.seeds or range(QUESTIONS[args.question][1])
         saved = collect(args.question, seeds, args.jobs, not args.have)

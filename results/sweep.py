@@ -328,7 +328,9 @@ SEEDS = {
 }
 
 # Student's t for a 95% interval, by the number of seeds.
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262,
+       11: 2.228, 12: 2.201, 13: 2.179, 14: 2.160, 15: 2.145, 16: 2.131, 17: 2.120, 18: 2.110,
+       19: 2.101, 20: 2.093}
 
 
 def split_of(name):
@@ -363,7 +365,8 @@ def python(*arguments):
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=one_core, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"{' '.join(arguments)}: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+        sys.exit(f"{' '.join(arguments)}: {said[-1]}")
 
 
 def measure(arguments, seed, more="", until=None, split="test"):
