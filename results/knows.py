@@ -24,7 +24,7 @@ from collections import Counter
 
 import torch
 
-from data import load_problems
+from data import load_problems, make_routes
 from engine.answers import answers_match
 from grpo import load_policy, sample
 from realm import choose_routes, mrpv_prompt, parse_response
@@ -38,10 +38,10 @@ PARTS = ("names", "prices", "products", "sums", "totals", "right")
 def check(reasoning, order, prices):
     """Check a solution of the shop -> (right, seen), two Counters over the parts.
 
-    >>> right, seen = check("tea @40 x 2 = 80 sum 80; oil @25 x 2 = 50 sum 140; total 140 - 10 = "
-    ...                     "130.", [(3, "tea"), (2, "jam")], {"tea": 40, "jam": 30})
+    >>> right, seen = check("tea @40 x 2 = 80 sum 80; oil @30 x 2 = 60 sum 150; total 150 - 10 = "
+    ...                     "140.", [(3, "tea"), (2, "jam")], {"tea": 40, "jam": 30})
     >>> [f"{part} {right[part]}/{seen[part]}" for part in PARTS[:5]]
-    ['names 1/2', 'prices 1/2', 'products 2/2', 'sums 1/2', 'totals 1/1']
+    ['names 1/2', 'prices 2/2', 'products 2/2', 'sums 1/2', 'totals 1/1']
     """
     right, seen = Counter(), Counter()
     before = 0
@@ -83,9 +83,7 @@ def measure(model, tokenizer, asked, k):
 
 def main():
     torch.set_num_threads(1)
-    asked = load_problems("shop", "validation", 100)
-    for problem, texts in zip(asked, teacher()(asked, [[False] * 8] * len(asked))):
-        problem.routes = texts
+    asked = make_routes(load_problems("shop", "validation", 100), teacher(), n=8)
     print(f"| student | routes | {' | '.join(PARTS)} |")
     print("|---" * (2 + len(PARTS)) + "|")
     for name in sys.argv[1:] or ["tiny"]:

@@ -1,10 +1,9 @@
 """A shop of another size, as a bank: `python -m results.other_shop --items 4 --out FOLDER`.
 
 The built-in shop sells six items, and an order has two or three. Here the numbers are free, so that
-a rule found in one shop can be tested in another (results/open_questions.md). In a small shop a run
-takes a minute, because fewer prices are to be learnt and because the training orders include those
-of a single item: they are the quickest to learn from. Items and prices are those of tasks/shop.py,
-so that its tiny student speaks the language.
+a rule found in one shop can be tested in another (results/open_questions.md). Training orders may
+have a single item. Items, prices and the teacher are those of tasks/shop.py, so that its tiny
+student speaks the language.
 
 The folder holds train.jsonl and test.jsonl. Orders that are tested have as many items as the
 largest training orders, and none of them is trained on, in whatever sequence of its items.
@@ -19,9 +18,9 @@ import random
 from dataclasses import asdict
 from pathlib import Path
 
-from realm import Problem, Route
-from tasks import price_teacher
-from tasks.shop import HIGHEST, ITEMS, LOWEST, price_lists, read_order, work_out
+from data import make_routes
+from realm import Problem
+from tasks.shop import ITEMS, price_lists, read_order, teacher, work_out
 
 
 def orders(items, size):
@@ -54,28 +53,19 @@ def other_shop(items, facts, known, n, seed=0, held_out=100, most=400):
     for size in range(1, facts):
         smaller = [text for order in orders(ITEMS[:items], size) for text in order]
         texts += itertools.islice(itertools.cycle(smaller), len(trained))
-    train = with_routes_of_a_teacher(texts, known, n, seed)
-    test = with_routes_of_a_teacher(tested, known, n, seed)
+    train = taught(texts, known, n, seed)
+    test = taught(tested, known, n, seed)
     return train, test
 
 
-def with_routes_of_a_teacher(questions, known, n, seed):
-    """Problems with n routes of the simulated teacher; half of its mistakes are a misconception."""
-    prices, last_year = price_lists()
-
-    def slip(rng, item):
-        return rng.randint(LOWEST, HIGHEST)
-
-    teach = price_teacher(prices, last_year, slip, read_order, work_out, 1 - known, 0.5, seed)
+def taught(questions, known, n, seed):
+    """Problems of these questions, each with n routes of the shop's own simulated teacher."""
+    prices, _ = price_lists()
     problems = []
     for question in questions:
         _, total = work_out(read_order(question), prices)
-        problem = Problem(question, str(total))
-        for text in teach([problem], [[False] * n])[0]:
-            answer = text.split()[-1].rstrip(".")
-            problem.routes.append(Route(text, answer, answer == problem.answer))
-        problems.append(problem)
-    return problems
+        problems.append(Problem(question, str(total)))
+    return make_routes(problems, teacher(1 - known, seed=seed), n)
 
 
 def write_folder(folder, train, test):

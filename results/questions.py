@@ -16,7 +16,6 @@ tests/test_variants.py holds this file to that.
 import argparse
 import json
 import random
-import re
 import shutil
 import statistics
 import sys
@@ -27,7 +26,7 @@ from pathlib import Path
 import train
 from data import load_problems, with_routes
 from engine.flags import given_flags
-from results.sweep import commit, fill, python, spread
+from results.sweep import commit, fill, python, run_name, spread
 from results.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,8 +51,7 @@ class Arm:
 
     def folder(self, seed):
         """Where the run of this seed is."""
-        name = f"{self.variant} {self.flags}".lower()
-        return RUNS / f"{re.sub(r'[^a-z0-9.]+', '-', name).strip('-') or 'default'}-seed-{seed}"
+        return RUNS / run_name(f"{self.variant} {self.flags}", seed)
 
 
 def selection_arms():

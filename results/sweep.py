@@ -88,6 +88,18 @@ JUDGE = f"{HALF} --lr 2e-4"
 ADS = ("--task ads --method realm-r1 --teacher-error 0.8 --systematic 0.9 --sft-steps 100"
        " --steps 100")
 
+
+def shares_wrong(bank):
+    """The arms that show 0% to 100% wrong routes of this bank."""
+    return {
+        "0% wrong": f"{ZERO} {bank} --error-ratio 0",
+        "25% wrong": f"{ZERO} {bank} --error-ratio 0.25",
+        "50% wrong": f"{ZERO} {bank} --error-ratio 0.5",
+        "75% wrong": f"{ZERO} {bank} --error-ratio 0.75",
+        "100% wrong": f"{ZERO} {bank} --error-ratio 1",
+    }
+
+
 SWEEPS = {
     "C1": Sweep(
         "ReaLM, evaluated without routes, beats GRPO at an equal number of rollouts",
@@ -142,26 +154,14 @@ SWEEPS = {
         ]),
     "C4": Sweep(
         "the share of wrong routes, of a weak teacher",
-        {
-            "0% wrong": f"{ZERO} {WEAK} --error-ratio 0",
-            "25% wrong": f"{ZERO} {WEAK} --error-ratio 0.25",
-            "50% wrong": f"{ZERO} {WEAK} --error-ratio 0.5",
-            "75% wrong": f"{ZERO} {WEAK} --error-ratio 0.75",
-            "100% wrong": f"{ZERO} {WEAK} --error-ratio 1",
-        },
+        shares_wrong(WEAK),
         [
             ("alone: 75% wrong - 0% wrong", ("75% wrong", "alone"), ("0% wrong", "alone")),
             ("alone: 75% wrong - 100% wrong", ("75% wrong", "alone"), ("100% wrong", "alone")),
         ]),
     "C4-strong": Sweep(
         "the share of wrong routes, of a strong teacher",
-        {
-            "0% wrong": f"{ZERO} {MIXED} --error-ratio 0",
-            "25% wrong": f"{ZERO} {MIXED} --error-ratio 0.25",
-            "50% wrong": f"{ZERO} {MIXED} --error-ratio 0.5",
-            "75% wrong": f"{ZERO} {MIXED} --error-ratio 0.75",
-            "100% wrong": f"{ZERO} {MIXED} --error-ratio 1",
-        },
+        shares_wrong(MIXED),
         []),
     "C5": Sweep(
         "the shape of the fade, and how early it ends",
@@ -388,10 +388,19 @@ def measure(arguments, seed, more="", until=None, split="test"):
     return figures
 
 
+def run_name(arguments, seed):
+    """The name of the folder of the run with these arguments and this seed.
+
+    >>> run_name("--method realm-r1 --lr 1e-4", 3)
+    'method-realm-r1-lr-1e-4-seed-3'
+    """
+    name = re.sub(r"[^a-z0-9.]+", "-", arguments.lower()).strip("-")
+    return f"{name}-seed-{seed}"
+
+
 def folder_of(arguments, seed):
     """Where the run with these arguments and this seed is."""
-    name = re.sub(r"[^a-z0-9.]+", "-", arguments.lower()).strip("-")
-    return ROOT / "runs" / "sweeps" / f"{name}-seed-{seed}"
+    return ROOT / "runs" / "sweeps" / run_name(arguments, seed)
 
 
 def train_arm(arguments, seed, folder):

@@ -55,6 +55,11 @@ def test_the_gold_answer_follows_the_true_prices_and_the_rules_state_them():
         assert [(t[1], int(t[2])) for t in told] == [(i, market.PRICES[i]) for _, i in order]
 
 
+def test_an_order_of_one_item_reads_as_people_write():
+    assert market.ask([(2, "jar of honey")], "Ann", "Monday") == (
+        "On Monday Ann buys 2 jars of honey at the market. How much does Ann pay in dollars?")
+
+
 def test_no_two_splits_share_a_question_or_an_order():
     assert len({problem.question for problem in EVERY}) == len(EVERY)
     orders = [{market.order_in_words(market.read_order(p.question)) for p in split}

@@ -170,3 +170,8 @@ def test_every_arm_is_a_command_line_that_train_py_accepts():
             for arm, figure in pair:
                 assert arm in arms
                 assert figure in sweep.FIGURES
+
+
+def test_a_command_that_is_killed_without_a_word_is_named():
+    with pytest.raises(SystemExit, match="it ended with code 7"):
+        sweep.python("-c", "import os; os._exit(7)")
