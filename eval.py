@@ -94,14 +94,14 @@ def auc(scores, labels):
 
 # ---- one way of asking ---------------------------------------------------------------------------
 def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch,
-                     positive):
+                     positive, sample):
     """Ask every problem once, with the routes in `shown` -> dict of what was measured.
 
     shown: for each problem the list of its routes, or nothing but empty ones. The other arguments
     are those of evaluate.
     """
     greedy, lengths, sampled = complete(
-        model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch)
+        model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, sample)
     responses = []
     right = []
     whole = []  # does the completion hold every field that was asked for?
@@ -128,7 +128,7 @@ def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens,
     return result
 
 
-def complete(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch):
+def complete(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, sample):
     """Completions of every problem -> (greedy texts, their lengths in tokens, sampled texts).
 
     The n = samples texts of a problem are side by side.
@@ -222,16 +222,17 @@ def sampled_accuracy(sampled, problems, samples, seed):
 
 # ---- everything measured of one student ----------------------------------------------------------
 def evaluate(model, tokenizer, problems, routes=3, samples=0, max_new_tokens=96, seed=0, batch=64,
-             positive=None):
+             positive=None, sample=sample):
     """Everything measured of one student on some problems -> dict.
 
     "alone" and "routes" hold what evaluate_prompts measured without and with routes. The teacher's
     and the vote's accuracy on the same routes stand beside them.
     routes: k (0: only without routes); samples: n completions at temperature 1 (0: greedy only);
-    batch: questions at a time; positive: the answer that precision, recall and F1 count.
+    batch: questions at a time; positive: the answer that precision, recall and F1 count; sample:
+    grpo.sample, or a team's (engine/team.py).
     The routes of a question depend on the seed and the question alone: all students see the same.
     """
-    settings = (samples, max_new_tokens, seed, batch, positive)
+    settings = (samples, max_new_tokens, seed, batch, positive, sample)
     none_shown = [()] * len(problems)
     result = {"questions": len(problems), "k": routes, "samples": samples}
     result["alone"] = evaluate_prompts(model, tokenizer, problems, none_shown, *settings)

@@ -160,16 +160,16 @@ def grpo_loss(logps, old_logps, ref_logps, advantages, mask, *, clip_low=0.2, cl
 
 def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epochs=1, micro_batch=64,
                 temperature=1.0, beta=0.0, loss_type="grpo", clip_low=0.2, clip_high=0.2,
-                max_len=None):
+                max_len=None, share=(0, 1)):
     """One GRPO step: `epochs` passes over the same rollouts, each of which ends in one optimizer
     step -> metrics (dict of float).
 
     advantages [P, G]. A group is live if its advantages are not all zero, or if there is a KL term.
     Other groups have no gradient. They are not computed, but they count in the batch's means. If no
-    group is live, no step is taken and the metrics are 0. pi_old is the sampler's own
-    log-probability, because sampler and scorer are one computation (engine/layers.py). `drift` is
-    the largest gap between them in the first epoch, `skipped` is a sum over epochs, and the other
-    metrics come from the last epoch.
+    group is live, no step is taken and the metrics are 0. share (i, n): compute only the i-th of n
+    shares of the live groups (engine/team.py). pi_old is the sampler's own log-probability, because
+    sampler and scorer are one computation (engine/layers.py). `drift` is the largest gap between
+    them in the first epoch, `skipped` is a sum over epochs, the rest comes from the last epoch.
     """
     live = (advantages != 0).any(dim=1) | (beta != 0.0)
     prompts = live.nonzero()[:, 0].tolist()
@@ -182,9 +182,10 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
         metrics["skipped"] = float(not rollouts.logps.isfinite().all())
         return metrics
 
+    mine = prompts[share[0]::share[1]]
     for epoch in range(epochs):
         metrics.update(loss=0.0, approx_kl=0.0, kl=0.0, clip_fraction=0.0)
-        for rows, part, prompt in shared_prompt_parts(model, rollouts, prompts, micro_batch):
+        for rows, part, prompt in shared_prompt_parts(model, rollouts, mine, micro_batch):
             ref_logps = None
             if beta != 0.0:
                 with torch.no_grad():

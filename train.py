@@ -31,9 +31,9 @@ from engine.report import (closing_table, describe, other_runs, report_step, sam
                            step_metrics, step_timing, validation_metrics)
 from engine.run import Run, resume, stop_after_step
 from engine.shared_prompt import is_out_of_memory, with_smaller_parts
+from engine.team import ALONE, Team
 from grpo import (Optimizer, choose_device, demonstrations, encode_prompts, group_advantages,
-                  grpo_update, is_tiny, load_policy, must_fit, must_write, resolve_model, sample,
-                  sft_update)
+                  is_tiny, load_policy, must_fit, must_write, resolve_model, sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
 from rewards import realm_reward
 from schedule import SHAPES, eaai_probability
@@ -100,6 +100,8 @@ class Config(TeacherFlags):
     eval_every: int = flag(40, "RL steps between evaluations on validation problems (0: none)",
                            least=0)
     save_every: int = flag(50, "steps between checkpoints", least=1)
+    processes: int = flag((2, 1), "processes that share the prompts of a step, on the CPU; their "
+                          "number changes random numbers and rounding, and so the result", least=1)
     threads: int = flag((1, torch.get_num_threads()), "CPU threads; their number changes how sums "
                         "round, and so the result", least=1)
     out: str | None = flag(None, "run folder (default: runs/METHOD-SEED)")
@@ -126,6 +128,7 @@ def prepare(config, given):
         raise ValueError("--temperature must be above 0: at 0 all completions of a group are the "
                          "same")
     config.device = choose_device(config.device, tiny)
+    config.processes = config.processes if config.device == "cpu" else 1
     folder = Path(config.out)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {config.out}: is a file, not a folder")
@@ -167,13 +170,14 @@ def idle_flags(config):
          f"--method {config.method} has no fade"),
         (("sft_lr",), config.sft_steps == 0, "there are no SFT steps"),
         (("explain_figure",), not config.explain, "there is no --explain"),
+        (("processes",), config.device != "cpu", "a GPU is not shared"),
     ]
 
 
 # ---- one step of ReaLM ---------------------------------------------------------------------------
-def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
+def rl_step(model, tokenizer, reference, optimizer, problems, config, step, team=ALONE):
     """One step of ReaLM -> (metrics, timing, a sample to show). P = config.prompts_per_step,
-    G = config.group_size."""
+    G = config.group_size. The team samples and updates as grpo.sample and grpo.grpo_update do."""
     began = time.perf_counter()
     rng = random.Random(f"{config.seed} step {step}")
     p_t = route_probability(config, step)  # p(t)
@@ -184,8 +188,8 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
         shown.append(draw_routes(problem, config, rng) if carries_routes else [])
     prompts = [mrpv_prompt(problem.question, routes) for problem, routes in zip(batch, shown)]
     generator = torch.Generator(model.device).manual_seed(rng.getrandbits(63))
-    rollouts = sample(model, tokenizer, prompts, config.group_size, config.max_new_tokens,
-                      config.temperature, generator=generator)
+    rollouts = team.sample(model, tokenizer, prompts, config.group_size, config.max_new_tokens,
+                           config.temperature, generator=generator)
     sampled = time.perf_counter()
 
     rewards = []  # of each of the P * G completions
@@ -202,7 +206,7 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
     scored = time.perf_counter()
 
     def update(micro_batch):
-        return grpo_update(  # called again with smaller parts if memory runs out
+        return team.update(  # called again with smaller parts if memory runs out
             model, optimizer, rollouts, advantages, reference=reference, epochs=config.epochs,
             micro_batch=micro_batch, temperature=config.temperature, beta=config.beta,
             loss_type=config.loss_type, clip_low=config.clip_low, clip_high=config.clip_high,
@@ -273,7 +277,12 @@ def train(config, record=None):
     record: what config.json says of a run to continue. Raises ValueError, in one line, for what
     cannot work, before any long work starts.
     """
-    torch.set_num_threads(config.threads)
+    with Team(config.processes, config.threads) as team:
+        return train_with(team, config, record)
+
+
+def train_with(team, config, record):
+    """train, with the processes of a team."""
     splits = load_splits(config)
     train_set, validation, test = splits
     trouble = why_it_cannot_teach(train_set, judges=config.method not in ("grpo", "rft"))
@@ -283,7 +292,7 @@ def train(config, record=None):
     run = Run(config, record, splits)
     model, tokenizer = load_student(config, run.state)
     check_prompts(model, tokenizer, splits, config)
-    evaluate = functools.partial(evaluate_student, model, tokenizer, config)
+    evaluate = functools.partial(evaluate_student, model, tokenizer, config, team)
     before = run.begin(lambda: evaluate(test, say="before training"))
 
     steps = [("sft", t) for t in range(config.sft_steps)]
@@ -304,7 +313,7 @@ def train(config, record=None):
                 metrics = sft_step(model, tokenizer, optimizer, to_imitate, config, step)
             else:
                 metrics, timing, show = rl_step(model, tokenizer, reference, optimizer, train_set,
-                                                config, step)
+                                                config, step, team)
             timing = {"step_s": time.perf_counter() - began, **timing}
             is_last = run.done + 1 == len(steps)
             if phase == "rl" and config.eval_every and (step % config.eval_every == 0 or is_last):
@@ -367,7 +376,7 @@ def check_prompts(model, tokenizer, splits, config):
     must_write(tokenizer, mrpv_prompt(question), question, config.model)
 
 
-def evaluate_student(model, tokenizer, config, problems, say=None):
+def evaluate_student(model, tokenizer, config, team, problems, say=None):
     """eval.evaluate with the sizes of the run. say: words for a line that announces it."""
     if say:
         print(f"evaluating the student on {len(problems)} test problems, {say}", flush=True)
@@ -375,7 +384,7 @@ def evaluate_student(model, tokenizer, config, problems, say=None):
     if config.device != "cpu":  # a GPU has room for as many rows as a step samples
         rows = config.prompts_per_step * config.group_size
     return evaluation.evaluate(model, tokenizer, problems, config.routes,
-                               max_new_tokens=config.max_new_tokens,
+                               max_new_tokens=config.max_new_tokens, sample=team.sample,
                                batch=max(16, config.micro_batch, rows))
 
 

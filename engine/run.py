@@ -31,7 +31,8 @@ from engine.report import diagnosis, draw_curves, hash_of, question_hash
 
 FORMAT = 2  # of a run folder; a folder of another format is refused
 # Flags that --resume may change. config.json records the change.
-CHANGEABLE = ("steps", "device", "micro_batch", "recompute", "threads", "save_every")
+CHANGEABLE = ("steps", "device", "micro_batch", "recompute", "processes", "threads",
+              "save_every")
 HOPELESS = 5  # so many skipped steps in a row end a run
 
 

@@ -153,9 +153,9 @@ def install(variant):
     """Let train.py show what this Variant shows."""
     one_step = train.rl_step
 
-    def rl_step(model, tokenizer, reference, optimizer, problems, config, step):
+    def rl_step(model, tokenizer, reference, optimizer, problems, config, step, *team):
         variant.config, variant.step = config, step
-        found = one_step(model, tokenizer, reference, optimizer, problems, config, step)
+        found = one_step(model, tokenizer, reference, optimizer, problems, config, step, *team)
         variant.look(found[0])
         return found
 

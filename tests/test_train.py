@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import engine.run
+import engine.team
 import grpo
 import train
 from data import load_problems, make_routes, split_by_question
@@ -231,8 +232,8 @@ def test_p_decides_for_each_prompt_and_the_whole_group_sees_the_same(monkeypatch
     c = config(steps=100, prompts_per_step=64, group_size=2, max_new_tokens=8)
     problems = make_routes(load_problems("shop", "train", 64), shop.teacher(), 4)
     model, tokenizer = train.load_policy("tiny")
-    seen, real = {}, train.sample
-    monkeypatch.setattr(train, "sample", lambda m, t, prompts, *a, **k: seen.update(prompts=prompts) or real(m, t, prompts, *a, **k))
+    seen, real = {}, engine.team.sample
+    monkeypatch.setattr(engine.team, "sample", lambda m, t, prompts, *a, **k: seen.update(prompts=prompts) or real(m, t, prompts, *a, **k))
     metrics, _, _ = train.rl_step(model, tokenizer, None, train.Optimizer(model, 0.0), problems, c, 40)  # p(40) = 0.5
     carried = sum("Route 1:" in prompt for prompt in seen["prompts"])
     assert len(seen["prompts"]) == 64 and 20 <= carried <= 44 and metrics["carried"] == carried / 64

@@ -1,0 +1,201 @@
+"""A team computes what one process computes, and says in one line what goes wrong."""
+import math
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import engine.team
+import grpo
+import train
+from engine.team import Follower, Team, add_gradient, joined, load, shares, take_gradient, weights_of
+from helpers import by_hand, small_model
+
+SMALL = ["--steps", "3", "--prompts-per-step", "3", "--group-size", "4", "--limit", "30",
+         "--eval-limit", "8", "--eval-every", "2", "--max-new-tokens", "80", "--device", "cpu"]
+PROMPTS = ["ab", "cdefgh", "k", "lm", "a"]
+
+
+class Recorder:
+    """An optimizer that keeps the gradient and moves the weights a little."""
+    steps = 0
+
+    def __init__(self, model):
+        self.model = model
+
+    @torch.no_grad()
+    def step(self):
+        self.gradient = take_gradient(self.model)
+        for param in self.model.parameters():
+            param.mul_(1.01)
+        return self.gradient.norm().item()
+
+    def skip(self):
+        take_gradient(self.model)
+        self.gradient = None
+        return math.nan
+
+
+@pytest.fixture
+def three():
+    with Team(3) as team:
+        yield team
+
+
+@pytest.mark.parametrize("settings", [{}, {"loss_type": "dapo"}, {"loss_type": "dr_grpo"},
+                                      {"beta": 0.1, "epochs": 2}, {"micro_batch": 2}],
+                         ids=["grpo", "dapo", "dr_grpo", "KL, twice", "small parts"])
+def test_the_shares_gradients_sum_to_that_of_one_process(three, settings):
+    advantages = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+    found = []
+    for update in (grpo.grpo_update, three.update):
+        model, reference = small_model(), small_model(seed=5)
+        recorder = Recorder(model)
+        metrics = update(model, recorder, by_hand(model), advantages, reference=reference, **settings)
+        found.append((metrics, recorder.gradient))
+    (wanted, whole), (metrics, summed) = found
+    assert whole.norm() > 0.01
+    torch.testing.assert_close(summed, whole, rtol=1e-4, atol=1e-6)
+    assert metrics == {name: pytest.approx(value, rel=1e-3, abs=1e-5)
+                       for name, value in wanted.items()}
+
+
+def test_fewer_live_groups_than_processes(three):
+    model, advantages = small_model(), torch.zeros(3, 4)
+    advantages[1, 0] = 1
+    recorder = Recorder(model)
+    three.update(model, recorder, by_hand(model), advantages)
+    wanted = Recorder(small_model())
+    grpo.grpo_update(wanted.model, wanted, by_hand(wanted.model), advantages)
+    torch.testing.assert_close(recorder.gradient, wanted.gradient, rtol=1e-4, atol=1e-6)
+    metrics = three.update(model, None, by_hand(model), torch.zeros(3, 4))  # there is no step at all
+    assert metrics["grad_norm"] == 0
+
+
+def test_helpers_sample_the_last_shares_from_the_leaders_policy(three, model, tokenizer):
+    generator = torch.Generator().manual_seed(7)
+    whole = three.sample(model, tokenizer, PROMPTS, 4, 12, 0.9, generator)
+    assert whole.prompt_lengths.tolist() == [len(prompt) for prompt in PROMPTS]
+    logps = grpo.completion_logps(model, whole, 0.9)
+    torch.testing.assert_close(logps, whole.logps, rtol=1e-4, atol=1e-5)
+    alone = [grpo.sample(model, tokenizer, some, 4, 12, 0.9,
+                         generator=torch.Generator().manual_seed(7 + i))
+             for i, some in enumerate(shares(PROMPTS, 3))]
+    assert whole.texts == sum([part.texts for part in alone], [])
+    assert len(set(whole.texts)) > 10
+    again = joined(alone, tokenizer.pad_token_id)
+    assert all(torch.equal(vars(again)[name], vars(whole)[name]) for name in
+               ("prompt_ids", "completion_ids", "lengths", "logps", "entropy", "finished"))
+
+
+def test_helpers_follow_the_leaders_weights_whatever_moved_them(three, model, tokenizer):
+    three.sample(model, tokenizer, PROMPTS, 2, 4)
+    with torch.no_grad():
+        for param in model.parameters():
+            param.mul_(1.5)
+    greedy = three.sample(model, tokenizer, PROMPTS, 1, 12, 0.0)
+    assert greedy.texts == grpo.sample(model, tokenizer, PROMPTS, 1, 12, 0.0).texts
+
+
+def test_fewer_prompts_than_processes(three, model, tokenizer):
+    assert three.sample(model, tokenizer, ["ab"], 2, 4).prompt_lengths.tolist() == [2]
+
+
+def test_there_is_no_step_if_the_loss_of_one_share_is_not_a_number(three):
+    for bad in range(3):
+        model, advantages = small_model(), torch.ones(3, 4)
+        advantages[bad, 0] = math.inf
+        recorder, before = Recorder(model), weights_of(model)
+        metrics = three.update(model, recorder, by_hand(model), advantages)
+        assert recorder.gradient is None and metrics["skipped"] == 1
+        assert torch.equal(weights_of(model), before)
+        three.update(model, recorder, by_hand(model), torch.randn(3, 4))  # nothing of it is left
+        assert recorder.gradient.isfinite().all()
+
+
+def test_what_a_helper_raises_the_leader_raises_and_the_team_goes_on(three, model, tokenizer):
+    with pytest.raises(ValueError, match="top_p must lie"):
+        three.sample(model, tokenizer, PROMPTS, 2, 4, -1.0)
+    with pytest.raises(ValueError, match="text input must be"):
+        three.sample(model, tokenizer, [*PROMPTS[:4], None], 2, 4)  # only the last share fails
+    assert len(three.sample(model, tokenizer, PROMPTS, 2, 4).texts) == 10
+
+
+def test_weights_and_gradients_travel_as_one_vector(model):
+    sum((param ** 2).sum() for param in model.parameters()).backward()
+    gradient = take_gradient(model)
+    torch.testing.assert_close(gradient, 2 * weights_of(model))
+    assert all(param.grad is None for param in model.parameters())
+    add_gradient(model, gradient)
+    add_gradient(model, gradient)
+    torch.testing.assert_close(take_gradient(model), 2 * gradient)
+    other = small_model(seed=3)
+    load(other, weights_of(model))
+    assert torch.equal(weights_of(other), weights_of(model))
+    assert torch.equal(take_gradient(model), torch.zeros_like(gradient))  # a share without tokens
+
+
+def test_a_follower_takes_over_the_weights_that_the_leader_sends(model):
+    here, there = engine.team.multiprocessing.Pipe()
+    engine.team.send(here, (0.5, torch.zeros_like(weights_of(model))))
+    assert Follower(model, there).step() == 0.5
+    assert weights_of(model).abs().max() == 0
+    assert engine.team.receive(here).abs().max() == 0  # the gradient, which it handed in
+
+
+def run(folder, *flags):
+    train.main([*SMALL, *flags, "--out", str(folder)])
+    return (folder / "metrics.jsonl").read_bytes()
+
+
+def test_a_process_of_its_own_gives_the_bytes_of_a_thread(tmp_path, monkeypatch):
+    flags = ["--beta", "0.05", "--epochs", "2"]  # the reference travels too
+    thread = run(tmp_path / "thread", *flags)
+    monkeypatch.setattr(engine.team, "CORES", 2)
+    assert run(tmp_path / "process", *flags) == thread
+    assert run(tmp_path / "alone", *flags, "--processes", "1") != thread
+
+
+def test_a_killed_helper_ends_the_run_in_one_line_that_says_how_to_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine.team, "CORES", 2)
+    helpers, step = [], train.rl_step
+
+    def killed(*arguments):
+        if arguments[6] == 1:
+            helpers.append(arguments[7].helpers[0])
+            helpers[0].process.kill()
+        return step(*arguments)
+
+    monkeypatch.setattr(train, "rl_step", killed)
+    with pytest.raises(SystemExit, match="a helper process has ended.*--resume"):
+        run(tmp_path / "run")
+    assert not helpers[0].process.is_alive()
+
+
+def test_a_helper_ends_when_its_leader_is_gone():
+    before = threading.active_count()
+    team = Team(3)
+    assert threading.active_count() == before + 2
+    for helper in team.helpers:
+        helper.connection.close()
+    while threading.active_count() > before:  # the suite's time limit ends a helper that stays
+        time.sleep(0.01)
+
+
+def test_a_gpu_is_not_shared():
+    rules = train.idle_flags(SimpleNamespace(
+        method="realm-zero", device="cuda", bank=None, error_ratio=None, sft_steps=0, explain=False))
+    assert any("processes" in names and applies for names, applies, _ in rules)
+    names = {name for names, applies, _ in rules if applies for name in names}
+    assert "steps" not in names
+
+
+def test_shares_are_nearly_equal_and_keep_the_order():
+    for length in range(12):
+        for n in range(1, 6):
+            found = shares(list(range(length)), n)
+            assert sum(found, []) == list(range(length)) and len(found) == n
+            sizes = [len(some) for some in found]
+            assert max(sizes) - min(sizes) <= 1 and sizes[0] == max(sizes)
