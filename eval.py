@@ -94,14 +94,14 @@ def auc(scores, labels):
 
 # ---- one way of asking ---------------------------------------------------------------------------
 def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch,
-                     positive, sample):
+                     positive, sampler):
     """Ask every problem once, with the routes in `shown` -> dict of what was measured.
 
     shown: for each problem the list of its routes, or nothing but empty ones. The other arguments
     are those of evaluate.
     """
     greedy, lengths, sampled = complete(
-        model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, sample)
+        model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, sampler)
     responses = []
     right = []
     whole = []  # does the completion hold every field that was asked for?
@@ -128,7 +128,7 @@ def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens,
     return result
 
 
-def complete(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, sample):
+def complete(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, sampler):
     """Completions of every problem -> (greedy texts, their lengths in tokens, sampled texts).
 
     The n = samples texts of a problem are side by side.
@@ -141,12 +141,12 @@ def complete(model, tokenizer, problems, shown, samples, max_new_tokens, seed, b
     title = "with routes" if any(shown) else "without routes"
     for first in tqdm(range(0, len(prompts), batch), desc=title, leave=False, disable=None):
         part = prompts[first:first + batch]
-        greedy = sample(model, tokenizer, part, 1, max_new_tokens, temperature=0.0,
-                        generator=generator)
+        greedy = sampler(model, tokenizer, part, 1, max_new_tokens, temperature=0.0,
+                         generator=generator)
         texts += greedy.texts
         lengths += greedy.lengths.tolist()
         if samples:
-            drawn = sample(model, tokenizer, part, samples, max_new_tokens, generator=generator)
+            drawn = sampler(model, tokenizer, part, samples, max_new_tokens, generator=generator)
             sampled += drawn.texts
     return texts, lengths, sampled
 
@@ -222,17 +222,17 @@ def sampled_accuracy(sampled, problems, samples, seed):
 
 # ---- everything measured of one student ----------------------------------------------------------
 def evaluate(model, tokenizer, problems, routes=3, samples=0, max_new_tokens=96, seed=0, batch=64,
-             positive=None, sample=sample):
+             positive=None, sampler=None):
     """Everything measured of one student on some problems -> dict.
 
     "alone" and "routes" hold what evaluate_prompts measured without and with routes. The teacher's
     and the vote's accuracy on the same routes stand beside them.
     routes: k (0: only without routes); samples: n completions at temperature 1 (0: greedy only);
-    batch: questions at a time; positive: the answer that precision, recall and F1 count; sample:
-    grpo.sample, or a team's (engine/team.py).
+    batch: questions at a time; positive: the answer that precision, recall and F1 count; sampler:
+    grpo.sample, or that of a team (engine/team.py).
     The routes of a question depend on the seed and the question alone: all students see the same.
     """
-    settings = (samples, max_new_tokens, seed, batch, positive, sample)
+    settings = (samples, max_new_tokens, seed, batch, positive, sampler or sample)
     none_shown = [()] * len(problems)
     result = {"questions": len(problems), "k": routes, "samples": samples}
     result["alone"] = evaluate_prompts(model, tokenizer, problems, none_shown, *settings)

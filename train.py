@@ -384,7 +384,7 @@ def evaluate_student(model, tokenizer, config, team, problems, say=None):
     if config.device != "cpu":  # a GPU has room for as many rows as a step samples
         rows = config.prompts_per_step * config.group_size
     return evaluation.evaluate(model, tokenizer, problems, config.routes,
-                               max_new_tokens=config.max_new_tokens, sample=team.sample,
+                               max_new_tokens=config.max_new_tokens, sampler=team.sample,
                                batch=max(16, config.micro_batch, rows))
 
 

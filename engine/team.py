@@ -57,15 +57,15 @@ class Team:
 
     def sample(self, model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.0,
                generator=None):
-        """grpo.sample, each process a share of the prompts -> Rollouts. A helper's random numbers
-        follow from the generator's seed and the helper's number."""
+        """grpo.sample, each process a share of the prompts -> Rollouts. The leader's generator gives
+        each helper a seed."""
         self.tokenizer = tokenizer
         mine, *theirs = shares(prompts, len(self.helpers) + 1)
         busy = []
         try:
-            for i, (helper, some) in enumerate(zip(self.helpers, theirs), 1):
+            for helper, some in zip(self.helpers, theirs):
                 if some:
-                    seed = None if generator is None else generator.initial_seed() + i
+                    seed = torch.randint(2 ** 62, (), generator=generator).item()
                     helper.ask("sample", model, tokenizer, some, group_size, max_new_tokens,
                                temperature, seed)
                     busy.append(helper)
@@ -301,9 +301,7 @@ def perform(task, model, tokenizer, connection, arguments):
     """Do one task -> what the leader waits for."""
     if task == "sample":
         prompts, group_size, max_new_tokens, temperature, seed = arguments
-        generator = None
-        if seed is not None:
-            generator = torch.Generator(model.device).manual_seed(seed)
+        generator = torch.Generator(model.device).manual_seed(seed)
         return sample(model, tokenizer, prompts, group_size, max_new_tokens, temperature,
                       generator=generator)
     rollouts, advantages, settings = arguments

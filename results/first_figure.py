@@ -26,7 +26,7 @@ def train_missing(folder, seeds):
             if (run / "result.json").is_file():
                 continue
             command = ["--method", method, "--seed", str(seed), "--eval-every", "10",
-                       "--out", str(run)]
+                       "--processes", "1", "--out", str(run)]
             if (run / "config.json").is_file():
                 command = ["--resume", str(run)]
             subprocess.run([sys.executable, "train.py", *command], cwd=ROOT, check=True)

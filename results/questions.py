@@ -118,7 +118,8 @@ def train_arm(arm, seed, folder):
         return
     shutil.rmtree(folder, ignore_errors=True)
     code = commit()  # that a commit comes in the meantime is common
-    python(*arm.command(), "--seed", str(seed), "--out", str(folder), "--eval-every", "0")
+    python(*arm.command(), "--seed", str(seed), "--out", str(folder), "--eval-every", "0",
+           "--processes", "1")
     (folder / "commit").write_text(code)
 
 

@@ -404,11 +404,12 @@ def folder_of(arguments, seed):
 
 
 def train_arm(arguments, seed, folder):
-    """Train an arm from the beginning, and note the commit."""
+    """Train an arm from the beginning, and note the commit. Each run has one process: a sweep
+    uses cores better for several runs at once (--jobs)."""
     shutil.rmtree(folder, ignore_errors=True)
     code = commit()  # the commit at the start; another one often comes during the run
     python("train.py", *arguments.split(), "--seed", str(seed), "--out", str(folder),
-           "--eval-every", "10000", "--save-every", "1000000")
+           "--eval-every", "10000", "--save-every", "1000000", "--processes", "1")
     (folder / "commit").write_text(code)
 
 

@@ -80,11 +80,14 @@ def test_helpers_sample_the_last_shares_from_the_leaders_policy(three, model, to
     assert whole.prompt_lengths.tolist() == [len(prompt) for prompt in PROMPTS]
     logps = grpo.completion_logps(model, whole, 0.9)
     torch.testing.assert_close(logps, whole.logps, rtol=1e-4, atol=1e-5)
-    alone = [grpo.sample(model, tokenizer, some, 4, 12, 0.9,
-                         generator=torch.Generator().manual_seed(7 + i))
-             for i, some in enumerate(shares(PROMPTS, 3))]
+    leaders = torch.Generator().manual_seed(7)
+    seeds = [torch.randint(2 ** 62, (), generator=leaders).item() for _ in range(2)]
+    generators = [leaders, *(torch.Generator().manual_seed(seed) for seed in seeds)]
+    alone = [grpo.sample(model, tokenizer, some, 4, 12, 0.9, generator=own)
+             for some, own in zip(shares(PROMPTS, 3), generators)]
     assert whole.texts == sum([part.texts for part in alone], [])
     assert len(set(whole.texts)) > 10
+    assert whole.texts != three.sample(model, tokenizer, PROMPTS, 4, 12, 0.9, generator).texts
     again = joined(alone, tokenizer.pad_token_id)
     assert all(torch.equal(vars(again)[name], vars(whole)[name]) for name in
                ("prompt_ids", "completion_ids", "lengths", "logps", "entropy", "finished"))

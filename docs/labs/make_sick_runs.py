@@ -16,6 +16,7 @@ from unittest import mock
 
 import torch
 
+import engine.team
 import grpo
 import rewards
 import train
@@ -24,6 +25,7 @@ FOLDER = Path(__file__).resolve().parent / "sick"
 SHORT = {  # the flags of a healthy short run; each fault changes a few of them, or one function
     "task": "ads", "method": "realm-zero", "steps": 60, "prompts_per_step": 16, "limit": 400,
     "eval_every": 10, "eval_limit": 64, "lr": 5e-4, "warmup": 5, "save_every": 1000,
+    "processes": 1,  # a fault is put into this process only
 }
 FULL = {  # the flags of the default run of train.py
     "task": "shop", "steps": 300, "prompts_per_step": 32, "limit": None, "eval_limit": None,
@@ -42,7 +44,7 @@ def wrong_mask(stack):
 
 def stale_logps(stack):
     """The sampler has the weights of up to ten steps ago, as an engine that is seldom told has."""
-    right, seen = train.sample, {"calls": 0}
+    right, seen = engine.team.sample, {"calls": 0}
 
     def sample(model, *args, **flags):
         if seen["calls"] % 10 == 0:
@@ -50,7 +52,7 @@ def stale_logps(stack):
         seen["calls"] += 1
         return right(seen["old"], *args, **flags)
 
-    stack.enter_context(mock.patch.object(train, "sample", sample))
+    stack.enter_context(mock.patch.object(engine.team, "sample", sample))
 
 
 def substring_reward(stack):
