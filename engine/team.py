@@ -57,8 +57,8 @@ class Team:
 
     def sample(self, model, tokenizer, prompts, group_size, max_new_tokens, temperature=1.0,
                generator=None):
-        """grpo.sample, each process a share of the prompts -> Rollouts. The leader's generator gives
-        each helper a seed."""
+        """grpo.sample, each process a share of the prompts -> Rollouts. Each helper's seed comes
+        from the leader's generator."""
         self.tokenizer = tokenizer
         mine, *theirs = shares(prompts, len(self.helpers) + 1)
         busy = []

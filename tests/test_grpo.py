@@ -198,6 +198,23 @@ def test_a_family_whose_layers_are_built_otherwise_is_refused_before_anything_is
     assert "\n" not in str(error.value)
 
 
+def test_a_bf16_model_is_not_refused_for_what_bf16_rounds():
+    model = small_model(tie_word_embeddings=False)
+    ids, length = torch.arange(6)[None], torch.tensor([5])
+    with torch.no_grad():  # logits that nearly cancel: rounding is most of what is left of them
+        hidden = model.base_model(ids).last_hidden_state[0, -1]
+        head = model.lm_head.weight
+        head -= torch.outer(head @ hidden, hidden) / hidden.square().sum()
+        model.to(torch.bfloat16)
+        decoder = engine.sampler.Decoder(model, ids[:, :5], length, 1, 1)
+        found = engine.sampler.logits_of(model.lm_head, decoder.step(ids[:, 5], length))
+        wanted = model(ids).logits[:, -1].float()
+    assert (found - wanted).norm() > 0.1 * wanted.norm()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert engine.sampler.decodable(model) and model.dtype == torch.bfloat16
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
 def test_a_repacked_grid_holds_every_live_row_once_and_no_more_keys_than_there_is_room_for():
     draw, cut = torch.Generator().manual_seed(0), 0
     for _ in range(500):

@@ -2,7 +2,6 @@
 import math
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -60,6 +59,14 @@ def test_the_shares_gradients_sum_to_that_of_one_process(three, settings):
     torch.testing.assert_close(summed, whole, rtol=1e-4, atol=1e-6)
     assert metrics == {name: pytest.approx(value, rel=1e-3, abs=1e-5)
                        for name, value in wanted.items()}
+
+
+@pytest.mark.parametrize("group", range(3))
+def test_the_drift_is_the_largest_of_all_shares(three, model, group):
+    rollouts = by_hand(model)
+    rollouts.logps[4 * group, 0] -= 3  # of the first completion of a group, which one process has
+    metrics = three.update(model, Recorder(model), rollouts, torch.randn(3, 4))
+    assert metrics["drift"] > 2
 
 
 def test_fewer_live_groups_than_processes(three):
@@ -187,12 +194,23 @@ def test_a_helper_ends_when_its_leader_is_gone():
         time.sleep(0.01)
 
 
-def test_a_gpu_is_not_shared():
-    rules = train.idle_flags(SimpleNamespace(
-        method="realm-zero", device="cuda", bank=None, error_ratio=None, sft_steps=0, explain=False))
-    assert any("processes" in names and applies for names, applies, _ in rules)
-    names = {name for names, applies, _ in rules if applies for name in names}
-    assert "steps" not in names
+def test_a_gpu_is_not_shared(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(train, "choose_device", lambda name, tiny: "cuda")
+    given = {"processes": 2, "out": str(tmp_path / "run")}
+    assert train.prepare(train.Config(**given), given).processes == 1
+    assert "--processes has no effect: a GPU is not shared" in capsys.readouterr().out
+
+
+def test_evaluations_are_shared_too(tmp_path, monkeypatch):
+    asked, sample = [], Team.sample
+
+    def counted(team, model, tokenizer, prompts, group_size, *rest, **more):
+        asked.append(len(prompts) * group_size)
+        return sample(team, model, tokenizer, prompts, group_size, *rest, **more)
+
+    monkeypatch.setattr(Team, "sample", counted)
+    run(tmp_path / "run")
+    assert sum(asked) == 3 * 3 * 4 + 4 * 2 * 8  # 3 steps; 8 questions before, twice between, after
 
 
 def test_shares_are_nearly_equal_and_keep_the_order():
