@@ -250,6 +250,7 @@ def read_config(run, config_class):
         if version != FORMAT:
             raise ValueError(f"--resume {run}: a run folder of another version of train.py (format "
                              f"{version}, not {FORMAT})")
+        stored.setdefault("processes", 1)  # a run begun before there was this flag had one
         return config_class(**stored), record
     except OSError:
         raise ValueError(f"--resume {run}: not a run folder (no config.json); a run killed before "

@@ -14,7 +14,6 @@ thread, which needs no time to start.
 
 Every message to a helper begins with the weights: they are less than 1 MB of the tiny student.
 """
-import math
 import multiprocessing
 import pickle
 import signal
@@ -144,21 +143,24 @@ class Leader:
         """Add the helpers' gradients to the leader's, and take one step for all -> the norm."""
         found = [helper.answer() for helper in self.helpers]
         if any(gradient is None for gradient in found):  # a helper's loss is not a number
-            norm = self.optimizer.skip()
-        else:
-            for gradient in found:
-                add_gradient(self.model, gradient)
-            norm = self.optimizer.step()
-        for helper in self.helpers:
-            helper.tell(norm, weights_of(self.model))
-        return norm
+            return self.tell(self.optimizer.skip())
+        for gradient in found:
+            add_gradient(self.model, gradient)
+        return self.tell(self.optimizer.step())
 
     def skip(self):
         """Take no step, and let the helpers take none -> nan."""
         for helper in self.helpers:
             helper.answer()
-            helper.tell(math.nan, weights_of(self.model))
-        return self.optimizer.skip()
+        return self.tell(self.optimizer.skip())
+
+    def tell(self, norm):
+        """Let the helpers go on with the weights as they are now -> the norm."""
+        if self.helpers:
+            weights = weights_of(self.model)
+            for helper in self.helpers:
+                helper.tell(norm, weights)
+        return norm
 
 
 class Follower:

@@ -183,6 +183,25 @@ def test_more_steps_leave_the_schedule_of_those_that_are_done_as_it_was(undistur
     assert checkpoints(folder) == [4, 6]  # two, never more
 
 
+def test_a_run_from_before_there_were_helpers_goes_on_without_any(tmp_path, monkeypatch, capsys):
+    whole, real = run(tmp_path / "whole", "--processes", "1"), train.rl_step
+
+    def cut(*args):
+        if args[6] == 2:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(train, "rl_step", cut)
+    refused(capsys, *SMALL, "--processes", "1", "--out", str(tmp_path / "cut"))
+    monkeypatch.setattr(train, "rl_step", real)
+    path = tmp_path / "cut" / "config.json"
+    stored = json.loads(path.read_text())
+    assert stored.pop("processes") == 1
+    path.write_text(json.dumps(stored))
+    go_on(tmp_path / "cut")
+    assert results(tmp_path / "cut") == results(whole)
+
+
 @pytest.mark.parametrize("text, named", [(lambda t: t.replace('"format": 2', '"format": 1'), "another version"), (lambda t: t[:100], "damaged"),
                                          (lambda t: "[]", "damaged"), (lambda t: t.replace('"lr"', '"learning"'), "damaged"),
                                          (lambda t: t.replace('"tiny"', '"tiny-ads"'), "another shape")],
