@@ -116,14 +116,15 @@ def measure(arm, seed, may_train=True):
 def train_arm(arm, seed, folder):
     """Train an arm. A run of train.py that was cut goes on; one of a variant begins again, because
     a variant may remember what it saw."""
+    begun_at = folder.with_name(f"{folder.name}.commit")
     if (folder / "config.json").exists() and not arm.variant:
         python("train.py", "--resume", str(folder))
         return
     shutil.rmtree(folder, ignore_errors=True)
-    code = commit()  # that a commit comes in the meantime is common
+    begun_at.parent.mkdir(parents=True, exist_ok=True)
+    begun_at.write_text(commit())  # before the run: a sweep may be cut, and commits may come
     python(*arm.command(), "--seed", str(seed), "--out", str(folder), "--eval-every", "0",
            "--processes", "1")
-    (folder / "commit").write_text(code)
 
 
 def figures_of(folder):
@@ -133,7 +134,7 @@ def figures_of(folder):
     times = [json.loads(line) for line in (folder / "timing.jsonl").read_text().splitlines()]
     seconds = statistics.median(time["step_s"] for time in times)  # a run may have been paused
     return {
-        "commit": (folder / "commit").read_text(),
+        "commit": folder.with_name(f"{folder.name}.commit").read_text(),
         "alone": found["alone"]["accuracy"],
         "with routes": found["routes"]["accuracy"],
         "AUC": found["routes"]["score_auc"],
