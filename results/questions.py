@@ -16,7 +16,6 @@ tests/test_variants.py holds this file to that.
 import argparse
 import json
 import random
-import shutil
 import statistics
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from pathlib import Path
 import train
 from data import load_problems, with_routes
 from engine.flags import given_flags
-from results.sweep import commit, fill, python, run_name, spread
+from results.sweep import commit_file, fill, python, run_name, spread, train_arm
 from results.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,7 +103,7 @@ def measure(arm, seed, may_train=True):
     if not (answers.exists() or may_train):
         return None
     if not (folder / "result.json").exists():
-        train_arm(arm, seed, folder)
+        train_or_resume(arm, seed, folder)
     if not answers.exists():
         python("eval.py", str(folder), "--split", "test", "--limit", "300", "--samples", "0",
                "--json", str(answers))
@@ -113,18 +112,13 @@ def measure(arm, seed, may_train=True):
     return figures
 
 
-def train_arm(arm, seed, folder):
+def train_or_resume(arm, seed, folder):
     """Train an arm. A run of train.py that was cut goes on; one of a variant begins again, because
     a variant may remember what it saw."""
-    begun_at = folder.with_name(f"{folder.name}.commit")
     if (folder / "config.json").exists() and not arm.variant:
         python("train.py", "--resume", str(folder))
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    begun_at.parent.mkdir(parents=True, exist_ok=True)
-    begun_at.write_text(commit())  # before the run: a sweep may be cut, and commits may come
-    python(*arm.command(), "--seed", str(seed), "--out", str(folder), "--eval-every", "0",
-           "--processes", "1")
+    else:
+        train_arm([*arm.command(), "--eval-every", "0"], seed, folder)
 
 
 def figures_of(folder):
@@ -134,7 +128,7 @@ def figures_of(folder):
     times = [json.loads(line) for line in (folder / "timing.jsonl").read_text().splitlines()]
     seconds = statistics.median(time["step_s"] for time in times)  # a run may have been paused
     return {
-        "commit": folder.with_name(f"{folder.name}.commit").read_text(),
+        "commit": commit_file(folder).read_text(),
         "alone": found["alone"]["accuracy"],
         "with routes": found["routes"]["accuracy"],
         "AUC": found["routes"]["score_auc"],

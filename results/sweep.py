@@ -380,7 +380,8 @@ def measure(arguments, seed, more="", until=None, split="test"):
     if not (folder / "result.json").exists():
         if until and time.strftime("%H:%M") >= until:
             return None
-        train_arm(arguments, seed, folder)
+        train_arm(["train.py", *arguments.split(), "--eval-every", "10000",
+                   "--save-every", "1000000"], seed, folder)
     figures = figures_of(folder, split)
     known = [f for f in [*ACCURACY, "AUC"] if figures[f] is not None]
     told = ", ".join(f"{f} {figures[f]:.3f}" for f in known)
@@ -403,14 +404,22 @@ def folder_of(arguments, seed):
     return ROOT / "runs" / "sweeps" / run_name(arguments, seed)
 
 
-def train_arm(arguments, seed, folder):
-    """Train an arm from the beginning, and note the commit. Each run has one process: a sweep
-    uses cores better for several runs at once (--jobs)."""
+def train_arm(command, seed, folder):
+    """Run a training command (a list) from the beginning. Each run has one process: a sweep uses
+    cores better for several runs at once (--jobs).
+
+    The commit is noted before the run, because a sweep may be cut and commits come in the meantime.
+    It is noted beside the folder, because train.py wants an empty one.
+    """
     shutil.rmtree(folder, ignore_errors=True)
-    code = commit()  # the commit at the start; another one often comes during the run
-    python("train.py", *arguments.split(), "--seed", str(seed), "--out", str(folder),
-           "--eval-every", "10000", "--save-every", "1000000", "--processes", "1")
-    (folder / "commit").write_text(code)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    commit_file(folder).write_text(commit())
+    python(*command, "--seed", str(seed), "--out", str(folder), "--processes", "1")
+
+
+def commit_file(folder):
+    """Where the commit is noted at which the run in this folder began."""
+    return folder.with_name(f"{folder.name}.commit")
 
 
 def figures_of(folder, split):
@@ -427,7 +436,7 @@ def figures_of(folder, split):
         # train.py reports "before" and "after". Both ask the same questions with the same routes.
         found |= json.loads((folder / "result.json").read_text())
     found["test"] = found[split]  # the paths of FIGURES say "test" for both splits
-    noted = folder / "commit"
+    noted = commit_file(folder)
     figures = {"commit": noted.read_text() if noted.exists() else None}
     for name, path in FIGURES.items():
         value = found

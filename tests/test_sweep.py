@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from results import sweep
+from results import questions, sweep
 
 RESULTS = Path(sweep.__file__).resolve().parent
 OTHER_FILES = ("error_patterns", "error_patterns_hand", "formats")  # these are not of sweep.py
@@ -87,6 +87,20 @@ def test_what_makes_an_arm_wins_over_what_all_arms_are_given(monkeypatch, tmp_pa
     rates = [value for name, value in zip(command, command[1:]) if name == "--lr"]
     assert rates[-1] == "1e-3"
     assert "7" in command
+
+
+def test_a_run_that_is_cut_has_noted_the_commit_it_began_at(monkeypatch, tmp_path):
+    stop_at_the_first_command(monkeypatch)
+    monkeypatch.setattr(sweep, "ROOT", tmp_path)
+    monkeypatch.setattr(questions, "RUNS", tmp_path / "runs" / "questions")
+    monkeypatch.setattr(sweep, "commit", lambda: "x")
+    arm = questions.map_arms()[0]
+    with pytest.raises(KeyboardInterrupt):
+        sweep.measure("--steps 7", 0)
+    with pytest.raises(KeyboardInterrupt):
+        questions.measure(arm, 0)
+    for folder in (sweep.folder_of("--steps 7", 0), arm.folder(0)):
+        assert sweep.commit_file(folder).read_text() == "x"
 
 
 def test_what_is_chosen_by_is_of_validation_questions_and_before_and_after_ask_the_same_ones(
