@@ -1,4 +1,4 @@
-"""The paper's open questions, measured: `python -m results.questions O1 | O2 | O3`.
+"""The paper's open questions, measured: `python -m results.questions O1 | O2 | O2-test | O3`.
 
     python -m results.questions O2 --jobs 2               train what is missing, then save
     python -m results.questions O2 --have                 save the runs that are done so far
@@ -15,18 +15,14 @@ tests/test_variants.py holds this file to that.
 """
 import argparse
 import json
-import random
 import statistics
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import train
-from data import load_problems, with_routes
-from engine.flags import given_flags
+from results.conditions import conditions_of, shown_prompts, verdict
 from results.sweep import commit_file, fill, python, run_name, spread, train_arm
-from results.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "questions"
@@ -42,15 +38,24 @@ class Arm:
     labels: dict
     flags: str
     variant: str = ""  # of results.variants; "" is train.py itself
+    shop: tuple = ()   # (items, facts, price known) of results.other_shop; () is the built-in shop
 
     def command(self):
         """The arguments of python, without the seed."""
         program = ["-m", "results.variants", self.variant] if self.variant else ["train.py"]
-        return [*program, *self.flags.split()]
+        return [*program, *self.all_flags().split()]
+
+    def all_flags(self):
+        """The flags, with those that name the bank of another shop."""
+        return f"--bank {self.bank()} {self.flags}".strip() if self.shop else self.flags
+
+    def bank(self):
+        """Where the bank of another shop is, as seen from the project's folder."""
+        return "runs/shops/" + "-".join(map(str, self.shop))
 
     def folder(self, seed):
         """Where the run of this seed is."""
-        return RUNS / run_name(f"{self.variant} {self.flags}", seed)
+        return RUNS / run_name(f"{self.variant} {self.all_flags()}", seed)
 
 
 def selection_arms():
@@ -77,6 +82,24 @@ def map_arms():
     return arms
 
 
+def prediction_arms():
+    """O2: cells that the map does not hold, to test what it says. Other shops, and other shares of
+    wrong routes."""
+    arms = []
+    for items, facts, known, k in ((4, 2, 0.35, 3), (4, 2, 0.7, 3), (9, 3, 0.35, 4),
+                                   (9, 3, 0.65, 3), (6, 4, 0.35, 4), (6, 4, 0.8, 3)):
+        labels = {"items": items, "facts": f"1 to {facts}", "price known": known, "k": k,
+                  "error ratio": "-"}
+        flags = f"--routes {k}" if facts < 4 else f"--routes {k} --max-new-tokens 128"
+        arms.append(Arm(labels, flags, shop=(items, facts, known)))
+    for known, ratio in ((0.35, 0.25), (0.5, 0.5), (0.5, 0.75), (0.8, 1)):
+        labels = {"items": 6, "facts": "2 to 3", "price known": known, "k": 3,
+                  "error ratio": ratio}
+        flags = f"--teacher-error {round(1 - known, 2)} --n 16 --error-ratio {ratio}"
+        arms.append(Arm(labels, flags))
+    return arms
+
+
 def curriculum_arms():
     """O3: how the routes are taken away, of three teachers."""
     arms = []
@@ -91,7 +114,8 @@ def curriculum_arms():
     return arms
 
 
-QUESTIONS = {"O1": (selection_arms, 5), "O2": (map_arms, 2), "O3": (curriculum_arms, 5)}
+QUESTIONS = {"O1": (selection_arms, 5), "O2": (map_arms, 2),
+             "O2-test": (prediction_arms, 2), "O3": (curriculum_arms, 5)}
 
 
 # ---- one run -------------------------------------------------------------------------------------
@@ -103,6 +127,7 @@ def measure(arm, seed, may_train=True):
     if not (answers.exists() or may_train):
         return None
     if not (folder / "result.json").exists():
+        make_shop(arm)
         train_or_resume(arm, seed, folder)
     if not answers.exists():
         python("eval.py", str(folder), "--split", "test", "--limit", "300", "--samples", "0",
@@ -110,6 +135,14 @@ def measure(arm, seed, may_train=True):
     figures = figures_of(folder)
     print(f"{arm.labels} seed {seed}: {figures}", flush=True)
     return figures
+
+
+def make_shop(arm):
+    """Write the bank of another shop, unless it is there."""
+    if arm.shop and not (ROOT / arm.bank()).exists():
+        items, facts, known = map(str, arm.shop)
+        python("-m", "results.other_shop", "--items", items, "--facts", facts, "--known", known,
+               "--out", arm.bank())
 
 
 def train_or_resume(arm, seed, folder):
@@ -141,19 +174,26 @@ def figures_of(folder):
 
 
 # ---- what is shown -------------------------------------------------------------------------------
-def redundancy(arm, problems, draws=5):
-    """The share of shown routes whose final answer another route of the same prompt has."""
-    config = train.Config(**given_flags(train.Config, None, arm.flags.split()))
-    train.fill_in_defaults(config, tiny=True)
-    variant = VARIANTS[arm.variant]() if arm.variant else Variant()
-    variant.config = config
-    rng = random.Random("redundancy")
+def redundancy(prompts):
+    """The share of shown routes whose final answer another route of the same prompt has. prompts:
+    pairs (problem, routes)."""
     repeated = []
-    for problem in with_routes(problems, config):
-        for _ in range(draws):
-            answers = [route.answer for route in variant.routes(problem, rng)]
-            repeated += [answers.count(answer) > 1 for answer in answers]
+    for _, routes in prompts:
+        answers = [route.answer for route in routes]
+        repeated += [answers.count(answer) > 1 for answer in answers]
     return round(statistics.mean(repeated), 4)
+
+
+def known_before(name, arm):
+    """What can be said of an arm without training it -> (labels, figures)."""
+    if name == "O1":
+        shown = redundancy(shown_prompts(arm.all_flags(), arm.variant))
+        return {}, {"redundancy": [shown]}
+    if name == "O3":
+        return {}, {}
+    make_shop(arm)
+    allowed = conditions_of(arm.all_flags())
+    return {"the rule says": verdict(allowed)}, {key: [value] for key, value in allowed.items()}
 
 
 # ---- a question ----------------------------------------------------------------------------------
@@ -165,17 +205,16 @@ def collect(name, seeds, jobs, may_train=True):
     with ThreadPoolExecutor(jobs) as pool:
         figures = list(pool.map(lambda run: measure(*run, may_train), runs))
     saved = {"question": name, "seeds": list(seeds), "commit": set(), "arms": []}
-    problems = load_problems("shop", "train", 400)
     for arm in arms:
         found = [f for (other, _), f in zip(runs, figures) if other is arm]  # of each seed
         if not any(found):
             continue
         saved["commit"] |= {f["commit"] for f in found if f}
         by_figure = {key: [f and f[key] for f in found] for key in FIGURES}
-        if "selection" in arm.labels:
-            by_figure["redundancy"] = [redundancy(arm, problems)]
-        saved["arms"].append({"labels": arm.labels, "command": " ".join(arm.command()),
-                              "figures": by_figure})
+        labels, figures_before = known_before(name, arm)
+        saved["arms"].append({"labels": arm.labels | labels,
+                              "command": " ".join(arm.command()),
+                              "figures": by_figure | figures_before})
     if not saved["arms"]:
         sys.exit(f"results.questions: no run of {name} is done yet")
     saved["commit"] = sorted(saved["commit"])

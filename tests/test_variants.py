@@ -13,6 +13,7 @@ from engine.flags import given_flags
 from grpo import load_policy
 from realm import Problem, Route
 from results import knows, questions
+from results.conditions import shown_prompts
 from results.copying import three_routes
 from results.other_shop import other_shop, write_folder
 from results.variants import VARIANTS, Variant, first_steps, install, steps_of
@@ -149,17 +150,19 @@ def test_every_arm_is_a_command_that_train_understands(name):
     assert len(folders) == len(arms)  # no two arms share a run
     for arm in arms:
         assert not arm.variant or arm.variant in VARIANTS
-        train.Config(**given_flags(train.Config, None, arm.flags.split()))
+        train.Config(**given_flags(train.Config, None, arm.all_flags().split()))
 
 
 def test_redundancy_is_the_share_of_repeated_answers():
     arms = [arm for arm in questions.selection_arms() if arm.labels["price known"] == 0.2
             and arm.labels["routes in bank"] == 16]
-    of = {arm.labels["selection"]: arm for arm in arms}
-    problem = a_problem(right=14, wrong=2)
-    assert questions.redundancy(of["diverse"], [problem]) == 0
-    assert 0.7 < questions.redundancy(of["random"], [problem]) <= 1
-    assert questions.redundancy(of["wrong-first"], [problem]) == 0
+    shown = {}
+    for arm in arms:
+        prompts = shown_prompts(arm.flags, arm.variant, [a_problem(right=14, wrong=2)])
+        shown[arm.labels["selection"]] = questions.redundancy(prompts)
+    assert shown["diverse"] == 0
+    assert 0.7 < shown["random"] <= 1
+    assert shown["wrong-first"] == 0
 
 
 def test_a_table_says_what_is_missing():
@@ -234,8 +237,10 @@ def test_a_run_that_is_missing_stays_missing(monkeypatch):
 
     monkeypatch.setattr(questions, "measure", measure)
     saved = questions.collect("O2", [0, 1], jobs=1, may_train=False)
-    assert [arm["labels"] for arm in saved["arms"]] == [{"price known": 0.5, "k": 2}]
-    assert saved["arms"][0]["figures"]["alone"] == [None, 0.5]
+    [arm] = saved["arms"]
+    assert arm["labels"] == {"price known": 0.5, "k": 2, "the rule says": "stays"}
+    assert arm["figures"]["alone"] == [None, 0.5]
+    assert len(arm["figures"]["possible"]) == 1  # it does not depend on the seed
     assert saved["commit"] == ["abc"]
     with pytest.raises(SystemExit, match="no run of O2"):
         questions.collect("O2", [0], jobs=1, may_train=False)

@@ -1,0 +1,130 @@
+"""When do routes leave something behind? `python -m results.conditions` (open question 2).
+
+A rule that needs no training. It asks two things of the prompts that a student will see in the
+shop:
+
+    possible   the share of prompts in which every price of the order is right in some route.
+               Without them, no answer could be right at first, and nothing would be paid.
+    copying    how often a student is right that knows no price: it copies one of the routes as it
+               stands, or each price from a route of its own, whichever pays more. If this pays
+               well, the student needs to know nothing.
+
+What knowledge adds is the gain, possible - copying.
+
+    stays      gain >= 0.3 and copying <= 0.27: knowledge stays with the student
+    nothing    gain < 0.1 or copying > 0.4: nothing stays
+    open       between: some seeds start and others do not
+
+For a teacher that knows each price with probability q by chance, and n prices in an order, one
+prompt of k routes has possible = (1 - (1 - q)^k)^n and copying = q^n. 1 - (1 - q)^k is coverage.
+
+Promise: the figures come from the prompts that train.py would draw, and from no run.
+To read: conditions, then verdict. results/questions.py measures whether the rule holds.
+tests/test_conditions.py holds this file to that.
+"""
+import contextlib
+import io
+import math
+import random
+import statistics
+import sys
+
+import train
+from data import load_problems, with_routes
+from engine.flags import given_flags
+from results.knows import LINE
+from results.variants import VARIANTS, Variant
+from tasks.shop import price_lists, read_order
+
+MUCH, LITTLE = 0.3, 0.1      # limits of the gain
+HARD, TOO_EASY = 0.27, 0.4   # limits of copying
+
+
+def shown_prices(routes):
+    """item -> the prices that the routes state for it.
+
+    >>> from realm import Route
+    >>> shown_prices([Route("tea @40 x 2 = 80 sum 80; total 80.", "80", True),
+    ...               Route("tea @45 x 2 = 90 sum 90; total 90.", "90", False)])
+    {'tea': [40, 45]}
+    """
+    found = {}
+    for route in routes:
+        for item, price, *_ in LINE.findall(route.text):
+            found.setdefault(item, []).append(int(price))
+    return found
+
+
+def conditions(prompts, prices):
+    """What prompts allow -> {"coverage", "possible", "copying"}, each between 0 and 1.
+
+    prompts: pairs (items of the order, routes shown). prices: item -> its true price. Coverage is
+    the share of an order's items whose price is right in some route.
+    """
+    coverage, possible, whole, mixed = [], [], [], []
+    for items, routes in prompts:
+        shown = shown_prices(routes)
+        shares = []  # of each item: how many of the prices shown for it are right
+        for item in items:
+            stated = shown.get(item, [0])
+            shares.append(stated.count(prices[item]) / len(stated))
+        coverage.append(statistics.mean(share > 0 for share in shares))
+        possible.append(min(shares) > 0)
+        whole.append(statistics.mean(route.correct for route in routes))
+        mixed.append(math.prod(shares))
+    return {"coverage": round(statistics.mean(coverage), 3),
+            "possible": round(statistics.mean(possible), 3),
+            "copying": round(max(statistics.mean(whole), statistics.mean(mixed)), 3)}
+
+
+def verdict(found):
+    """What the rule says of these conditions.
+
+    >>> verdict({"possible": 0.5, "copying": 0.1}), verdict({"possible": 0.5, "copying": 0.5})
+    ('stays', 'nothing')
+    """
+    gain = found["possible"] - found["copying"]
+    if gain < LITTLE or found["copying"] > TOO_EASY:
+        return "nothing"
+    if gain >= MUCH and found["copying"] <= HARD:
+        return "stays"
+    return "open"
+
+
+def shown_prompts(flags, variant="", problems=None, draws=5):
+    """Prompts with routes that a run with these flags (a text) draws -> pairs (problem, routes).
+    problems: by default those of the run."""
+    config = train.Config(**given_flags(train.Config, None, flags.split()))
+    train.fill_in_defaults(config, tiny=True)
+    method = VARIANTS[variant]() if variant else Variant()
+    method.config = config
+    if problems is None:
+        problems = load_problems(config.bank or "shop", "train", config.limit)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        problems = with_routes(problems, config)
+    rng = random.Random("shown prompts")
+    prompts = []
+    for problem in problems:
+        prompts += [(problem, method.routes(problem, rng)) for _ in range(draws)]
+    return prompts
+
+
+def conditions_of(flags, variant=""):
+    """The conditions of a run of the shop with these flags (a text), while p(t) is 1."""
+    prompts = []
+    for problem, routes in shown_prompts(flags, variant):
+        prompts.append(([item for _, item in read_order(problem.question)], routes))
+    return conditions(prompts, price_lists()[0])
+
+
+def main():
+    if len(sys.argv) < 2 or "-h" in sys.argv or "--help" in sys.argv:
+        sys.exit("usage: python -m results.conditions FLAGS OF train.py, for instance\n"
+                 "       python -m results.conditions --teacher-error 0.5 --routes 3")
+    found = conditions_of(" ".join(sys.argv[1:]))
+    print(", ".join(f"{name} {value:.2f}" for name, value in found.items()))
+    print(f"the rule says: {verdict(found)}")
+
+
+if __name__ == "__main__":
+    main()
