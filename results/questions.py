@@ -21,7 +21,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.policy import encode_prompts
+from grpo import load_policy
+from realm import mrpv_prompt
 from results.conditions import conditions_of, shown_prompts, verdict
+from results.question_figures import draw
 from results.sweep import commit_file, fill, python, run_name, spread, train_arm
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,8 +118,15 @@ def curriculum_arms():
     return arms
 
 
-QUESTIONS = {"O1": (selection_arms, 5), "O2": (map_arms, 2),
-             "O2-test": (prediction_arms, 2), "O3": (curriculum_arms, 5)}
+# name -> (its arms, how many seeds, the figures that its table shows). The JSON file has them all.
+MAP = ("coverage", "possible", "copying", "alone", "with routes", "live", "prompt tokens",
+       "seconds a step")
+QUESTIONS = {
+    "O1": (selection_arms, 5, ("redundancy", "alone", "with routes", "AUC", "teacher", "live")),
+    "O2": (map_arms, 2, MAP),
+    "O2-test": (prediction_arms, 2, ("possible", "copying", "alone", "with routes", "live")),
+    "O3": (curriculum_arms, 5, ("alone", "with routes", "AUC", "vote", "teacher", "live")),
+}
 
 
 # ---- one run -------------------------------------------------------------------------------------
@@ -192,8 +203,17 @@ def known_before(name, arm):
     if name == "O3":
         return {}, {}
     make_shop(arm)
-    allowed = conditions_of(arm.all_flags())
-    return {"the rule says": verdict(allowed)}, {key: [value] for key, value in allowed.items()}
+    figures = conditions_of(arm.all_flags())
+    labels = {"the rule says": verdict(figures)}
+    figures["prompt tokens"] = prompt_tokens(shown_prompts(arm.all_flags(), draws=1))
+    return labels, {key: [value] for key, value in figures.items()}
+
+
+def prompt_tokens(prompts):
+    """The mean number of the tiny student's tokens in these prompts: what more routes cost."""
+    _, tokenizer = load_policy("tiny")
+    texts = [mrpv_prompt(problem.question, routes) for problem, routes in prompts]
+    return round(statistics.mean(map(len, encode_prompts(tokenizer, texts))), 1)
 
 
 # ---- a question ----------------------------------------------------------------------------------
@@ -223,12 +243,12 @@ def collect(name, seeds, jobs, may_train=True):
 
 def table(saved):
     """A Markdown table: one line an arm."""
-    first = saved["arms"][0]
-    columns = [*first["labels"], *first["figures"]]
+    shown = QUESTIONS[saved["question"]][2]
+    columns = [*saved["arms"][0]["labels"], *shown]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for arm in saved["arms"]:
         cells = [str(value) for value in arm["labels"].values()]
-        cells += [spread(values) for values in arm["figures"].values()]
+        cells += [spread(arm["figures"][name]) for name in shown]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -241,7 +261,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one core each")
     parser.add_argument("--have", action="store_true",
                         help="train nothing: save the runs that are done")
-    parser.add_argument("--draw", action="store_true", help="only print the table again")
+    parser.add_argument("--draw", action="store_true", help="only write the table and draw the figure again")
     args = parser.parse_args()
     path = SAVED / f"{args.question}.json"
     if args.draw and not path.exists():
@@ -251,9 +271,11 @@ def main():
         saved = collect(args.question, seeds, args.jobs, not args.have)
         SAVED.mkdir(exist_ok=True)
         path.write_text(json.dumps(saved, indent=1) + "\n")
-    text = table(json.loads(path.read_text()))
-    fill(PAGE, args.question, text)
-    print(text)
+    saved = json.loads(path.read_text())
+    draw(saved, path.with_suffix(".png"))
+    fill(PAGE, args.question, f"{table(saved)}\n\n![{args.question}]"
+                              f"(open_questions/{path.stem}.png)")
+    print(table(saved))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from matplotlib.figure import Figure
 
 import train
 from data import load_problems
@@ -16,6 +17,7 @@ from results import knows, questions
 from results.conditions import shown_prompts
 from results.copying import three_routes
 from results.other_shop import other_shop, write_folder
+from results.question_figures import ROWS, draw_dots, draw_map
 from results.variants import VARIANTS, Variant, first_steps, install, steps_of
 from tasks.shop import ITEMS, price_lists, read_order, work_out
 
@@ -166,8 +168,10 @@ def test_redundancy_is_the_share_of_repeated_answers():
 
 
 def test_a_table_says_what_is_missing():
-    saved = {"arms": [{"labels": {"k": 3}, "figures": {"alone": [0.5, 0.7], "AUC": [None, None]}}]}
-    assert questions.table(saved).splitlines()[-1] == "| 3 | 0.600 ± 1.271 | - |"
+    figures = dict.fromkeys(questions.QUESTIONS["O3"][2], [None, None]) | {"alone": [0.5, 0.7]}
+    saved = {"question": "O3", "arms": [{"labels": {"curriculum": "tail"}, "figures": figures}]}
+    last = questions.table(saved).splitlines()[-1]
+    assert last == "| tail | 0.600 ± 1.271 | - | - | - | - | - |"
     json.dumps(saved)
 
 
@@ -249,8 +253,10 @@ def test_a_run_that_is_missing_stays_missing(monkeypatch):
 @pytest.mark.parametrize("path", sorted(questions.SAVED.glob("*.json")), ids=lambda path: path.stem)
 def test_the_page_shows_what_the_file_holds(path):
     found = json.loads(path.read_text())
-    block = f"<!-- {path.stem} -->\n{questions.table(found)}\n<!-- end -->"
+    block = f"<!-- {path.stem} -->\n{questions.table(found)}\n\n![{path.stem}]" \
+            f"(open_questions/{path.stem}.png)\n<!-- end -->"
     assert block in questions.PAGE.read_text()
+    assert path.with_suffix(".png").exists()
     assert found["commit"]
 
 
@@ -262,3 +268,30 @@ def test_three_routes_state_so_many_prices():
         stated = {re.search(r"tea @([0-9]+)", route)[1] for route in routes}
         assert stated == {str(price) for price in prices}
         assert len(stated) == n_prices
+
+
+def dots_of(figure):
+    """How many dots of runs without routes each panel shows."""
+    return [sum(len(line.get_xdata()) for line in ax.lines if line.get_marker() == "o")
+            for ax in figure.axes if ax.get_visible()]
+
+
+@pytest.mark.parametrize("name", ["O1", "O2-test", "O3"])
+def test_a_figure_has_a_dot_for_each_run_and_none_for_a_missing_one(name):
+    arms = [{"labels": arm.labels | {"the rule says": "open"},
+             "figures": {"alone": [0.5, None, 0.7], "with routes": [None, None, 0.8]}}
+            for arm in questions.QUESTIONS[name][0]()]
+    figure = Figure()
+    draw_dots(figure, arms, *ROWS[name])
+    assert sum(dots_of(figure)) == 2 * len(arms)
+
+
+def test_the_map_leaves_a_cell_white_that_is_not_measured():
+    figures = {name: [0.5, None] for name in ("alone", "with routes", "seconds a step", "coverage",
+                                              "live", "copying")}
+    arms = [{"labels": {"price known": q, "k": k}, "figures": figures}
+            for q, k in ((0.2, 1), (0.5, 3))]
+    figure = Figure()
+    draw_map(figure, arms)
+    cells = figure.axes[0].images[0].get_array()
+    assert cells.shape == (2, 2) and cells.mask.sum() == 2
