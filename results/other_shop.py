@@ -2,8 +2,8 @@
 
 The built-in shop sells six items, and an order has two or three. Here the numbers are free, so that
 a rule found in one shop can be tested in another (results/open_questions.md). Training orders may
-have a single item. Items, prices and the teacher are those of tasks/shop.py, so that its tiny
-student speaks the language.
+have a single item (--fewest 1). Items, prices and the teacher are those of tasks/shop.py, so that
+its tiny student speaks the language.
 
 The folder holds train.jsonl and test.jsonl. Orders that are tested have as many items as the
 largest training orders, and none of them is trained on, in whatever sequence of its items.
@@ -34,11 +34,11 @@ def orders(items, size):
     return found
 
 
-def other_shop(items, facts, known, n, seed=0, held_out=100, most=400):
+def other_shop(items, facts, known, n, fewest=1, seed=0, held_out=100, most=400):
     """(train, test): problems of a shop that sells the first `items` items, with n routes each.
 
-    Training orders have 1 to `facts` items, equally many of each number: a short order occurs
-    several times. Test orders have `facts` items. `held_out` texts are tested, or a third of all if
+    Training orders have `fewest` to `facts` items, equally many of each number: a short order
+    occurs several times. Test orders have `facts` items. `held_out` texts are tested, or a third of all if
     these are fewer; at most `most` are trained on.
     known: q, how often the teacher knows a price.
     """
@@ -50,7 +50,7 @@ def other_shop(items, facts, known, n, seed=0, held_out=100, most=400):
     tested = [text for order in longest[:n_tested] for text in order]
     trained = [text for order in longest[n_tested:] for text in order][:most]
     texts = list(trained)
-    for size in range(1, facts):
+    for size in range(fewest, facts):
         smaller = [text for order in orders(ITEMS[:items], size) for text in order]
         texts += itertools.islice(itertools.cycle(smaller), len(trained))
     train = taught(texts, known, n, seed)
@@ -81,14 +81,16 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=4, help="items the shop sells, at most 16")
     parser.add_argument("--facts", type=int, default=2, help="items of the largest orders")
+    parser.add_argument("--fewest", type=int, default=1, help="items of the smallest orders")
     parser.add_argument("--known", type=float, default=0.35, help="q, how often the teacher knows "
                         "a price")
     parser.add_argument("--n", type=int, default=16, help="routes of a question")
     parser.add_argument("--out", type=Path, required=True, help="a folder")
     args = parser.parse_args()
-    if not 1 <= args.facts <= args.items <= len(ITEMS):
-        parser.error(f"--facts must be at most --items, and --items at most {len(ITEMS)}")
-    train, test = other_shop(args.items, args.facts, args.known, args.n)
+    if not 1 <= args.fewest <= args.facts <= args.items <= len(ITEMS):
+        parser.error("--fewest must be at most --facts, --facts at most --items, and --items at "
+                     f"most {len(ITEMS)}")
+    train, test = other_shop(args.items, args.facts, args.known, args.n, args.fewest)
     write_folder(args.out, train, test)
     print(f"{len(train)} training questions, {len(test)} test questions: {args.out}")
 

@@ -15,6 +15,7 @@ tests/test_variants.py holds this file to that.
 """
 import argparse
 import json
+import re
 import statistics
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +43,7 @@ class Arm:
     labels: dict
     flags: str
     variant: str = ""  # of results.variants; "" is train.py itself
-    shop: tuple = ()   # (items, facts, price known) of results.other_shop; () is the built-in shop
+    shop: str = ""     # flags of results.other_shop; "" is the built-in shop
 
     def command(self):
         """The arguments of python, without the seed."""
@@ -55,7 +56,7 @@ class Arm:
 
     def bank(self):
         """Where the bank of another shop is, as seen from the project's folder."""
-        return "runs/shops/" + "-".join(map(str, self.shop))
+        return "runs/shops/" + re.sub("[^a-z0-9.]+", "-", self.shop).strip("-")
 
     def folder(self, seed):
         """Where the run of this seed is."""
@@ -90,12 +91,15 @@ def prediction_arms():
     """O2: cells that the map does not hold, to test what it says. Other shops, and other shares of
     wrong routes."""
     arms = []
-    for items, facts, known, k in ((4, 2, 0.35, 3), (4, 2, 0.7, 3), (9, 3, 0.35, 4),
-                                   (9, 3, 0.65, 3), (6, 4, 0.35, 4), (6, 4, 0.8, 3)):
-        labels = {"items": items, "facts": f"1 to {facts}", "price known": known, "k": k,
+    for items, fewest, facts, known, k in (
+            (4, 1, 2, 0.35, 3), (4, 1, 2, 0.7, 3), (9, 1, 3, 0.35, 4), (9, 1, 3, 0.65, 3),
+            (6, 1, 4, 0.35, 4), (6, 1, 4, 0.8, 3), (4, 2, 2, 0.35, 4), (4, 2, 2, 0.8, 3),
+            (9, 2, 3, 0.35, 4), (9, 2, 3, 0.8, 3), (6, 3, 4, 0.5, 3), (6, 3, 4, 0.8, 3)):
+        labels = {"items": items, "facts": f"{fewest} to {facts}", "price known": known, "k": k,
                   "error ratio": "-"}
         flags = f"--routes {k}" if facts < 4 else f"--routes {k} --max-new-tokens 128"
-        arms.append(Arm(labels, flags, shop=(items, facts, known)))
+        shop = f"--items {items} --fewest {fewest} --facts {facts} --known {known}"
+        arms.append(Arm(labels, flags, shop=shop))
     for known, ratio in ((0.35, 0.25), (0.5, 0.5), (0.5, 0.75), (0.8, 1)):
         labels = {"items": 6, "facts": "2 to 3", "price known": known, "k": 3,
                   "error ratio": ratio}
@@ -151,9 +155,7 @@ def measure(arm, seed, may_train=True):
 def make_shop(arm):
     """Write the bank of another shop, unless it is there."""
     if arm.shop and not (ROOT / arm.bank()).exists():
-        items, facts, known = map(str, arm.shop)
-        python("-m", "results.other_shop", "--items", items, "--facts", facts, "--known", known,
-               "--out", arm.bank())
+        python("-m", "results.other_shop", *arm.shop.split(), "--out", arm.bank())
 
 
 def train_or_resume(arm, seed, folder):

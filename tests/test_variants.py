@@ -216,6 +216,12 @@ def test_another_shop_has_so_many_items_and_facts_and_true_labels():
     assert sum(stated) / len(stated) == pytest.approx(0.3, abs=0.08)
 
 
+def test_another_shop_without_short_orders():
+    train_set, _ = other_shop(items=6, facts=4, known=0.3, n=1, fewest=3)
+    sizes = Counter(len(read_order(problem.question)) for problem in train_set)
+    assert set(sizes) == {3, 4} and sizes[3] == sizes[4]
+
+
 @pytest.mark.parametrize("items, facts", [(4, 2), (6, 3), (9, 2)])
 def test_no_tested_order_is_trained_on_in_whatever_sequence(items, facts):
     train_set, test = other_shop(items, facts, known=0.5, n=1)
