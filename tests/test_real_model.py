@@ -14,6 +14,9 @@ import grpo
 import real_model
 from grpo import Optimizer, completion_logps, grpo_update, load_policy, sample
 from helpers import full_logps
+from realm import Route, mrpv_prompt
+from results.market_prices import price_probabilities
+from tasks.market import ask
 
 LOST = real_model.missing()
 needs_weights = pytest.mark.skipif(LOST is not None, reason=str(LOST))
@@ -139,3 +142,29 @@ def test_a_grpo_step_moves_the_weights_the_right_way_and_they_are_saved_loaded_a
     assert "majority vote" in capsys.readouterr().out
     [result] = json.loads((tmp_path / "found.json").read_text())["results"].values()
     assert result["test"]["routes"]["tokens"] == 8.0
+
+
+@needs_weights
+def test_the_price_of_an_item_is_read_from_a_route(policy):
+    model, tokenizer = policy
+    route = Route("A bag of rice costs 7 dollars, so 3 bags cost 21 dollars.", "21", False)
+    alone = price_probabilities(model, tokenizer, "bag of rice")
+    shown = price_probabilities(model, tokenizer, "bag of rice", [route, route])
+    assert set(alone) == set(range(2, 21))
+    assert 0 < sum(alone.values()) < 1 and sum(shown.values()) < 1.0001
+    assert shown[7] > 0.5 > alone[7]
+
+
+@needs_weights
+def test_the_price_probabilities_are_those_of_the_tokens_one_by_one(policy):
+    model, tokenizer = policy
+    begun = "<think> A jar of honey costs"
+    prompt = mrpv_prompt(ask([(3, "jar of honey")], "Ann", "Monday"), [])
+    ids = grpo.encode_prompts(tokenizer, [prompt])[0]
+    ids = ids + tokenizer(begun, add_special_tokens=False)["input_ids"]
+    expected = 1.0
+    for token in tokenizer(" 12 dollars", add_special_tokens=False)["input_ids"]:
+        expected *= model(torch.tensor([ids])).logits[0, -1].softmax(dim=-1)[token].item()
+        ids = ids + [token]
+    found = price_probabilities(model, tokenizer, "jar of honey")
+    assert found[12] == pytest.approx(expected, rel=1e-3)
