@@ -36,8 +36,8 @@ import shutil
 import statistics
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -372,13 +372,13 @@ def python(*arguments):
 def measure(arguments, seed, more="", until=None, split="test"):
     """Train an arm on a seed and evaluate it, unless that is done -> its figures (dict).
 
-    more: arguments that all arms are given. until: begin no training after this time of day; the
+    more: arguments that all arms are given. until: begin no training after this datetime; the
     result is then None. split: "test", or "validation" for the figures of validation questions.
     """
     arguments = f"{more} {arguments}".strip()  # the arm's own arguments come last, and win
     folder = folder_of(arguments, seed)
     if not (folder / "result.json").exists():
-        if until and time.strftime("%H:%M") >= until:
+        if until and datetime.now() >= until:
             return None
         train_arm(["train.py", *arguments.split(), "--eval-every", "10000",
                    "--save-every", "1000000"], seed, folder)
@@ -543,7 +543,10 @@ def fill(page, name, text):
 
 def show(name, out):
     """Print the table of OUT/NAME.json, draw its figure, and put both on the page OUT/README.md."""
-    saved = json.loads((out / f"{name}.json").read_text())
+    path = out / f"{name}.json"
+    if not path.exists():
+        sys.exit(f"results.sweep: {path} is not there yet: run `python -m results.sweep {name}`")
+    saved = json.loads(path.read_text())
     draw(saved, out / f"{name}.png")
     text = table(saved)
     claim = saved["claim"]
@@ -609,6 +612,14 @@ def write(name, seeds, results, more, out):
     (out / f"{name}.json").write_text(json.dumps(saved, indent=1) + "\n")
 
 
+def next_time(text):
+    """The next datetime at which the clock shows HH:MM, today or tomorrow. Raises ValueError."""
+    clock = datetime.strptime(text, "%H:%M")
+    now = datetime.now()
+    today = now.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
+    return today if today > now else today + timedelta(days=1)
+
+
 def flags():
     """The flags of this command."""
     parser = argparse.ArgumentParser(description=__doc__,
@@ -618,8 +629,9 @@ def flags():
                         help="default: 0 1 2 3 4; C1, C2, C3, rates and scores have their own")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--more", default="", help="further train.py arguments for every arm")
-    parser.add_argument("--until", help="begin no run after this time of day (HH:MM); what is "
-                                        "missing then is told as missing")
+    parser.add_argument("--until", type=next_time, metavar="HH:MM",
+                        help="begin no run after the clock shows this time for the first time; "
+                             "what is missing then is told as missing")
     parser.add_argument("--out", type=Path, default=ROOT / "results",
                         help="folder of the JSON files and figures")
     parser.add_argument("--redraw", action="store_true",
@@ -635,7 +647,9 @@ def main():
         parser.error("--more makes other runs than those on the page: "
                      "give them an --out of their own")
     if "--model" in args.more and "C9" in names:
-        names.remove("C9")  # C9 has another task, so this student cannot do it
+        names.remove("C9")
+        if not names:
+            parser.error("C9 has another task than this --model")
     args.out.mkdir(parents=True, exist_ok=True)
     if not names:
         for name, sweep in SWEEPS.items():

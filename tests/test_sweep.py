@@ -1,6 +1,7 @@
 """The tables of results/: intervals, pairing by seed, runs that are missing."""
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,32 @@ def test_every_arm_is_a_command_line_that_train_py_accepts():
 def test_a_command_that_is_killed_without_a_word_is_named():
     with pytest.raises(SystemExit, match="it ended with code 7"):
         sweep.python("-c", "import os; os._exit(7)")
+
+
+@pytest.mark.parametrize("now, text, expected", [
+    ("2026-11-29 21:00", "23:30", "2026-11-29 23:30"),
+    ("2026-11-29 23:50", "02:00", "2026-11-30 02:00"),
+    ("2026-11-29 02:00", "02:00", "2026-11-30 02:00"),
+])
+def test_until_is_the_next_time_that_the_clock_shows_it(monkeypatch, now, text, expected):
+    class Clock(datetime):
+        @classmethod
+        def now(cls):
+            return cls.fromisoformat(now)
+
+    monkeypatch.setattr(sweep, "datetime", Clock)
+    assert sweep.next_time(text) == datetime.fromisoformat(expected)
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["C1", "--redraw"], "C1.json is not there yet"),
+    (["C9", "--more", "--model x"], "C9 has another task"),
+    (["C1", "--until", "25 o'clock"], "--until"),
+])
+def test_what_cannot_be_done_is_said_in_one_line(monkeypatch, tmp_path, capsys, flags, said):
+    monkeypatch.setattr(sweep.sys, "argv", ["sweep", *flags, "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        sweep.main()
+    told = f"{stopped.value} {capsys.readouterr().err}"
+    assert said in told and "Traceback" not in told
+    assert not list(tmp_path.iterdir())
