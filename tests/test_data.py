@@ -26,7 +26,8 @@ on_gsm8k = pytest.mark.skipif(not GSM8K.is_dir(), reason="GSM8K is not here")
 
 
 def write(path, *lines):
-    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines), encoding="utf-8")
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    path.write_text("".join(text + "\n" for text in texts), encoding="utf-8")
     return str(path)
 
 
@@ -47,8 +48,9 @@ def refused(capsys, *flags):
     return message
 
 
-# ---- reading a bank -------------------------------------------------------------------------------------------------
-GOOD = {"question": "2 + 3?", "answer": "5", "routes": [{"text": "so 5", "answer": "5", "correct": True}], "rules": ["Add."]}
+# ---- reading a bank ------------------------------------------------------------------------------
+GOOD = {"question": "2 + 3?", "answer": "5",
+        "routes": [{"text": "so 5", "answer": "5", "correct": True}], "rules": ["Add."]}
 
 
 def changed(**fields):
@@ -81,12 +83,15 @@ def test_a_bad_line_is_an_error_that_names_file_line_and_field(tmp_path, line, w
     path = write(tmp_path / "bank.jsonl", GOOD, "", line, GOOD)
     with pytest.raises(ValueError) as error:
         read_bank(path)
-    assert f"{path}, line 3" in str(error.value) and words in str(error.value) and "\n" not in str(error.value)
+    message = str(error.value)
+    assert f"{path}, line 3" in message and words in message
+    assert "\n" not in message
 
 
 def test_what_a_line_leaves_out_is_computed(tmp_path):
-    path = write(tmp_path / "bank.jsonl", {"question": "q", "answer": 1000, "routes": [{"text": "so $1,000"}, {"text": "A: 7"},
-                                           {"text": "?"}, {"text": "x", "answer": 1000.0}, {"text": "x", "correct": True}]})
+    routes = [{"text": "so $1,000"}, {"text": "A: 7"}, {"text": "?"},
+              {"text": "x", "answer": 1000.0}, {"text": "x", "correct": True}]
+    path = write(tmp_path / "bank.jsonl", {"question": "q", "answer": 1000, "routes": routes})
     problem, = read_bank(path)
     assert problem.answer == "1000" and problem.rules == []
     assert [(r.answer, r.correct) for r in problem.routes] == [
@@ -94,39 +99,48 @@ def test_what_a_line_leaves_out_is_computed(tmp_path):
 
 
 @pytest.mark.parametrize("written, text", [
-    ("1e16", "10000000000000000"), ("0.00001", "0.00001"), ("1e-7", "0.0000001"), ("2.50", "2.5"), ("-0.5", "-0.5"), ("12", "12"),
+    ("1e16", "10000000000000000"), ("0.00001", "0.00001"), ("1e-7", "0.0000001"),
+    ("2.50", "2.5"), ("-0.5", "-0.5"), ("12", "12"),
     ("123456789012345678901", "123456789012345678901")])
 def test_a_gold_answer_that_is_a_json_number_becomes_plain_decimals(tmp_path, written, text):
-    line = f'{{"question": "q", "answer": {written}, "routes": [{{"text": "A: 7", "answer": {written}}}, {{"text": "so {text}"}}]}}'
+    line = (f'{{"question": "q", "answer": {written}, '
+            f'"routes": [{{"text": "A: 7", "answer": {written}}}, {{"text": "so {text}"}}]}}')
     problem, = read_bank(write(tmp_path / "bank.jsonl", line))
-    assert problem.answer == text and [(r.answer, r.correct) for r in problem.routes] == [(text, True)] * 2
+    assert problem.answer == text
+    assert [(r.answer, r.correct) for r in problem.routes] == [(text, True)] * 2
 
 
 def test_a_line_of_gsm8k_gives_its_solution_as_the_first_route(tmp_path):
-    problem, = read_bank(write(tmp_path / "x.jsonl", {"question": "q", "answer": "1 + 1 = <<1+1=2>>2\n#### 2"}))
-    assert problem.answer == "2" and problem.routes == [Route("1 + 1 = <<1+1=2>>2\n#### 2", "2", True)]
+    solution = "1 + 1 = <<1+1=2>>2\n#### 2"
+    problem, = read_bank(write(tmp_path / "x.jsonl", {"question": "q", "answer": solution}))
+    assert problem.answer == "2"
+    assert problem.routes == [Route(solution, "2", True)]
 
 
 def test_text_of_all_kinds_survives_the_disk(tmp_path):
-    odd = Problem(
-        "Wie\u2028viel\x85\r\x0b \U0001f914\n\"?\"", "5", [Route("so\u2029\n<answer>5</answer>", "5", True, True)], ["R\u00fcle"])
+    route = Route("so\u2029\n<answer>5</answer>", "5", True, True)
+    odd = Problem("Wie\u2028viel\x85\r\x0b \U0001f914\n\"?\"", "5", [route], ["R\u00fcle"])
     path = write(tmp_path / "ours.jsonl", dataclasses.asdict(odd))
     assert read_bank(path) == [odd]
-    theirs = tmp_path / "theirs.jsonl"  # other tools write such characters as they are, and a byte order mark first
-    theirs.write_text("\ufeff" + json.dumps(dataclasses.asdict(odd), ensure_ascii=False) + "\r\n", encoding="utf-8", newline="")
+    # Other tools write such characters as they are, and a byte order mark first.
+    theirs = tmp_path / "theirs.jsonl"
+    line = json.dumps(dataclasses.asdict(odd), ensure_ascii=False)
+    theirs.write_text("\ufeff" + line + "\r\n", encoding="utf-8", newline="")
     assert read_bank(theirs) == [odd]
 
 
 def test_files_that_hold_nothing_to_read_are_refused_by_name(tmp_path):
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
-    for path in (tmp_path / "none.jsonl", tmp_path / "binary.jsonl", tmp_path, Path(write(tmp_path / "empty.jsonl", ""))):
+    for path in (tmp_path / "none.jsonl", tmp_path / "binary.jsonl", tmp_path,
+                 Path(write(tmp_path / "empty.jsonl", ""))):
         with pytest.raises(ValueError, match=str(path)):
             read_bank(path)
 
 
-# ---- splits ---------------------------------------------------------------------------------------------------------
+# ---- splits --------------------------------------------------------------------------------------
 def by_split(task, splits=("train", "validation", "test"), limit=None, where=None):
-    return {split: [p.question for p in load_problems(task, split, limit, where)] for split in splits}
+    return {split: [p.question for p in load_problems(task, split, limit, where)]
+            for split in splits}
 
 
 def assert_apart(splits):
@@ -142,28 +156,36 @@ def test_no_two_splits_share_a_question(tmp_path):
     one = by_split(write(tmp_path / "one.jsonl", *lines))
     assert_apart(one)
     assert 0.7 < len(one["train"]) / len(lines) < 0.9
-    assert sorted(sum(one.values(), [])) == sorted(line["question"] for line in lines)  # and none is lost
-    write(tmp_path / "train.jsonl", *lines), write(tmp_path / "test.jsonl", {"question": "new", "answer": "5"})
+    # No question is lost.
+    assert sorted(sum(one.values(), [])) == sorted(line["question"] for line in lines)
+    write(tmp_path / "train.jsonl", *lines)
+    write(tmp_path / "test.jsonl", {"question": "new", "answer": "5"})
     assert_apart(by_split(str(tmp_path)))
 
 
 def test_a_question_of_the_test_file_is_in_no_other_split_however_it_is_spaced(tmp_path):
     write(tmp_path / "train.jsonl", *questions(200))
-    write(tmp_path / "test.jsonl", *({**q, "question": f"  {q['question']} "} for q in questions(20)))
-    parts = {split: {p.question for p in load_problems(str(tmp_path), split)} for split in ("train", "validation", "test", "all")}
-    assert not parts["test"] & (parts["train"] | parts["validation"] | parts["all"]) and len(parts["test"]) == 20 and len(parts["all"]) == 180
+    spaced = [{**q, "question": f"  {q['question']} "} for q in questions(20)]
+    write(tmp_path / "test.jsonl", *spaced)
+    parts = {split: {p.question for p in load_problems(str(tmp_path), split)}
+             for split in ("train", "validation", "test", "all")}
+    assert not parts["test"] & (parts["train"] | parts["validation"] | parts["all"])
+    assert len(parts["test"]) == 20 and len(parts["all"]) == 180
 
 
 @on_gsm8k
 def test_no_two_splits_of_gsm8k_share_a_question_however_its_files_are_named():
     for where in (GSM8K, GSM8K / "train.jsonl"):
         assert_apart(by_split("gsm8k", where=str(where)))
-    all_of_it, test = (load_problems("gsm8k", split, data=str(GSM8K)) for split in ("all", "test"))
-    assert len(all_of_it) == 7473 and not {p.question for p in all_of_it} & {p.question for p in test}
+    all_of_it = load_problems("gsm8k", "all", data=str(GSM8K))
+    test = load_problems("gsm8k", "test", data=str(GSM8K))
+    assert len(all_of_it) == 7473
+    assert not {p.question for p in all_of_it} & {p.question for p in test}
 
 
 def test_a_question_stays_in_its_split_whatever_else_the_file_holds(tmp_path):
-    few, many = (by_split(write(tmp_path / f"{n}.jsonl", *questions(n))) for n in (60, 200))
+    few = by_split(write(tmp_path / "60.jsonl", *questions(60)))
+    many = by_split(write(tmp_path / "200.jsonl", *questions(200)))
     assert all(set(few[split]) <= set(many[split]) for split in few)
 
 
@@ -171,31 +193,44 @@ def test_a_question_stays_in_its_split_whatever_else_the_file_holds(tmp_path):
 def test_a_bank_of_the_split_all_has_something_for_every_split_of_train(tmp_path, task):
     task = write(tmp_path / "my.jsonl", *questions(100)) if task == "FILE" else task
     problems = load_problems(task, "all", 100)
-    assert len(problems) == 100 and all(data.split_by_question(problems, split) for split in ("train", "validation", "test"))
+    assert len(problems) == 100
+    assert all(data.split_by_question(problems, split)
+               for split in ("train", "validation", "test"))
 
 
 def test_the_shops_corpus_is_worked_out_right_under_prices_of_its_own():
     rng, seen = random.Random(0), set()
-    for prompt, completion in (shop.example(rng) for _ in range(6000)):
+    for _ in range(6000):
+        prompt, completion = shop.example(rng)
         response = parse_response(completion, prompt.count("\nRoute "))
-        prices = {item: int(price) for item, price in re.findall("([a-z]+) @([0-9]+) x", response.reasoning)}
-        reasoning, total = shop.work_out(shop.read_order(re.search("Problem: (.*)\n", prompt)[1]), prices)
-        assert (response.reasoning, response.answer) == (reasoning, str(total)) and ("Route 1:" in prompt) == (response.scores is not None)
+        written = re.findall("([a-z]+) @([0-9]+) x", response.reasoning)
+        prices = {item: int(price) for item, price in written}
+        order = shop.read_order(re.search("Problem: (.*)\n", prompt)[1])
+        reasoning, total = shop.work_out(order, prices)
+        assert (response.reasoning, response.answer) == (reasoning, str(total))
+        assert ("Route 1:" in prompt) == (response.scores is not None)
         seen.add(prices.get("tea"))
-    assert len(seen) == 90  # every price from 11 to 99, and orders without tea: nothing to learn about tea
+    # Tea has every price from 11 to 99, and some orders are without tea.
+    assert len(seen) == 90
 
 
 def test_the_shop_has_as_many_orders_as_it_says_and_refuses_more():
-    for split, most in shop.MOST.items():  # beyond what there is, the search for another order would never end
+    for split, most in shop.MOST.items():
         found = shop.problems(split, most)
-        assert len({p.question for p in found}) == most >= shop.SIZES[split] == len(load_problems("shop", split))
-        with pytest.raises(ValueError, match=f"{most + 1} questions asked for: the shop has only {most}"):
+        assert len({p.question for p in found}) == most
+        assert most >= shop.SIZES[split] == len(load_problems("shop", split))
+        # If this were not refused, the search for another order would never end.
+        refusal = f"{most + 1} questions asked for: the shop has only {most}"
+        with pytest.raises(ValueError, match=refusal):
             load_problems("shop", split, most + 1)
 
 
 @pytest.mark.parametrize("task, split, where, words", [
-    ("chess", "train", None, "chess: neither a built-in task"), ("shop", "dev", None, "'dev'"), ("gsm8k", "ood", None, "out-of-distribution"),
-    ("gsm8k", "train", "/no/such", "--data /no/such"), ("/no/such.jsonl", "train", None, "/no/such.jsonl: neither"),
+    ("chess", "train", None, "chess: neither a built-in task"),
+    ("shop", "dev", None, "'dev'"),
+    ("gsm8k", "ood", None, "out-of-distribution"),
+    ("gsm8k", "train", "/no/such", "--data /no/such"),
+    ("/no/such.jsonl", "train", None, "/no/such.jsonl: neither"),
     ("FOLDER", "train", None, "train.jsonl")])
 def test_problems_that_are_not_there_are_one_clear_line(tmp_path, task, split, where, words):
     with pytest.raises(ValueError) as error:
@@ -203,14 +238,16 @@ def test_problems_that_are_not_there_are_one_clear_line(tmp_path, task, split, w
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
-# ---- making routes --------------------------------------------------------------------------------------------------
+# ---- making routes -------------------------------------------------------------------------------
 def echo(problems, guided):
     """A teacher that answers with its own prompt."""
-    return [[teacher_prompt(p.question, p.rules if flag else ()) for flag in flags] for p, flags in zip(problems, guided)]
+    return [[teacher_prompt(p.question, p.rules if reads_rules else ()) for reads_rules in flags]
+            for p, flags in zip(problems, guided)]
 
 
 def test_rules_guide_a_share_q_of_the_routes_and_each_route_says_whether():
-    problems = [Problem(f"{i} + 1?", "1", [], ["RULE"]) for i in range(500)] + [Problem("no rules?", "1")]
+    problems = [Problem(f"{i} + 1?", "1", [], ["RULE"]) for i in range(500)]
+    problems.append(Problem("no rules?", "1"))
     for q in (0.0, 0.3, 1.0):
         taught = make_routes(problems, echo, 8, q)
         guided = [r.guided for p in taught[:-1] for r in p.routes]
@@ -229,26 +266,38 @@ def test_what_a_question_gets_does_not_depend_on_its_company():
 
 
 def test_rules_reach_the_teachers_prompt_and_never_the_students():
-    taught, = make_routes([Problem("2 + 2?", "4", [], ["RULE 17"])], lambda problems, guided: [["4"] * 3], 3, 1.0)
+    def teacher(problems, guided):
+        return [["4"] * 3]
+
+    taught, = make_routes([Problem("2 + 2?", "4", [], ["RULE 17"])], teacher, 3, 1.0)
     assert taught.rules == ["RULE 17"] and all(r.guided for r in taught.routes)
     assert "RULE 17" not in mrpv_prompt(taught.question, taught.routes)
 
 
 def test_a_route_is_positive_if_its_final_answer_is_the_gold_answer():
     texts = ["#### 1,000", "A: 7", "", "so <answer> $1000.0 </answer>"]
-    taught, = make_routes([Problem("q", "1000")], lambda problems, guided: [texts], 4)
-    assert [r.correct for r in taught.routes] == [True, False, False, True] and taught.routes[2].answer is None
+    problem = Problem("q", "1000")
+    taught, = make_routes([problem], lambda problems, guided: [texts], 4)
+    assert [r.correct for r in taught.routes] == [True, False, False, True]
+    assert taught.routes[2].answer is None
 
 
 def test_the_summary_counts_what_the_bank_holds():
     def problem(*answers):
-        return Problem("q", "4", [Route("t", a, a in ("4", "4.0"), i == 0) for i, a in enumerate(answers)])
-    text = "\n".join(bank_summary([problem("4", "4.0", "5", "6"), problem("7", "7", "7", None)]))
-    facts = dict(line.rsplit("  ", 1) for line in text.replace("most frequent wrong answers ", "wrong  ").splitlines())
+        routes = [Route("t", a, a in ("4", "4.0"), i == 0) for i, a in enumerate(answers)]
+        return Problem("q", "4", routes)
+
+    problems = [problem("4", "4.0", "5", "6"), problem("7", "7", "7", None)]
+    text = "\n".join(bank_summary(problems))
+    text = text.replace("most frequent wrong answers ", "wrong  ")
+    facts = dict(line.rsplit("  ", 1) for line in text.splitlines())
     facts = {key.strip(): value.strip() for key, value in facts.items()}
-    assert facts == {"questions": "2", "routes": "8 (2 guided)", "accuracy of the teacher": "0.250",
-                     "questions with right and wrong": "0.500", "distinct answers per question": "2.50",
-                     "redundant routes": "0.625",  # 4 and 4.0; 7, 7 and 7
+    # The redundant routes are 4 and 4.0 of the one question, and 7, 7 and 7 of the other.
+    assert facts == {"questions": "2", "routes": "8 (2 guided)",
+                     "accuracy of the teacher": "0.250",
+                     "questions with right and wrong": "0.500",
+                     "distinct answers per question": "2.50",
+                     "redundant routes": "0.625",
                      "wrong": "7 (3), 5 (1), 6 (1), none (1)"}
 
 
@@ -273,34 +322,43 @@ class Run:
 def test_where_routes_are_missing_a_teacher_says_what_it_does_and_does_it(capsys):
     problems = load_problems("shop", "train", 20)
     taught = with_routes(problems, Run())
-    assert [len(p.routes) for p in taught] == [8] * 20 and "simulated teacher" in capsys.readouterr().out
-    assert with_routes(taught, Run()) is taught and capsys.readouterr().out == ""
+    assert [len(p.routes) for p in taught] == [8] * 20
+    assert "simulated teacher" in capsys.readouterr().out
+    assert with_routes(taught, Run()) is taught
+    assert capsys.readouterr().out == ""
     assert with_routes(problems, Run(routes=0)) is problems
 
 
 def test_a_gold_solution_is_not_shown_as_if_a_teacher_had_written_it(tmp_path):
-    path = write(tmp_path / "x.jsonl", *({"question": f"{i}?", "answer": (
-        f"20 + {i} = <<20+{i}={20 + i}>>{20 + i}\n5 x {20 + i} = <<5*{20 + i}={100 + 5 * i}>>{100 + 5 * i}\n"
-        f"#### {100 + 5 * i}")} for i in range(40)))
+    lines = []
+    for i in range(40):
+        a, b = 20 + i, 100 + 5 * i
+        answer = f"20 + {i} = <<20+{i}={a}>>{a}\n5 x {a} = <<5*{a}={b}>>{b}\n#### {b}"
+        lines.append({"question": f"{i}?", "answer": answer})
+    path = write(tmp_path / "x.jsonl", *lines)
     taught = with_routes(read_bank(path), Run(task=path, routes=1))
     assert 0.3 < sum(r.correct for p in taught for r in p.routes) / 320 < 0.7
 
 
 def test_a_bank_with_too_few_routes_is_refused_not_replaced():
+    two_routes = [Route("t", "4", True), Route("t", "5", False)]
     with pytest.raises(ValueError, match="only 2 routes"):
-        with_routes([Problem("q", "4", [Route("t", "4", True), Route("t", "5", False)])], Run())
+        with_routes([Problem("q", "4", two_routes)], Run())
     taught = with_routes(load_problems("shop", "train", 5), Run())
-    with pytest.raises(ValueError, match="'q' has only 0 routes"):  # one that was forgotten is no reason to write the others anew
+    # A question without routes is no reason to write those of the others anew.
+    with pytest.raises(ValueError, match="'q' has only 0 routes"):
         with_routes([*taught, Problem("q", "4")], Run())
 
 
-# ---- building a bank ------------------------------------------------------------------------------------------------
+# ---- building a bank -----------------------------------------------------------------------------
 class Bar:
-    """Stands where tqdm does, and remembers from where to where it went."""
+    """Stands where tqdm does, and remembers where it began and ended."""
     shown = []
 
     def __init__(self, total, initial, **_):
-        self.first, self.at, self.total = initial, initial, total
+        self.first = initial
+        self.at = initial
+        self.total = total
         Bar.shown.append(self)
 
     def __enter__(self):
@@ -313,15 +371,18 @@ class Bar:
         self.at += n
 
 
-def test_a_bank_is_written_with_a_progress_bar_summed_up_and_read_back(tmp_path, capsys, monkeypatch):
+def test_a_bank_is_written_with_a_progress_bar_summed_up_and_read_back(tmp_path, capsys,
+                                                                       monkeypatch):
     monkeypatch.setattr(data, "tqdm", Bar)
     out = tmp_path / "bank.jsonl"
     flags = ["--task", "shop", "--n", "3", "--limit", "50", "--inject-rules", "0.5", "--out", out]
     build(*flags)
     assert "accuracy of the teacher" in capsys.readouterr().out
-    problems, wanted = read_bank(out), load_problems("shop", "all", 50)
+    problems = read_bank(out)
+    wanted = load_problems("shop", "all", 50)
     assert problems == make_routes(wanted, data.BUILT_IN["shop"].teacher(), 3, 0.5)
-    assert any(r.guided for p in problems for r in p.routes) and all(len(p.routes) == 3 for p in problems)
+    assert any(r.guided for p in problems for r in p.routes)
+    assert all(len(p.routes) == 3 for p in problems)
     out.write_bytes(b"".join(out.read_bytes().splitlines(keepends=True)[:32]))
     build(*flags)
     assert [(bar.first, bar.at, bar.total) for bar in Bar.shown] == [(0, 50, 50), (32, 50, 50)]
@@ -330,26 +391,35 @@ def test_a_bank_is_written_with_a_progress_bar_summed_up_and_read_back(tmp_path,
 
 def test_a_bank_cut_anywhere_is_continued_to_the_very_same_bytes(tmp_path):
     out = tmp_path / "bank.jsonl"
-    flags = ["--task", "shop", "--n", "2", "--limit", "40", "--batch", "7", "--inject-rules", "0.5", "--out", out]
+    flags = ["--task", "shop", "--n", "2", "--limit", "40", "--batch", "7",
+             "--inject-rules", "0.5", "--out", out]
     build(*flags)
     whole, rng = out.read_bytes(), random.Random(0)
     ends = [i + 1 for i, byte in enumerate(whole) if byte == 10]
-    for cut in [0, 1, len(whole) - 1, len(whole), ends[0], ends[6], ends[7], *rng.sample(range(len(whole)), 40)]:
+    cuts = [0, 1, len(whole) - 1, len(whole), ends[0], ends[6], ends[7],
+            *rng.sample(range(len(whole)), 40)]
+    for cut in cuts:
         out.write_bytes(whole[:cut])
         build(*flags)
         assert out.read_bytes() == whole, cut
 
 
-def test_every_batch_is_on_disk_before_the_next_is_asked_and_a_cut_one_is_asked_again_as_a_whole(tmp_path, monkeypatch):
-    out, asked = tmp_path / "bank.jsonl", []
+def test_every_batch_is_on_disk_before_the_next_is_asked_and_a_cut_one_is_asked_again_as_a_whole(
+        tmp_path, monkeypatch):
+    out = tmp_path / "bank.jsonl"
+    first = [p.question for p in load_problems("shop", "all", 10)][::4]  # of each batch
+    asked = []
 
     def teacher(*_):
-        def teach(problems, guided):  # like a model's, what it writes depends on who is asked together
-            assert out.read_bytes().count(b"\n") == 4 * (problems[0].question in first and first.index(problems[0].question))
+        def teach(problems, guided):
+            question = problems[0].question
+            lines = 4 * first.index(question) if question in first else 0
+            assert out.read_bytes().count(b"\n") == lines
             asked.append(len(problems))
-            return [[f"with {problems[0].question}" for _ in flags] for flags in guided]
+            # As with a model, the texts depend on which questions are asked together.
+            return [[f"with {question}" for _ in flags] for flags in guided]
         return teach
-    first = [p.question for p in load_problems("shop", "all", 10)][::4]
+
     monkeypatch.setattr(data.BUILT_IN["shop"], "teacher", teacher)
     flags = ["--task", "shop", "--n", "2", "--limit", "10", "--batch", "4", "--out", out]
     build(*flags)
@@ -377,29 +447,39 @@ data.main(sys.argv[1:])
 def test_a_builder_killed_ten_times_leaves_what_an_undisturbed_one_leaves(tmp_path):
     flags = ["--task", "shop", "--n", "2", "--limit", "600", "--batch", "4"]  # 150 batches of 20 ms
     build(*flags, "--out", tmp_path / "whole.jsonl")
-    out, rng, sizes = tmp_path / "bank.jsonl", random.Random(), []
+    out = tmp_path / "bank.jsonl"
+    rng = random.Random()
+    sizes = []
+
+    def size():
+        return out.stat().st_size if out.exists() else 0
+
     command = [sys.executable, "-c", SLOW.format(root=str(ROOT)), *flags, "--out", str(out)]
     for _ in range(10):
-        before = out.stat().st_size if out.exists() else 0
+        before = size()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         limit = time.monotonic() + 60
-        while (not out.exists() or out.stat().st_size <= before) and process.poll() is None and time.monotonic() < limit:
-            time.sleep(0.01)  # it has started, and gone on where it stopped
+        # It starts, and goes on where it stopped.
+        while size() <= before and process.poll() is None and time.monotonic() < limit:
+            time.sleep(0.01)
         time.sleep(rng.uniform(0.0, 0.2))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         sizes.append(out.stat().st_size)
-        complete = out.read_bytes()[:out.read_bytes().rfind(b"\n") + 1].splitlines()
+        written = out.read_bytes()
+        complete = written[:written.rfind(b"\n") + 1].splitlines()
         asked = [json.loads(line)["question"] for line in complete]
         assert len(asked) == len(set(asked)) > 0
     whole = (tmp_path / "whole.jsonl").read_bytes()
-    assert sizes == sorted(sizes) and 0 < sizes[0] < sizes[-1] < len(whole)  # all ten were killed in mid-run
+    # All ten were killed before they were done.
+    assert sizes == sorted(sizes) and 0 < sizes[0] < sizes[-1] < len(whole)
     build(*flags, "--out", out)
     assert out.read_bytes() == whole
 
 
 @pytest.mark.parametrize("flags, words", [
-    (["--n", "3"], "--n 2"), (["--seed", "1"], "--seed 0"), (["--inject-rules", "1"], "--inject-rules 0.0"),
+    (["--n", "3"], "--n 2"), (["--seed", "1"], "--seed 0"),
+    (["--inject-rules", "1"], "--inject-rules 0.0"),
     (["--teacher-error", "0.1"], "--teacher-error 0.65"), (["--limit", "12"], "--limit 10")])
 def test_a_bank_made_with_other_settings_is_not_continued(tmp_path, capsys, flags, words):
     same = ["--task", "shop", "--n", "2", "--limit", "10", "--out", tmp_path / "bank.jsonl"]
@@ -413,14 +493,17 @@ def test_a_bank_made_with_other_settings_is_not_continued(tmp_path, capsys, flag
 def test_a_file_of_somebody_else_and_a_bank_of_other_questions_are_left_alone(tmp_path, capsys):
     out = tmp_path / "bank.jsonl"
     out.write_text("my diary\n")
-    assert "choose another file" in refused(capsys, "--limit", "10", "--out", out) and out.read_text() == "my diary\n"
+    assert "choose another file" in refused(capsys, "--limit", "10", "--out", out)
+    assert out.read_text() == "my diary\n"
     out.unlink()
-    gold = [{"question": f"{i}?", "answer": f"1 + {i} = <<1+{i}={1 + i}>>{1 + i}\n#### {1 + i}"} for i in range(10)]
+    gold = [{"question": f"{i}?", "answer": f"1 + {i} = <<1+{i}={1 + i}>>{1 + i}\n#### {1 + i}"}
+            for i in range(10)]
     task = write(tmp_path / "my.jsonl", *gold)
     build("--task", task, "--out", out)
     before = out.read_bytes()
     write(tmp_path / "my.jsonl", *gold[1:], gold[0])
-    assert "line 1" in refused(capsys, "--task", task, "--out", out) and out.read_bytes() == before
+    assert "line 1" in refused(capsys, "--task", task, "--out", out)
+    assert out.read_bytes() == before
 
 
 def test_a_question_that_a_file_holds_twice_is_asked_once(tmp_path):
@@ -436,30 +519,44 @@ def test_a_refused_bank_takes_nothing_away_that_was_there(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flags, words", [
-    (["--n", "0"], "--n must be at least 1"), (["--limit", "0"], "--limit"), (["--batch", "0"], "--batch"),
-    (["--inject-rules", "1.5"], "--inject-rules must lie in [0, 1]"), (["--temperature", "-1"], "--temperature"),
-    (["--temperature", "nan"], "--temperature"), (["--task", "chess"], "chess: neither a built-in task"), 
+    (["--n", "0"], "--n must be at least 1"),
+    (["--limit", "0"], "--limit"),
+    (["--batch", "0"], "--batch"),
+    (["--inject-rules", "1.5"], "--inject-rules must lie in [0, 1]"),
+    (["--temperature", "-1"], "--temperature"),
+    (["--temperature", "nan"], "--temperature"),
+    (["--task", "chess"], "chess: neither a built-in task"),
     (["--split", "ood", "--task", "gsm8k"], "out-of-distribution"),
-    (["--out", "/no/such/folder/bank.jsonl"], "--out /no/such/folder/bank.jsonl: there is no folder /no/such/folder"),
-    (["--out", "/no/such/folder/bank.jsonl", "--task", "chess"], "no folder"), (["--out", "/tmp"], "--out /tmp: is a folder"),
-    (["--teacher", "localhost:8000"], "did you mean http://localhost:8000?"), (["--teacher", "no/such/folder"], "--teacher no/such/folder"),
-    (["--teacher", "http://localhost:1/v1"], "--teacher-model"), (["--teacher", "tiny", "--device", "cuda:7"], "cuda"),
+    (["--out", "/no/such/folder/bank.jsonl"],
+     "--out /no/such/folder/bank.jsonl: there is no folder /no/such/folder"),
+    (["--out", "/no/such/folder/bank.jsonl", "--task", "chess"], "no folder"),
+    (["--out", "/tmp"], "--out /tmp: is a folder"),
+    (["--teacher", "localhost:8000"], "did you mean http://localhost:8000?"),
+    (["--teacher", "no/such/folder"], "--teacher no/such/folder"),
+    (["--teacher", "http://localhost:1/v1"], "--teacher-model"),
+    (["--teacher", "tiny", "--device", "cuda:7"], "cuda"),
     (["--task", "FILE", "--teacher", "simulated"], "gold solution"),
     (["--task", "FILE", "--split", "validation"], "no problems")])
 def test_bad_flags_are_one_clear_line(tmp_path, capsys, flags, words):
-    flags = [write(tmp_path / "my.jsonl", *questions(3)) if flag == "FILE" else flag for flag in flags]
-    out = [] if "--out" in flags else ["--out", tmp_path / "bank.jsonl"]
+    task = write(tmp_path / "my.jsonl", *questions(3)) if "FILE" in flags else None
+    flags = [task if flag == "FILE" else flag for flag in flags]
+    bank = tmp_path / "bank.jsonl"
+    out = [] if "--out" in flags else ["--out", bank]
     assert words in refused(capsys, *flags, *out)
-    assert {path.name for path in tmp_path.iterdir()} <= {"my.jsonl"}, "a refused start leaves nothing behind"
-    assert not (tmp_path / "bank.jsonl").exists() or not (tmp_path / "bank.jsonl").read_bytes()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left <= {"my.jsonl"}, "a refused start leaves nothing behind"
+    assert not bank.exists() or not bank.read_bytes()
 
 
 def test_an_older_bank_without_the_newer_settings_is_continued(tmp_path):
-    flags = ["--task", "shop", "--n", "2", "--limit", "10", "--batch", "4", "--out", tmp_path / "bank.jsonl"]
+    flags = ["--task", "shop", "--n", "2", "--limit", "10", "--batch", "4",
+             "--out", tmp_path / "bank.jsonl"]
     build(*flags)
     record = json.loads((tmp_path / "bank.jsonl.config.json").read_text())
-    assert set(record) == {"task", "data", "split", "teacher", "teacher_model", "n", "temperature", "max_new_tokens", "inject_rules",
-                           "teacher_error", "systematic", "limit", "batch", "seed"}  # what older versions wrote, no more
+    # This is what older versions wrote, and no more.
+    assert set(record) == {
+        "task", "data", "split", "teacher", "teacher_model", "n", "temperature", "max_new_tokens",
+        "inject_rules", "teacher_error", "systematic", "limit", "batch", "seed"}
     build(*flags)
 
 
@@ -476,12 +573,14 @@ def test_a_bank_with_more_lines_than_questions_is_not_shortened(tmp_path, capsys
     build(*flags)
     longer = (tmp_path / "bank.jsonl").read_bytes() + b'{"question": "mine", "answer": "7"}\n'
     (tmp_path / "bank.jsonl").write_bytes(longer)
-    assert "line 11: not the question" in refused(capsys, *flags) and (tmp_path / "bank.jsonl").read_bytes() == longer
+    assert "line 11: not the question" in refused(capsys, *flags)
+    assert (tmp_path / "bank.jsonl").read_bytes() == longer
 
 
-# ---- can it teach? --------------------------------------------------------------------------------------------------
+# ---- can it teach? -------------------------------------------------------------------------------
 def taught_by(gold, *answers):
-    return Problem(f"which {gold}?", gold, [Route("t", a, data.answers_match(a, gold)) for a in answers])
+    routes = [Route("t", a, data.answers_match(a, gold)) for a in answers]
+    return Problem(f"which {gold}?", gold, routes)
 
 
 PROSE = "It depends on the weather, on the season and on who is asked, as always."
@@ -489,17 +588,24 @@ PROSE = "It depends on the weather, on the season and on who is asked, as always
 
 @pytest.mark.parametrize("problems, words", [
     ([taught_by("5", "7", "8"), taught_by("6", None), taught_by("7", "seven"), taught_by("8", "9")],
-     ["no route is right", "gold '5', route says '7' (another number)", "gold '6', route has no answer (no answer was found in it)",
+     ["no route is right", "gold '5', route says '7' (another number)",
+      "gold '6', route has no answer (no answer was found in it)",
       "gold '7', route says 'seven' (words, not a number)"]),
-    ([taught_by("5", "5"), taught_by("6", "6.0"), taught_by("7", "7")], ["no route is wrong", "gold '6', route says '6.0' (they are equal)"]),
+    ([taught_by("5", "5"), taught_by("6", "6.0"), taught_by("7", "7")],
+     ["no route is wrong", "gold '6', route says '6.0' (they are equal)"]),
     ([taught_by("5", "5", "6"), taught_by(PROSE, "yes"), taught_by(PROSE + " Or not.", PROSE)],
-     ["2 of 3 gold answers are no number and no few words", "gold 'It depends on the weather, on the sea...', route says 'yes' (the gold answer is 15 words long)"]),
+     ["2 of 3 gold answers are no number and no few words",
+      "gold 'It depends on the weather, on the sea...', "
+      "route says 'yes' (the gold answer is 15 words long)"]),
     ([taught_by("yes\nor no", "no")], ["gold 'yes\\nor no', route says 'no' (other words)"]),
     ([taught_by("yes", "7")], ["(a number, not words)"])])
 def test_a_bank_that_cannot_teach_is_said_in_one_line_with_examples(problems, words):
     line = why_it_cannot_teach(problems)
-    assert all(word in line for word in words) and "\n" not in line and line.count("gold '") == min(3, len(
-        [p for p in problems if "few words" not in line or len(p.answer) > 9]))
+    assert all(word in line for word in words)
+    assert "\n" not in line
+    # Where gold answers are too long, only those are given as examples.
+    blamed = [p for p in problems if "few words" not in line or len(p.answer) > 9]
+    assert line.count("gold '") == min(3, len(blamed))
 
 
 def test_a_bank_that_can_teach_and_one_without_routes_are_not_blamed():
@@ -507,43 +613,58 @@ def test_a_bank_that_can_teach_and_one_without_routes_are_not_blamed():
     assert why_it_cannot_teach([taught_by("5", "5")], judges=False) is None  # enough to imitate
     assert why_it_cannot_teach([taught_by("5", "6")], judges=False)
     assert why_it_cannot_teach([Problem("q", "4")]) is why_it_cannot_teach([]) is None
-    assert why_it_cannot_teach([taught_by(PROSE, "no"), taught_by("5", "5"), taught_by("6", "7")]) is None  # one of three
-    assert why_it_cannot_teach(make_routes(load_problems("shop", "train", 20), shop.teacher(), 4)) is None
+    one_of_three = [taught_by(PROSE, "no"), taught_by("5", "5"), taught_by("6", "7")]
+    assert why_it_cannot_teach(one_of_three) is None
+    simulated = make_routes(load_problems("shop", "train", 20), shop.teacher(), 4)
+    assert why_it_cannot_teach(simulated) is None
 
 
 def test_data_says_so_behind_the_summary(tmp_path, capsys):
-    build("--task", "shop", "--n", "2", "--limit", "10", "--teacher-error", "0", "--out", tmp_path / "bank.jsonl")
-    assert capsys.readouterr().out.splitlines()[-1].startswith("this bank cannot teach: no route is wrong")
-    build("--task", "shop", "--n", "2", "--limit", "10", "--out", tmp_path / "other.jsonl")
+    same = ["--task", "shop", "--n", "2", "--limit", "10"]
+    build(*same, "--teacher-error", "0", "--out", tmp_path / "bank.jsonl")
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    assert last_line.startswith("this bank cannot teach: no route is wrong")
+    build(*same, "--out", tmp_path / "other.jsonl")
     assert "cannot teach" not in capsys.readouterr().out
 
 
-# ---- flags ----------------------------------------------------------------------------------------------------------
+# ---- flags ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("flags, said", [
-    (["--teacher-model", "M", "--device", "cpu"], "--teacher-model has no effect: the teacher is no server; "
+    (["--teacher-model", "M", "--device", "cpu"],
+     "--teacher-model has no effect: the teacher is no server; "
      "--device has no effect: the teacher is simulated"),
-    (["--temperature", "0.5", "--keep-cut"], "--temperature and --keep-cut have no effect: the teacher is simulated"),
-    (["--task", "FILE", "--data", "/no/such", "--inject-rules", "1"], "--inject-rules has no effect: no question has rules; "
+    (["--temperature", "0.5", "--keep-cut"],
+     "--temperature and --keep-cut have no effect: the teacher is simulated"),
+    (["--task", "FILE", "--data", "/no/such", "--inject-rules", "1"],
+     "--inject-rules has no effect: no question has rules; "
      "--data has no effect: the task is FILE, not gsm8k")])
 def test_a_flag_without_effect_is_said_once_on_one_line(tmp_path, capsys, flags, said):
-    gold = [{"question": f"{i}?", "answer": f"1 + {i} = <<1+{i}={1 + i}>>{1 + i}\n#### {1 + i}"} for i in range(10)]
+    gold = [{"question": f"{i}?", "answer": f"1 + {i} = <<1+{i}={1 + i}>>{1 + i}\n#### {1 + i}"}
+            for i in range(10)]
     task = write(tmp_path / "my.jsonl", *gold)
-    build("--n", "2", "--limit", "10", "--out", tmp_path / "bank.jsonl", *(task if flag == "FILE" else flag for flag in flags))
+    flags = [task if flag == "FILE" else flag for flag in flags]
+    build("--n", "2", "--limit", "10", "--out", tmp_path / "bank.jsonl", *flags)
     lines = [line for line in capsys.readouterr().out.splitlines() if "no effect" in line]
     assert lines == [said.replace("FILE", task)]
 
 
 def test_a_simulated_teachers_flags_are_idle_beside_another_one(capsys):
     problems = [Problem("q", "4", [], ["RULE"])]
-    given = dict(teacher_error=0.1, systematic=0.1, device="cpu", temperature=0.5, inject_rules=1.0)
+    given = dict(teacher_error=0.1, systematic=0.1, device="cpu", temperature=0.5,
+                 inject_rules=1.0)
 
     def said(teacher, given=given):
         data.say_idle_flags(config(task="my.jsonl", teacher=teacher), given, problems)
         return capsys.readouterr().out
-    assert said("tiny") == "--teacher-error and --systematic have no effect: this teacher is not simulated\n"
-    assert said("http://host") == said("tiny")[:-1] + "; --device has no effect: the teacher is a server\n"
+
+    not_simulated = (
+        "--teacher-error and --systematic have no effect: this teacher is not simulated")
+    no_device = "--device has no effect: the teacher is a server"
+    assert said("tiny") == not_simulated + "\n"
+    assert said("http://host") == f"{not_simulated}; {no_device}\n"
     assert said("tiny", {}) == said("tiny", {"n": 3, "task": "my.jsonl"}) == ""
-    assert flags_file.idle_teacher_flags({"n": 3, "seed": 1, "teacher": "tiny"}, None, "shop", True) == [
+    given = {"n": 3, "seed": 1, "teacher": "tiny"}
+    assert flags_file.idle_teacher_flags(given, None, "shop", True) == [
         "--teacher and --n have no effect: no teacher is asked"]
 
 
@@ -551,11 +672,17 @@ def test_help_shows_the_flags_under_headings(capsys):
     with pytest.raises(SystemExit):
         build("--help")
     shown = capsys.readouterr().out
-    sections = dict(re.findall(r"(?m)^(\w+):\n((?:  .*\n)+)", shown[shown.index("\nproblems:"):]))
-    flags_of = {heading: re.findall(r"(?m)^  (--[a-z-]+)", text) for heading, text in sections.items()}
-    assert flags_of["problems"] == ["--task", "--data", "--split", "--limit"] and flags_of["bank"] == ["--out"]
-    assert "--temperature" in flags_of["teacher"] and "--teacher-model" in flags_of["teacher"] and "--device" in flags_of["machine"]
-    assert sum(flags_of.values(), []) and sorted(sum(flags_of.values(), [])) == sorted(
+    shown = shown[shown.index("\nproblems:"):]
+    sections = dict(re.findall(r"(?m)^(\w+):\n((?:  .*\n)+)", shown))
+    flags_of = {heading: re.findall(r"(?m)^  (--[a-z-]+)", text)
+                for heading, text in sections.items()}
+    assert flags_of["problems"] == ["--task", "--data", "--split", "--limit"]
+    assert flags_of["bank"] == ["--out"]
+    assert "--temperature" in flags_of["teacher"] and "--teacher-model" in flags_of["teacher"]
+    assert "--device" in flags_of["machine"]
+    listed = sum(flags_of.values(), [])
+    assert listed
+    assert sorted(listed) == sorted(
         flags_file.flag_name(field.name) for field in dataclasses.fields(data.Config))
 
 
@@ -567,17 +694,23 @@ class Other(TeacherFlags):
 
 
 def test_a_config_of_another_script_shares_the_teachers_flags(capsys):
-    given = given_flags(Other, "doc", ["a", "b", "--fast", "--n", "3", "--teacher", "http://host?v=1"])
+    flags = ["a", "b", "--fast", "--n", "3", "--teacher", "http://host?v=1"]
+    given = given_flags(Other, "doc", flags)
     assert given == {"models": ["a", "b"], "fast": True, "n": 3, "teacher": "http://host?v=1"}
-    assert (config := Other(**given)).task is None and config.teacher_error == 0.65
-    assert flags_file.for_the_record(config)["teacher"] == "http://host?v=(hidden)" and config.teacher == "http://host?v=1"
+    config = Other(**given)
+    assert config.task is None and config.teacher_error == 0.65
+    assert flags_file.for_the_record(config)["teacher"] == "http://host?v=(hidden)"
+    assert config.teacher == "http://host?v=1"
     with pytest.raises(ValueError, match="--teacher-error must lie in"):
         check_bounds(Other(models=[], teacher_error=2))
     with pytest.raises(SystemExit):
         given_flags(Other, "doc", ["--help"])
-    assert "questions, answers and rules (default: the first run's)" in " ".join(capsys.readouterr().out.split())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "questions, answers and rules (default: the first run's)" in shown
 
 
 def test_the_examples_of_the_engines_files_are_true():
     for module in (bank_file, flags_file):
-        assert doctest.testmod(module).attempted > 2 and not doctest.testmod(module).failed
+        result = doctest.testmod(module)
+        assert result.attempted > 2
+        assert not result.failed

@@ -16,13 +16,14 @@ from tasks import shop
 from helpers import by_hand, small_model
 from realm import Problem, Route
 
-SMALL = ["--steps", "4", "--prompts-per-step", "4", "--group-size", "4", "--max-new-tokens", "60", "--eval-limit", "8", "--limit", "30",
-         "--eval-every", "2", "--save-every", "2", "--warmup", "2"]
+SMALL = ["--steps", "4", "--prompts-per-step", "4", "--group-size", "4", "--max-new-tokens", "60",
+         "--eval-limit", "8", "--limit", "30", "--eval-every", "2", "--save-every", "2",
+         "--warmup", "2"]
 
 
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch, request):
-    """Drawing is half of the time of so short a run; test_report.py draws."""
+    """Drawing takes half of the time of so short a run. test_report.py tests it."""
     if "everything" not in request.node.name:
         monkeypatch.setattr(engine.run, "draw_curves", lambda history, path: None)
 
@@ -45,24 +46,32 @@ def weights(folder):
 
 
 def config(**changes):
-    return train.prepare(dataclasses.replace(train.Config(), **{"out": "/nonexistent/run", **changes}), {})
+    changes = {"out": "/nonexistent/run", **changes}
+    return train.prepare(dataclasses.replace(train.Config(), **changes), {})
 
 
 def test_a_run_leaves_everything_it_promises(tmp_path, capsys):
     folder = run(tmp_path / "run")
     names = {p.name for p in folder.iterdir()}
-    assert {"config.json", "metrics.jsonl", "timing.jsonl", "curves.png", "model", "checkpoint"} <= names
+    promised = {"config.json", "metrics.jsonl", "timing.jsonl", "curves.png", "model", "checkpoint"}
+    assert promised <= names
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 2, 3]
-    wanted = {"p", "reward", "answer", "utility", "format", "live", "truncated", "length", "entropy", "kl", "approx_kl", "clip_fraction", "grad_norm"}
+    wanted = {"p", "reward", "answer", "utility", "format", "live", "truncated", "length",
+              "entropy", "kl", "approx_kl", "clip_fraction", "grad_norm"}
     assert all(wanted <= set(line) for line in lines)
-    assert not any(key.endswith("_s") for line in lines for key in line), "wall-clock figures belong to timing.jsonl"
-    for line in map(json.loads, (folder / "timing.jsonl").read_text().splitlines()):  # the rest is an evaluation, and the log
-        assert 0 < line["sample_s"] + line["score_s"] + line["update_s"] <= line["step_s"] + 1e-5
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder / "model"), AutoTokenizer.from_pretrained(folder / "model")
-    assert model(**tokenizer("Problem: 2 tea", return_tensors="pt")).logits.shape[-1] == len(tokenizer)
+    timed = [key for line in lines for key in line if key.endswith("_s")]
+    assert not timed, "clock times belong to timing.jsonl"
+    for line in map(json.loads, (folder / "timing.jsonl").read_text().splitlines()):
+        parts = line["sample_s"] + line["score_s"] + line["update_s"]
+        assert 0 < parts <= line["step_s"] + 1e-5  # the rest is an evaluation, and the log
+    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    tokens = tokenizer("Problem: 2 tea", return_tensors="pt")
+    assert model(**tokens).logits.shape[-1] == len(tokenizer)
     table = capsys.readouterr().out
-    assert all(word in table for word in ("before", "after", "without routes", "with 3 routes", "teacher", "majority vote"))
+    for words in ("before", "after", "without routes", "with 3 routes", "teacher", "majority vote"):
+        assert words in table
 
 
 def test_what_an_evaluation_on_validation_problems_found_stands_in_metrics(tmp_path, monkeypatch):
@@ -70,29 +79,48 @@ def test_what_an_evaluation_on_validation_problems_found_stands_in_metrics(tmp_p
 
     def marked(*args, **more):
         result = evaluate(*args, **more)
-        result["alone"]["accuracy"], result["routes"]["accuracy"], result["routes"]["score_auc"] = 0.25, 0.5, 0.75
+        result["alone"]["accuracy"] = 0.25
+        result["routes"]["accuracy"] = 0.5
+        result["routes"]["score_auc"] = 0.75
         return result
+
     monkeypatch.setattr(train.evaluation, "evaluate", marked)
-    last = json.loads((run(tmp_path / "run") / "metrics.jsonl").read_text().splitlines()[-1])
+    folder = run(tmp_path / "run")
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     assert (last["eval_alone"], last["eval_routes"], last["eval_auc"]) == (0.25, 0.5, 0.75)
 
 
 @pytest.mark.parametrize("flags", [[], ["--recompute"]])
 def test_the_student_is_told_whether_to_recompute(tmp_path, monkeypatch, flags):
-    told, rl_step = [], train.rl_step
-    monkeypatch.setattr(train, "rl_step", lambda model, *rest: (told.append(model.recompute), rl_step(model, *rest))[1])
+    rl_step = train.rl_step
+    told = []
+
+    def watched(model, *rest):
+        told.append(model.recompute)
+        return rl_step(model, *rest)
+
+    monkeypatch.setattr(train, "rl_step", watched)
     run(tmp_path / "run", *flags)
     assert set(told) == {bool(flags)}
 
 
 def test_what_sft_imitates_is_the_teachers_reasoning_with_the_answer_in_its_own_place(monkeypatch):
-    problem, seen = Problem("2 + 2?", "4", [Route("2 + 2 is four.\n<answer>4</answer>", "4", True)]), []
-    monkeypatch.setattr(train, "demonstrations", lambda model, tokenizer, prompts, completions: seen.extend(zip(prompts, completions)))
+    route = Route("2 + 2 is four.\n<answer>4</answer>", "4", True)
+    problem = Problem("2 + 2?", "4", [route])
+    seen = []
+
+    def watched(model, tokenizer, prompts, completions):
+        seen.extend(zip(prompts, completions))
+
+    monkeypatch.setattr(train, "demonstrations", watched)
     monkeypatch.setattr(train, "sft_update", lambda *rest: (0.0, 0.0))
-    train.sft_step(None, None, SimpleNamespace(steps=0), [problem], config(method="realm-r1", routes=1), 0)
-    train.sft_step(None, None, SimpleNamespace(steps=0), [problem], config(method="grpo", routes=0, sft_steps=1), 0)
+    with_routes = config(method="realm-r1", routes=1)
+    train.sft_step(None, None, SimpleNamespace(steps=0), [problem], with_routes, 0)
+    without_routes = config(method="grpo", routes=0, sft_steps=1)
+    train.sft_step(None, None, SimpleNamespace(steps=0), [problem], without_routes, 0)
     plain = "<think> 2 + 2 is four.</think>\n<answer> 4</answer>"
-    assert {c for p, c in seen[:64] if "Route 1" in p} == {plain + "\n<scores> 1</scores>"}
+    scored = plain + "\n<scores> 1</scores>"
+    assert {c for p, c in seen[:64] if "Route 1" in p} == {scored}
     assert {c for p, c in seen if "Route 1" not in p} == {plain} and len(seen) == 128
 
 
@@ -104,12 +132,14 @@ def test_the_closing_table_shows_runs_of_the_same_questions_and_no_others(tmp_pa
     capsys.readouterr()
     run(tmp_path / "second", "--steps", "1")
     table = capsys.readouterr().out.rpartition("accuracy on test")[2]
-    after = json.loads((tmp_path / "first" / "result.json").read_text())["after"]["alone"]["accuracy"]
+    result = json.loads((tmp_path / "first" / "result.json").read_text())
+    after = result["after"]["alone"]["accuracy"]
     assert f"first, after                {after:.3f}" in table
     assert not any(word in table for word in ("other", "broken", "second, after"))
 
 
-def test_a_cut_run_resumes_bit_for_bit(tmp_path, monkeypatch):  # realm-r1: test_survive.py
+def test_a_cut_run_resumes_bit_for_bit(tmp_path, monkeypatch):
+    # test_survive.py does the same with realm-r1.
     flags = ["--method", "realm-zero", "--beta", "0.05", "--epochs", "2"]
     whole = run(tmp_path / "whole", *flags)
     real, calls = train.rl_step, []
@@ -119,27 +149,34 @@ def test_a_cut_run_resumes_bit_for_bit(tmp_path, monkeypatch):  # realm-r1: test
         if len(calls) == 4:  # after a checkpoint and one step more
             raise KeyboardInterrupt
         return real(*args)
+
     monkeypatch.setattr(train, "rl_step", cut)
     with pytest.raises(SystemExit, match="--resume"):
         run(tmp_path / "cut", *flags)
     monkeypatch.setattr(train, "rl_step", real)
-    assert (tmp_path / "cut" / "metrics.jsonl").read_bytes() != (whole / "metrics.jsonl").read_bytes()
+    wanted = (whole / "metrics.jsonl").read_bytes()
+    assert (tmp_path / "cut" / "metrics.jsonl").read_bytes() != wanted
     train.main(["--resume", str(tmp_path / "cut")])
-    assert (tmp_path / "cut" / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert (tmp_path / "cut" / "metrics.jsonl").read_bytes() == wanted
     for name, tensor in weights(whole).items():
         assert torch.equal(tensor, weights(tmp_path / "cut")[name]), name
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
-    first, again, other = (run(tmp_path / name, "--seed", seed) for name, seed in (("a", "1"), ("b", "1"), ("c", "2")))
-    assert (first / "metrics.jsonl").read_bytes() == (again / "metrics.jsonl").read_bytes() != (other / "metrics.jsonl").read_bytes()
+    found = []
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        folder = run(tmp_path / name, "--seed", seed)
+        found.append((folder / "metrics.jsonl").read_bytes())
+    first, again, other = found
+    assert first == again != other
 
 
 def test_rft_is_sft_only_and_moves_the_weights(tmp_path):
     folder = run(tmp_path / "rft", "--method", "rft", "--sft-steps", "3")
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["phase"] for line in lines] == ["sft"] * 3 and lines[0]["loss"] > 0
-    start = AutoModelForCausalLM.from_pretrained(train.__file__.replace("train.py", "assets/tiny")).state_dict()
+    tiny = train.__file__.replace("train.py", "assets/tiny")
+    start = AutoModelForCausalLM.from_pretrained(tiny).state_dict()
     assert any(not torch.equal(t, start[name]) for name, t in weights(folder).items())
 
 
@@ -151,21 +188,25 @@ def short_of_memory(monkeypatch, most):
         if part.mask.shape[0] > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return score(model, part, *rest, **more)
+
     monkeypatch.setattr(grpo, "completion_logps", scarce)
 
 
 @pytest.mark.parametrize("method", ["realm-zero", "rft"])
-def test_where_memory_is_short_micro_batches_are_halved_and_nothing_else_changes(tmp_path, monkeypatch, capsys, method):
+def test_where_memory_is_short_micro_batches_are_halved_and_nothing_else_changes(
+        tmp_path, monkeypatch, capsys, method):
     flags = ["--method", method, "--sft-steps", "3" if method == "rft" else "0"]
     wanted = run(tmp_path / "a", *flags, "--micro-batch", "3")
     short_of_memory(monkeypatch, 3)
     found = run(tmp_path / "b", *flags, "--micro-batch", "12")
     assert (found / "metrics.jsonl").read_bytes() == (wanted / "metrics.jsonl").read_bytes()
-    assert all(torch.equal(a, b) for a, b in zip(weights(wanted).values(), weights(found).values()))
+    pairs = zip(weights(wanted).values(), weights(found).values())
+    assert all(torch.equal(a, b) for a, b in pairs)
     assert capsys.readouterr().out.count("going on with --micro-batch") == 2
 
 
-def test_memory_that_suffices_for_nothing_ends_the_run_in_one_line_that_names_the_flags(tmp_path, monkeypatch, capsys):
+def test_memory_that_suffices_for_nothing_ends_the_run_in_one_line_that_names_the_flags(
+        tmp_path, monkeypatch, capsys):
     short_of_memory(monkeypatch, 0)
     assert "--max-new-tokens" in refused(capsys, *SMALL, "--out", str(tmp_path / "run"))
 
@@ -178,14 +219,22 @@ def test_what_a_failed_update_had_gathered_of_the_gradient_is_forgotten():
         if micro_batch > 2:
             raise torch.OutOfMemoryError
         return [p.grad.clone() for p in model.parameters()]
-    assert all((grad == 1).all() for grad in train.with_smaller_parts(config(micro_batch=8), grpo.Optimizer(model, 0.1), update))
+
+    optimizer = grpo.Optimizer(model, 0.1)
+    gradients = train.with_smaller_parts(config(micro_batch=8), optimizer, update)
+    assert all((grad == 1).all() for grad in gradients)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("parts", [1, 2, 4])
-def test_memory_that_runs_out_between_the_parts_of_a_group_leaves_no_gradient_behind(monkeypatch, dtype, parts):
+def test_memory_that_runs_out_between_the_parts_of_a_group_leaves_no_gradient_behind(
+        monkeypatch, dtype, parts):
+    advantages = torch.tensor([[1.0, -1, 0, 0]] * 3)
+
     def updated(fails_at):
         score, scored = grpo.completion_logps, []
+        model = small_model().to(dtype)
+        optimizer = grpo.Optimizer(model, 0.1)
 
         def scarce(*arguments):
             scored.append(1)
@@ -193,16 +242,23 @@ def test_memory_that_runs_out_between_the_parts_of_a_group_leaves_no_gradient_be
                 assert fails_at == 1 or any(p.grad is not None for p in optimizer.masters)
                 raise torch.OutOfMemoryError
             return score(*arguments)
-        model = small_model().to(dtype)
-        optimizer = grpo.Optimizer(model, 0.1)
+
+        def update(micro_batch):
+            rollouts = by_hand(small_model())
+            return grpo.grpo_update(model, optimizer, rollouts, advantages,
+                                    micro_batch=micro_batch)
+
         monkeypatch.setattr(grpo, "completion_logps", scarce)
-        metrics = train.with_smaller_parts(config(micro_batch=2 if fails_at else 1), optimizer, lambda n: grpo.grpo_update(
-            model, optimizer, by_hand(small_model()), torch.tensor([[1.0, -1, 0, 0]] * 3), micro_batch=n))
+        settings = config(micro_batch=2 if fails_at else 1)
+        metrics = train.with_smaller_parts(settings, optimizer, update)
         monkeypatch.setattr(grpo, "completion_logps", score)
         assert all(p.grad is None for p in model.parameters())
         return metrics, optimizer.masters
-    (found, weights), (wanted, expected) = updated(parts), updated(0)
-    assert found == wanted and all(torch.equal(a, b) for a, b in zip(weights, expected))
+
+    found, weights = updated(parts)
+    wanted, expected = updated(0)
+    assert found == wanted
+    assert all(torch.equal(a, b) for a, b in zip(weights, expected))
 
 
 def test_an_update_is_not_done_again_once_a_step_was_taken(tmp_path):
@@ -213,6 +269,7 @@ def test_an_update_is_not_done_again_once_a_step_was_taken(tmp_path):
         tried.append(micro_batch)
         optimizer.step()
         raise torch.OutOfMemoryError
+
     with pytest.raises(torch.OutOfMemoryError):
         train.with_smaller_parts(config(micro_batch=8), optimizer, update)
     assert tried == [8]
@@ -222,10 +279,12 @@ def test_each_method_shows_routes_as_the_paper_says():
     def probabilities(method):
         c = config(method=method, steps=100)
         return [train.route_probability(c, t) for t in range(100)]
+
     assert set(probabilities("grpo")) == {0.0} and set(probabilities("mrpv")) == {1.0}
     for method in ("realm-zero", "realm-r1"):
         falling = probabilities(method)
-        assert falling[0] == 1.0 and falling[-1] == 0.0 and falling == sorted(falling, reverse=True)
+        assert falling[0] == 1.0 and falling[-1] == 0.0
+        assert falling == sorted(falling, reverse=True)
 
 
 def test_p_decides_for_each_prompt_and_the_whole_group_sees_the_same(monkeypatch):
@@ -233,25 +292,40 @@ def test_p_decides_for_each_prompt_and_the_whole_group_sees_the_same(monkeypatch
     problems = make_routes(load_problems("shop", "train", 64), shop.teacher(), 4)
     model, tokenizer = train.load_policy("tiny")
     seen, real = {}, engine.team.sample
-    monkeypatch.setattr(engine.team, "sample", lambda m, t, prompts, *a, **k: seen.update(prompts=prompts) or real(m, t, prompts, *a, **k))
-    metrics, _, _ = train.rl_step(model, tokenizer, None, train.Optimizer(model, 0.0), problems, c, 40)  # p(40) = 0.5
+
+    def watched(model, tokenizer, prompts, *rest, **more):
+        seen["prompts"] = prompts
+        return real(model, tokenizer, prompts, *rest, **more)
+
+    monkeypatch.setattr(engine.team, "sample", watched)
+    optimizer = train.Optimizer(model, 0.0)
+    metrics, _, _ = train.rl_step(model, tokenizer, None, optimizer, problems, c, 40)  # p(40) = 0.5
     carried = sum("Route 1:" in prompt for prompt in seen["prompts"])
-    assert len(seen["prompts"]) == 64 and 20 <= carried <= 44 and metrics["carried"] == carried / 64
+    assert len(seen["prompts"]) == 64 and 20 <= carried <= 44
+    assert metrics["carried"] == carried / 64
 
 
 def test_every_problem_is_drawn_once_before_any_is_drawn_again():
     c = config(prompts_per_step=4)
-    problems = [Problem(str(i), "1") for i in range(10)]  # 10 is no multiple of 4: the last partial batch is not dropped
+    # 10 is no multiple of 4, and the last batch, which is not full, is not dropped.
+    problems = [Problem(str(i), "1") for i in range(10)]
     drawn = [p.question for step in range(5) for p in train.draw_problems(problems, c, step)]
-    assert sorted(drawn[:10]) == sorted(drawn[10:]) == sorted(p.question for p in problems) and drawn[:10] != drawn[10:]
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == sorted(p.question for p in problems)
+    assert drawn[:10] != drawn[10:]
 
 
 @pytest.mark.parametrize("method", ["realm-r1", "grpo", "rft"])
 def test_sft_imitates_only_correct_routes(monkeypatch, method):
     c = config(method=method, sft_lr=0.0, routes=3)
-    problems = [p for p in make_routes(load_problems("shop", "train", 40), shop.teacher(), 8) if any(r.correct for r in p.routes)]
-    answers, seen = {p.question: p.answer for p in problems}, []
-    monkeypatch.setattr(train, "demonstrations", lambda m, t, prompts, texts: seen.extend(zip(prompts, texts)))
+    taught = make_routes(load_problems("shop", "train", 40), shop.teacher(), 8)
+    problems = [p for p in taught if any(r.correct for r in p.routes)]
+    answers = {p.question: p.answer for p in problems}
+    seen = []
+
+    def watched(model, tokenizer, prompts, completions):
+        seen.extend(zip(prompts, completions))
+
+    monkeypatch.setattr(train, "demonstrations", watched)
     monkeypatch.setattr(train, "sft_update", lambda *a: (0.0, 0.0))
     train.sft_step(None, None, SimpleNamespace(steps=0), problems, c, 0)
     carried = 0
@@ -260,22 +334,28 @@ def test_sft_imitates_only_correct_routes(monkeypatch, method):
         response = train.parse_response(text, prompt.count("\nRoute "))
         assert response.answer == answers[question] and response.reasoning
         carried += response.scores is not None
-    assert len(seen) == 64  # a cold start shows routes in about half, each with one true label per route; rft in none
+    assert len(seen) == 64
+    # A cold start shows routes in about half of the prompts, each with one true label a route.
+    # rft shows routes in none.
     assert carried == 0 if method == "rft" else 15 < carried < 49
 
 
 def test_any_method_can_begin_where_realm_r1_does():
-    assert [config(method=m).sft_steps for m in train.METHODS] == [0, 150, 0, 0, 150]  # by default only realm-r1 and rft do SFT
+    # By default only realm-r1 and rft do SFT.
+    assert [config(method=m).sft_steps for m in train.METHODS] == [0, 150, 0, 0, 150]
     assert config(method="grpo", sft_steps=7).sft_steps == 7
 
 
 def test_training_never_sees_a_question_of_validation_or_test(tmp_path):
-    everything = [p for split in ("train", "validation", "test") for p in load_problems("shop", split, 30)]
+    names = ("train", "validation", "test")
+    everything = [p for split in names for p in load_problems("shop", split, 30)]
     bank = tmp_path / "bank.jsonl"
     taught = make_routes(everything, shop.teacher(), 3)
     bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in taught))
-    splits = [{p.question for p in part} for part in train.load_splits(config(bank=str(bank), eval_limit=30))]
-    assert splits[0] and not splits[0] & splits[1] and not splits[0] & splits[2] and not splits[1] & splits[2]
+    splits = train.load_splits(config(bank=str(bank), eval_limit=30))
+    training, validation, test = ({p.question for p in part} for part in splits)
+    assert training and not training & validation and not training & test
+    assert not validation & test
 
 
 @pytest.mark.parametrize("flags, words", [
@@ -289,20 +369,32 @@ def test_training_never_sees_a_question_of_validation_or_test(tmp_path):
     (["--max-new-tokens", "5000"], "context"),
     (["--group-size", "1"], "--group-size"),
     (["--steps", "-1"], "--steps"),
-    (["--fade", "1.5"], "--fade must lie in [0, 1], not 1.5"), (["--lr", "nan"], "--lr must be at least 0, not nan"), (["--limit", "0"], "--limit must be at least 1"),
+    (["--fade", "1.5"], "--fade must lie in [0, 1], not 1.5"),
+    (["--lr", "nan"], "--lr must be at least 0, not nan"),
+    (["--limit", "0"], "--limit must be at least 1"),
     (["--routes", "0"], "--routes"),
-    (["--device", "cuda:7"], "cuda"), (["--device", "gpu"], "use cpu or cuda"), (["--temperature", "0"], "--temperature"), (["--temperature", "nan"], "--temperature must be at least 0, not nan"), (["--beta", "-1"], "--beta"),
+    (["--device", "cuda:7"], "cuda"),
+    (["--device", "gpu"], "use cpu or cuda"),
+    (["--temperature", "0"], "--temperature"),
+    (["--temperature", "nan"], "--temperature must be at least 0, not nan"),
+    (["--beta", "-1"], "--beta"),
     (["--resume", "/no/run"], "/no/run"),
-    (["--lr", "inf"], "--lr must be finite"), (["--data", "/tmp"], "--task gsm8k"), (["--eval-limit", "301"], "301 questions"),
+    (["--lr", "inf"], "--lr must be finite"),
+    (["--data", "/tmp"], "--task gsm8k"),
+    (["--eval-limit", "301"], "301 questions"),
 ], ids=lambda x: " ".join(x) if isinstance(x, list) else "")
-def test_bad_input_stops_at_once_with_one_clear_line_and_writes_nothing(tmp_path, capsys, flags, words):
+def test_bad_input_stops_at_once_with_one_clear_line_and_writes_nothing(
+        tmp_path, capsys, flags, words):
     problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
     good = [json.dumps(dataclasses.asdict(p)) for p in problems]
-    (tmp_path / "bank.jsonl").write_text("\n".join(good) + "\n")
-    (tmp_path / "broken.jsonl").write_text(good[0] + '\n{"question": "2 tea", "answer":\n')
-    foreign = [json.dumps({"question": f"Why {i}?", "answer": "5", "routes": [{"text": "so 5"}] * 3}) for i in range(60)]
-    (tmp_path / "foreign.jsonl").write_text("\n".join(foreign) + "\n")
-    flags = [{"FOREIGN": str(tmp_path / "foreign.jsonl"), "BANK": str(tmp_path / "bank.jsonl"), "BROKEN": str(tmp_path / "broken.jsonl")}.get(f, f) for f in flags]
+    foreign = [json.dumps({"question": f"Why {i}?", "answer": "5",
+                           "routes": [{"text": "so 5"}] * 3}) for i in range(60)]
+    files = {"BANK": tmp_path / "bank.jsonl", "BROKEN": tmp_path / "broken.jsonl",
+             "FOREIGN": tmp_path / "foreign.jsonl"}
+    files["BANK"].write_text("\n".join(good) + "\n")
+    files["BROKEN"].write_text(good[0] + '\n{"question": "2 tea", "answer":\n')
+    files["FOREIGN"].write_text("\n".join(foreign) + "\n")
+    flags = [str(files.get(flag, flag)) for flag in flags]
     assert words in refused(capsys, "--out", str(tmp_path / "run"), *flags)
     assert not (tmp_path / "run").exists()
 
@@ -314,22 +406,26 @@ def test_an_empty_flag_is_an_unset_variable_and_no_default(capsys, flag):
     assert f"{flag}: is empty" in capsys.readouterr().err
 
 
-def test_a_training_prompt_that_does_not_fit_the_context_is_refused_before_the_step_that_draws_it(tmp_path, capsys):
+def test_a_training_prompt_that_does_not_fit_the_context_is_refused_before_the_step_that_draws_it(
+        tmp_path, capsys):
     problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
     for route in split_by_question(problems, "train")[-1].routes[:2]:
         route.text = " ".join([route.text] * 60)
-    (tmp_path / "bank.jsonl").write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
-    assert "context" in refused(capsys, "--bank", str(tmp_path / "bank.jsonl"), "--out", str(tmp_path / "run"))
+    bank = tmp_path / "bank.jsonl"
+    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    assert "context" in refused(capsys, "--bank", str(bank), "--out", str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_did_not_get_through_its_first_evaluation_can_be_begun_with_other_flags(tmp_path, monkeypatch, capsys):
+def test_a_run_that_did_not_get_through_its_first_evaluation_can_be_begun_with_other_flags(
+        tmp_path, monkeypatch, capsys):
     evaluate = train.evaluation.evaluate
 
     def memory_for_60(*args, max_new_tokens, **more):
         if max_new_tokens > 60:
             raise torch.OutOfMemoryError
         return evaluate(*args, max_new_tokens=max_new_tokens, **more)
+
     monkeypatch.setattr(train.evaluation, "evaluate", memory_for_60)
     flags = ["--steps", "0", "--limit", "4", "--eval-limit", "2", "--out", str(tmp_path / "run")]
     assert "--max-new-tokens" in refused(capsys, *flags)
@@ -357,11 +453,15 @@ def test_help_says_a_line_about_every_flag(capsys):
         assert "--" + field.name.replace("_", "-") in text and field.metadata["help"]
 
 
-@pytest.mark.parametrize("error, told", [(torch.OutOfMemoryError("CUDA"), True), (RuntimeError("alloc_cpu.cpp: can't allocate memory: 8 GiB"), True),
-                                         (RuntimeError("shape mismatch"), False)])
-def test_memory_that_runs_out_is_told_in_one_line_and_a_bug_is_not_hidden_by_it(tmp_path, monkeypatch, capsys, error, told):
+@pytest.mark.parametrize("error, told", [
+    (torch.OutOfMemoryError("CUDA"), True),
+    (RuntimeError("alloc_cpu.cpp: can't allocate memory: 8 GiB"), True),
+    (RuntimeError("shape mismatch"), False)])
+def test_memory_that_runs_out_is_told_in_one_line_and_a_bug_is_not_hidden_by_it(
+        tmp_path, monkeypatch, capsys, error, told):
     def fails(*_):
         raise error
+
     monkeypatch.setattr(train, "train", fails)
     if told:
         assert "--group-size" in refused(capsys, "--out", str(tmp_path / "run"))
@@ -370,41 +470,59 @@ def test_memory_that_runs_out_is_told_in_one_line_and_a_bug_is_not_hidden_by_it(
             train.main(["--out", str(tmp_path / "run")])
 
 
-@pytest.mark.parametrize("flags, weight, two_stage", [([], 0.5, True), (["--utility-weight", "0"], 0.0, True), (["--one-stage"], 0.5, False)])
+@pytest.mark.parametrize("flags, weight, two_stage", [
+    ([], 0.5, True), (["--utility-weight", "0"], 0.0, True), (["--one-stage"], 0.5, False)])
 def test_how_scores_are_paid_is_what_the_flags_say(tmp_path, monkeypatch, flags, weight, two_stage):
-    paid, realm_reward = [], train.realm_reward
-    monkeypatch.setattr(train, "realm_reward", lambda *a: (paid.append(a[3:]), realm_reward(*a))[1])
+    realm_reward = train.realm_reward
+    paid = []
+
+    def watched(response, gold, labels, *how):
+        paid.append(how)
+        return realm_reward(response, gold, labels, *how)
+
+    monkeypatch.setattr(train, "realm_reward", watched)
     run(tmp_path / "run", "--steps", "1", "--eval-every", "0", *flags)
     assert set(paid) == {(weight, two_stage)}
 
 
-# ---- what a run says, and what it spares itself ----------------------------------------------------------------------
+# ---- what a run says, and what it spares itself --------------------------------------------------
 def test_the_first_line_names_the_student_its_size_the_device_and_the_dtype(tmp_path, capsys):
     run(tmp_path / "run", "--steps", "0")
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("student"))
+    lines = capsys.readouterr().out.splitlines()
+    line = next(line for line in lines if line.startswith("student"))
     assert line == "student: tiny, 0.199M parameters, on cpu, in fp32"
 
 
-def test_a_large_model_on_a_cpu_is_said_to_be_slow_and_its_pace_is_told_after_the_first_step(capsys):
+def test_a_large_model_on_a_cpu_is_said_to_be_slow_and_its_pace_is_told_after_the_first_step(
+        capsys):
     from engine import report
-    model = SimpleNamespace(parameters=lambda: iter([torch.empty(25_000_000, device="meta")]), device=torch.device("cpu"), dtype=torch.float32)
-    assert "a step may take minutes" in report.describe(model, "X") and report.describe(model, "X").startswith("student: X, 25M parameters")
+    weight = torch.empty(25_000_000, device="meta")
+    model = SimpleNamespace(parameters=lambda: iter([weight]), device=torch.device("cpu"),
+                            dtype=torch.float32)
+    described = report.describe(model, "X")
+    assert "a step may take minutes" in described
+    assert described.startswith("student: X, 25M parameters")
     said = []
     bar = SimpleNamespace(write=said.append)
     step = {"phase": "rl", "step": 0}
     report.report_step(bar, None, step, {"step_s": 36.0}, None, 200)
     report.report_step(bar, None, {**step, "step": 1}, {"step_s": 36.0}, None, 199)
     report.report_step(bar, None, step, {"step_s": 0.5}, None, 200)
-    assert said == ["the first rl step took 36 s; the 200 steps that are left would take about 2.0 h at this pace"]
+    assert said == ["the first rl step took 36 s; the 200 steps that are left would take about "
+                    "2.0 h at this pace"]
 
 
-def test_grpo_writes_no_routes_and_asks_no_teacher_unless_told_to_evaluate_with_some(tmp_path, monkeypatch, capsys):
+def test_grpo_writes_no_routes_and_asks_no_teacher_unless_told_to_evaluate_with_some(
+        tmp_path, monkeypatch, capsys):
     import data
     monkeypatch.setattr(data, "teacher_for", lambda *a, **k: pytest.fail("a teacher was asked"))
     folder = run(tmp_path / "run", "--method", "grpo", "--steps", "1")
     result = json.loads((folder / "result.json").read_text())["after"]
-    assert "routes" not in result and "vote" not in result and "with" not in capsys.readouterr().out.rpartition("accuracy on test")[2].split("\n")[0].replace("without", "")
-    assert config(method="grpo", sft_steps=3).routes == config(method="realm-zero").routes == 3, "a cold start needs routes"
+    assert "routes" not in result and "vote" not in result
+    columns = capsys.readouterr().out.rpartition("accuracy on test")[2].split("\n")[0]
+    assert "with" not in columns.replace("without", "")
+    cold_start = config(method="grpo", sft_steps=3)
+    assert cold_start.routes == config(method="realm-zero").routes == 3, "a cold start needs routes"
 
 
 @pytest.mark.parametrize("flags, said", [
@@ -412,37 +530,51 @@ def test_grpo_writes_no_routes_and_asks_no_teacher_unless_told_to_evaluate_with_
     (["--error-ratio", "0.5", "--selection", "diverse"], "--selection has no effect"),
     (["--method", "rft", "--fade", "0.5"], "--fade has no effect: --method rft has no RL steps"),
     (["--method", "mrpv", "--fade", "0.5"], "--fade has no effect: --method mrpv has no fade"),
-    (["--sft-lr", "0.1"], "--sft-lr has no effect: there are no SFT steps"), (["--fade", "0.5"], None)])
+    (["--sft-lr", "0.1"], "--sft-lr has no effect: there are no SFT steps"),
+    (["--fade", "0.5"], None)])
 def test_a_flag_without_effect_is_said_once(tmp_path, capsys, flags, said):
     given = train.given_flags(train.Config, "", [*flags, "--out", str(tmp_path / "run")])
     train.prepare(train.Config(**given), given)
     out = capsys.readouterr().out
-    assert out.count("no effect") == (said is not None) and (said or "") in out
+    assert out.count("no effect") == (said is not None)
+    assert (said or "") in out
 
 
-@pytest.mark.parametrize("route, wrong, words", [("5 - 1 = {}", "7", "no route is wrong"), ("so 99", "98", "no route is right"), ("so {}", "7", None)])
+@pytest.mark.parametrize("route, wrong, words", [
+    ("5 - 1 = {}", "7", "no route is wrong"),
+    ("so 99", "98", "no route is right"),
+    ("so {}", "7", None)])
 def test_a_bank_that_cannot_teach_is_said_before_training(tmp_path, capsys, route, wrong, words):
     texts = [route, route if words == "no route is wrong" else f"so {wrong}"]
-    lines = [json.dumps({"question": f"What is {i} + {i}?", "answer": str(2 * i), "routes": [{"text": t.format(2 * i)} for t in texts * 2]})
-             for i in range(100, 160)]
-    (tmp_path / "bank.jsonl").write_text("\n".join(lines))
-    with pytest.raises(SystemExit):  # tiny cannot write these questions: it stops behind the warning
-        train.main(["--bank", str(tmp_path / "bank.jsonl"), "--out", str(tmp_path / "run")])
+    lines = []
+    for i in range(100, 160):
+        routes = [{"text": text.format(2 * i)} for text in texts * 2]
+        lines.append(json.dumps({"question": f"What is {i} + {i}?", "answer": str(2 * i),
+                                 "routes": routes}))
+    bank = tmp_path / "bank.jsonl"
+    bank.write_text("\n".join(lines))
+    with pytest.raises(SystemExit):  # tiny cannot write these questions: it stops after the warning
+        train.main(["--bank", str(bank), "--out", str(tmp_path / "run")])
     out = capsys.readouterr().out
-    assert out.count("cannot teach") == (words is not None) and (words or "") in out
+    assert out.count("cannot teach") == (words is not None)
+    assert (words or "") in out
 
 
 @pytest.mark.parametrize("flags", [["--method", "grpo"], ["--method", "rft", "--routes", "0"]])
 def test_gold_solutions_alone_are_enough_for_a_method_that_shows_no_routes(tmp_path, capsys, flags):
-    lines = [json.dumps({"question": f"What is {i} + {i}?", "answer": f"{i} + {i} = {2 * i}\n#### {2 * i}"}) for i in range(100, 160)]
-    (tmp_path / "gold.jsonl").write_text("\n".join(lines))
+    lines = [json.dumps({"question": f"What is {i} + {i}?",
+                         "answer": f"{i} + {i} = {2 * i}\n#### {2 * i}"}) for i in range(100, 160)]
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text("\n".join(lines))
     with pytest.raises(SystemExit, match="cannot write"):
-        train.main(["--task", str(tmp_path / "gold.jsonl"), "--out", str(tmp_path / "run"), *flags])
+        train.main(["--task", str(gold), "--out", str(tmp_path / "run"), *flags])
     assert "cannot teach" not in capsys.readouterr().out
 
 
 def test_real_models_get_the_defaults_of_a_practitioner(tmp_path):
     small_model().save_pretrained(tmp_path / "model")
     large = config(model=str(tmp_path / "model"))
-    assert (large.task, large.prompts_per_step, large.lr, large.eval_limit, large.max_new_tokens) == ("gsm8k", 16, 3e-6, 1319, 512)
-    assert config(model=str(tmp_path / "model"), task="shop").eval_limit == config().eval_limit == 200
+    assert (large.task, large.prompts_per_step, large.lr) == ("gsm8k", 16, 3e-6)
+    assert (large.eval_limit, large.max_new_tokens) == (1319, 512)
+    on_shop = config(model=str(tmp_path / "model"), task="shop")
+    assert on_shop.eval_limit == config().eval_limit == 200
