@@ -1,7 +1,8 @@
 """Hostile text by the million: python -m tests.fuzz [--n 1000000] [--seed 0] [--sizes]
 
-Every text goes through the parser, the answer finder, the matcher, the reward and the prompts. What must hold of each is in
-`check`; none of it looks at how they work. --sizes measures instead how the time grows from 10 kB to 1 MB.
+Every text goes through the parser, the answer finder, the matcher, the reward and the prompts.
+What must hold of each is in `check`; none of it looks at how they work. --sizes measures instead
+how the time grows from 10 kB to 1 MB.
 """
 import argparse
 import math
@@ -17,35 +18,59 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
 from engine.text import reasoning_only, without_litter  # noqa: E402
-from realm import MRPV_INSTRUCTION, PLAIN_INSTRUCTION, Response, Route, demonstration, harmless, mrpv_prompt, parse_response  # noqa: E402
-from rewards import answers_match, canonical, final_answer, number, realm_reward, utility_score  # noqa: E402
+from realm import (MRPV_INSTRUCTION, PLAIN_INSTRUCTION, Response, Route,  # noqa: E402
+                   demonstration, harmless, mrpv_prompt, parse_response)
+from rewards import (answers_match, canonical, final_answer, number,  # noqa: E402
+                     realm_reward, utility_score)
 
-PIECES = """<think> </think> <answer> </answer> <scores> </scores> <THINK> </Answer > < /answer> <answer <scores/> <|im_end|> <|im_start|>
-<|endoftext|> </s> <eos> <end_of_turn> << >> <<1+1=2>> <| |> < > / | \\boxed{ \\frac{ \\dfrac{1}{2} { } #### # A: answer: Final answer: the answer is
-The answer is: Problem: Route 1: Route 2: Route 9: Solution: True False None nan inf -inf NaN Infinity 1e5 1e999999999 1E400 99**98**97 9**9**9
-__import__('os').abort() (lambda:0)() 0x12 0b1 1_8 18 18.0 18.00 1,8 1 8 1.8e1 018 -18 +18 --18 $18 -$18 $-18 18$ 18% 18\\% 36/2 18/1 18/0 0/0 17 19 180 118
-18 dollars 18 thousand 18 or 19 18 and a half 18 hundred (18) 18 (no) 18. 18.. .18 ١٨ १८ １８ ¹⁸ ①⑧ ⅒ 1⁄2 Ⅻ 十八 0 1 0.5 .5 1.0 1.5 -1 2 0,1 1,0 1, 0 0.0000001 , ; .
-- + * % $ € £ \\ ( ) [ ] * ** \n \r \t \x00 \x0b \x0c \x1c \x85 \xa0 \u2028 \u2029 \u200b \u200d \u2060 \ufeff \u00ad \u202e \u202d \u2066 \u2069 \ud800 \udfff
+PIECES = """\
+<think> </think> <answer> </answer> <scores> </scores> <THINK> </Answer > < /answer> <answer
+<scores/> <|im_end|> <|im_start|> <|endoftext|> </s> <eos> <end_of_turn> << >> <<1+1=2>> <| |> < > /
+| \\boxed{ \\frac{ \\dfrac{1}{2} { } #### # A: answer: Final answer: the answer is The answer is:
+Problem: Route 1: Route 2: Route 9: Solution: True False None nan inf -inf NaN Infinity
+1e5 1e999999999 1E400 99**98**97 9**9**9 __import__('os').abort() (lambda:0)() 0x12 0b1 1_8
+18 18.0 18.00 1,8 1 8 1.8e1 018 -18 +18 --18 $18 -$18 $-18 18$ 18% 18\\% 36/2 18/1 18/0 0/0
+17 19 180 118 18 dollars 18 thousand 18 or 19 18 and a half 18 hundred (18) 18 (no) 18. 18.. .18
+١٨ १८ １８ ¹⁸ ①⑧ ⅒ 1⁄2 Ⅻ 十八 0 1 0.5 .5 1.0 1.5 -1 2
+0,1 1,0 1, 0 0.0000001 , ; . - + * % $ € £ \\ ( ) [ ] * ** \n \r \t
+\x00 \x0b \x0c \x1c \x85 \xa0 \u2028 \u2029
+\u200b \u200d \u2060 \ufeff \u00ad \u202e \u202d \u2066 \u2069 \ud800 \udfff
 \U0001f914 \u0301 \u0130 \u212a ß ſ İ é é relevant not relevant notrelevant yes no x A B
-− ５ ０ ％ \\text{ \\boxed{18} \\\\boxed{18} \\text{km} \\$ \\% {,} \\, x = km dollars eggs left per hour in total fifths halves negative bn lakh k dozen
-squared thousand cents percent mph quarters B) B. Paris 7:30 PM (1, 2) a.m. 1/2 ½ ² ° ^\\circ = " ` _ 3 7 40 12 2.5 1e1""".split(" ")
-PIECES = [p.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t") if len(p) == 2 else
-          p.encode().decode("unicode_escape", errors="ignore") if re.fullmatch(r"\\(x..|u....|U.{8})", p) else p
-          for piece in PIECES for p in piece.split("\n")] + [" ", "  ", "\n", "\n\n", "9" * 30, "9" * 5000, "0" * 300, "-" * 50, "1/" * 20]
+− ５ ０ ％ \\text{ \\boxed{18} \\\\boxed{18} \\text{km} \\$ \\% {,} \\, x =
+km dollars eggs left per hour in total fifths halves negative bn lakh k dozen
+squared thousand cents percent mph quarters B) B. Paris 7:30 PM (1, 2) a.m. 1/2 ½ ² ° ^\\circ
+= " ` _ 3 7 40 12 2.5 1e1""".split(" ")
+
+
+def unescaped(piece):
+    """A piece that is written as an escape (\\n, \\x00) as the character it stands for."""
+    if len(piece) == 2:
+        return piece.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t")
+    if re.fullmatch(r"\\(x..|u....|U.{8})", piece):
+        return piece.encode().decode("unicode_escape", errors="ignore")
+    return piece
+
+
+PIECES = [unescaped(part) for piece in PIECES for part in piece.split("\n")]
+PIECES += [" ", "  ", "\n", "\n\n", "9" * 30, "9" * 5000, "0" * 300, "-" * 50, "1/" * 20]
 LABELS = ([], [True], [False], [True, False], [False, False, True], [True, True, True])
 TAG = re.compile(r"<[\s/]*(think|answer|scores)\s*>|<\||\|>", re.IGNORECASE)
 GOLDS = {  # and what they are worth, with their unit
-    "18": (Fraction(18), ""), "-7": (Fraction(-7), ""), "0.5": (Fraction(1, 2), ""), "1,000": (Fraction(1000), ""),
-    "1/3": (Fraction(1, 3), ""), "not relevant": None, "B": None, "2.50": (Fraction(5, 2), ""),
+    "18": (Fraction(18), ""), "-7": (Fraction(-7), ""), "0.5": (Fraction(1, 2), ""),
+    "1,000": (Fraction(1000), ""), "1/3": (Fraction(1, 3), ""), "not relevant": None, "B": None,
+    "2.50": (Fraction(5, 2), ""),
     "$40": (Fraction(40), "dollar"), "12%": (Fraction(12), "percent"), "3 km": (Fraction(3), "km"),
     "5 eggs": (Fraction(5), "egg"), "\\boxed{7}": (Fraction(7), "")}
 ALLOWED = {  # the only words and signs that may stand behind a number, and the unit they are
-    "$": "dollar", "dollars": "dollar", "%": "percent", "percent": "percent", "km": "km", "eggs": "egg", "€": "euro",
-    "£": "pound", "cents": "cent", "mph": "mph", "left": "", "in": "inch", "total": "", "hour": "hour", "per": "", "a": "", "°": "degree",
-    "quarters": "quarter", "a.m": "am", "pm": "pm", "answer": "answer", "solution": "solution", "problem": "problem"}
+    "$": "dollar", "dollars": "dollar", "%": "percent", "percent": "percent", "km": "km",
+    "eggs": "egg", "€": "euro", "£": "pound", "cents": "cent", "mph": "mph", "left": "",
+    "in": "inch", "total": "", "hour": "hour", "per": "", "a": "", "°": "degree",
+    "quarters": "quarter", "a.m": "am", "pm": "pm", "answer": "answer", "solution": "solution",
+    "problem": "problem"}
 SPOILERS = [
-    " fifths", " halves", " negative", " bn", " lakh", "k", " dozen", " squared", " thousand", "^2", "!", " or 6", " x", " (thousand)",
-    " and a half", "i", "²", "/0", ",5", " 5", " times", " million eggs", " below zero", " hundred", " tenths of a km", " wrong"]
+    " fifths", " halves", " negative", " bn", " lakh", "k", " dozen", " squared", " thousand",
+    "^2", "!", " or 6", " x", " (thousand)", " and a half", "i", "²", "/0", ",5", " 5", " times",
+    " million eggs", " below zero", " hundred", " tenths of a km", " wrong"]
 
 
 def hostile(rng):
@@ -54,20 +79,25 @@ def hostile(rng):
     if kind < 0.8:
         return "".join(rng.choices(PIECES, k=min(int(rng.expovariate(0.12)), 80)))
     if kind < 0.9:  # a good completion with something put in, cut out or doubled
-        text = demonstration("6 x 3 = 18", rng.choice(list(GOLDS)), rng.choice([None, [1.0], [1.0, 0.0]]))
+        answer = rng.choice(list(GOLDS))
+        scores = rng.choice([None, [1.0], [1.0, 0.0]])
+        text = demonstration("6 x 3 = 18", answer, scores)
         for _ in range(rng.randint(1, 4)):
             i, j = sorted(rng.choices(range(len(text) + 1), k=2))
-            text = text[:i] + rng.choice([rng.choice(PIECES), "", text[i:j] * 2]) + text[rng.choice([i, j]):]
+            inside = rng.choice([rng.choice(PIECES), "", text[i:j] * 2])
+            text = text[:i] + inside + text[rng.choice([i, j]):]
         return text
     top = rng.choice([0x7f, 0x7ff, 0xffff, 0x10ffff])
     return "".join(chr(rng.randint(0, top)) for _ in range(rng.randint(0, 60)))
 
 
 def worth(text):
-    """An oracle that shares nothing with rewards.number: the value of a text that is a plain number, else None."""
+    """An oracle that shares nothing with rewards.number: the value of a text that is a plain
+    number, else None."""
     text = text.strip(" \n\t") if len(text) < 60 else ""
+    plain = re.fullmatch(r"[-+]?[0-9]+(\.[0-9]+)?", text, re.ASCII)
     try:
-        return Decimal(text) if re.fullmatch(r"[-+]?[0-9]+(\.[0-9]+)?", text, re.ASCII) else None
+        return Decimal(text) if plain else None
     except InvalidOperation:
         return None
 
@@ -82,31 +112,39 @@ def bare(text):
     text = unicodedata.normalize("NFC", text)
     text = "".join(chr(ord(c) - 0xFEE0) if 0xFF01 <= ord(c) <= 0xFF5E else c for c in text)
     text = re.sub("[\u2212\u2013\u2012\ufe63]", "-", text).replace("\u3000", " ")
-    text = re.sub("[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]", lambda found: f" {unicodedata.normalize('NFKC', found[0])} ", text)
+    text = re.sub("[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]",
+                  lambda found: f" {unicodedata.normalize('NFKC', found[0])} ", text)
     text = re.sub("[\u2044\u2215]", "/", text)
     text = re.sub("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))", "", text)
     text = re.sub(r"\\\\(?=\w|[$%({\[])", r"\\", text)
     text = re.sub(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r" \1/\2 ", text)
     text = text.replace("{,}", ",").replace("\\,", ",").replace("^\\circ", "°")
     text = re.sub(r"\\(boxed|text)(?![a-z])|</?[A-Za-z]{1,10}>|####", " ", text)
-    text = re.sub(r"(?<=[^\s(])\s+\((?!km\)|eggs|dollars|left|cents|percent|mph)[^()]*\)[\W_]*$", "", text)
-    text = re.sub(r"(?i)^[\W_]*(?:(?:the )?(?:final )?answer(?: is)?:?)(?=[\W_0-9])", "", text)  # "Answer: 5"
+    remark = r"(?<=[^\s(])\s+\((?!km\)|eggs|dollars|left|cents|percent|mph)[^()]*\)[\W_]*$"
+    text = re.sub(remark, "", text)
+    lead = r"(?i)^[\W_]*(?:(?:the )?(?:final )?answer(?: is)?:?)(?=[\W_0-9])"  # as in "Answer: 5"
+    text = re.sub(lead, "", text)
     return re.sub(r"[\\{}*_`\"“”‘’«»()\[\]]", " ", text).strip().rstrip(".,; \n\t")
 
 
 def allowed(text, value, unit):
-    """An oracle: may this text pass for a number with this value and unit? It may hold the number once, in one of
-    few ways, and units that are ALLOWED; nothing else."""
+    """An oracle: may this text pass for a number with this value and unit? It may hold the number
+    once, in one of few ways, and units that are ALLOWED; nothing else."""
     text = bare(text)
     figures = r"[0-9][0-9,]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+"
-    shape = re.fullmatch(
-        rf"\W*?(?:[A-Za-z]\s*=)?\s*([-+\s$€£]*)(?:([0-9]+)\s+(?=[0-9]+/))?({figures})(?:\s*/\s*([-+]?(?:{figures})))?\s*(.*)", text, re.DOTALL)
+    shape = re.fullmatch(r"\W*?(?:[A-Za-z]\s*=)?\s*([-+\s$€£]*)"  # a name and signs
+                         r"(?:([0-9]+)\s+(?=[0-9]+/))?"  # the whole part of a mixed number
+                         rf"({figures})(?:\s*/\s*([-+]?(?:{figures})))?"  # a number or a fraction
+                         r"\s*(.*)", text, re.DOTALL)  # what stands behind it
     if not shape:
         return False
     signs, whole, top, bottom, behind = shape.groups()
-    found = Fraction(Decimal(top.replace(",", ""))) / Fraction(Decimal((bottom or "1").replace(",", "")))
-    found = (found + int(whole or 0)) * (-1 if "-" in signs else 1)
-    words = behind.replace("/", " per ").replace("°", " ° ").replace("$", " $ ").replace("%", " % ").split() + [s for s in signs if s in "$€£"]
+    top = Fraction(Decimal(top.replace(",", "")))
+    bottom = Fraction(Decimal((bottom or "1").replace(",", "")))
+    found = (top / bottom + int(whole or 0)) * (-1 if "-" in signs else 1)
+    behind = behind.replace("/", " per ").replace("°", " ° ")
+    behind = behind.replace("$", " $ ").replace("%", " % ")
+    words = behind.split() + [s for s in signs if s in "$€£"]
     units = {ALLOWED.get(word.strip(".,;'#-").lower(), "unknown") for word in words} - {""}
     agree = not unit or not units - {"inch"} or unit in units
     return found == value and "unknown" not in units and agree
@@ -116,7 +154,8 @@ def check_answer(text, gold):
     """What must hold of a text as an answer."""
     found, value = final_answer(text), number(text)
     assert found is None or isinstance(found, str) and found and found == found.strip()
-    assert isinstance(canonical(text), str) and answers_match(text, text) == bool(canonical(text))
+    assert isinstance(canonical(text), str)
+    assert answers_match(text, text) == bool(canonical(text))
     match = answers_match(text, gold)
     assert match is answers_match(gold, text)
     if match and GOLDS[gold] is not None:
@@ -131,12 +170,14 @@ def check_answer(text, gold):
 
 
 def check_target(text):
-    """A route, whatever it holds, becomes a target that is read back exactly and holds no rest of a tag."""
+    """A route, whatever it holds, becomes a target that is read back exactly and holds no rest of
+    a tag."""
     reasoning = reasoning_only(text)
     scores = [1.0, 0.0]
     target = demonstration(reasoning, "18", scores)
     assert parse_response(target, 2) == Response(reasoning, "18", scores)
-    assert not TAG.search(reasoning) and not re.search(r"\([\s/]*(think|answer|scores)\s*\)", reasoning, re.IGNORECASE)
+    assert not TAG.search(reasoning)
+    assert not re.search(r"\([\s/]*(think|answer|scores)\s*\)", reasoning, re.IGNORECASE)
     answer = parse_response(demonstration("r", text)).answer
     assert answer == (without_litter(text) or None) and not TAG.search(answer or "")
     assert parse_response(demonstration("r", text)).reasoning == "r"
@@ -147,8 +188,9 @@ def dressed(gold, rng):
     text = gold
     for _ in range(rng.randint(0, 4)):
         around = rng.choice([
-            "\\boxed{%s}", "\\text{%s}", "**%s**", " %s\n", "%s.", "\\(%s\\)", "\\[\n%s\n\\]", "<answer>%s</answer>", "`%s`", "\\\\boxed{%s}",
-            "\\boxed{\\text{%s}}", "%s (see line 3)" if text == gold else "%s", "$%s$" if "$" not in text else "%s"])
+            "\\boxed{%s}", "\\text{%s}", "**%s**", " %s\n", "%s.", "\\(%s\\)", "\\[\n%s\n\\]",
+            "<answer>%s</answer>", "`%s`", "\\\\boxed{%s}", "\\boxed{\\text{%s}}",
+            "%s (see line 3)" if text == gold else "%s", "$%s$" if "$" not in text else "%s"])
         text = around.replace("%s", text)
     return text
 
@@ -158,59 +200,102 @@ def check_dressed(rng):
     gold = rng.choice(list(GOLDS))
     text = dressed(gold, rng)
     if text.count("{") <= 4:
-        assert answers_match(text, gold) and answers_match(gold, text), f"{text!r} is {gold!r}"
+        is_right = f"{text!r} is {gold!r}"
+        assert answers_match(text, gold) and answers_match(gold, text), is_right
     if GOLDS[gold] is not None and "boxed" not in gold and "%" not in gold:
         wrong = dressed(re.sub("[ a-z]+$", "", gold) + rng.choice(SPOILERS), rng)
-        assert not answers_match(wrong, gold) and not answers_match(gold, wrong), f"{wrong!r} is not {gold!r}"
+        is_wrong = f"{wrong!r} is not {gold!r}"
+        assert not answers_match(wrong, gold) and not answers_match(gold, wrong), is_wrong
+
+
+def check_response(text, response, labels):
+    """Whatever is found in a text stands in it, and scores are as many as the labels."""
+    answer, reasoning, scores = response.answer, response.reasoning, response.scores
+    assert answer is None or answer and answer in text and not re.search("</?answer>", answer)
+    assert reasoning is None or reasoning in text and "</think>" in text
+    if scores is not None:
+        assert len(scores) == len(labels) > 0
+        assert all(type(s) is float and 0.0 <= s <= 1.0 for s in scores)
+
+
+def check_reward(text, response, gold, labels):
+    """Nothing but the right answer is paid, and nothing but the true labels is paid in full."""
+    answer = response.answer
+    reward = realm_reward(response, gold, labels)
+    right = (response.reasoning is not None and answer is not None
+             and answers_match(answer, gold))
+    assert math.isfinite(reward.total) and 0.0 <= reward.total <= 1.5
+    assert (reward.total >= 1.0) == right == (reward.total > 0.0)
+    told_the_labels = bool(labels) and response.scores == [float(y) for y in labels]
+    assert (reward.utility == 1.0) == told_the_labels
+    assert reward.utility == utility_score(response.scores, labels)
+    if right:
+        behind = text[text.index("</think>"):]
+        assert re.search(r"<answer>\s*" + re.escape(answer) + r"\s*</answer>", behind)
+
+
+def check_prompts(text, gold):
+    """A question or a route, whatever it holds, is one question or one route in the prompt."""
+    shown = mrpv_prompt(text, [text, Route(text, gold, True)])
+    assert shown.startswith(MRPV_INSTRUCTION)
+    assert mrpv_prompt(text, []).startswith(PLAIN_INSTRUCTION)
+    with_routes = shown[len(MRPV_INSTRUCTION):]
+    plain = mrpv_prompt(text)[len(PLAIN_INSTRUCTION):]
+    for prompt, routes in ((with_routes, 2), (plain, 0)):
+        assert not TAG.search(prompt) and len(re.findall(r"Route ?[0-9]+:", prompt)) == routes
+        assert prompt.count("Problem:") == prompt.count("Solution:") == 1
+        assert prompt.endswith("\nSolution:\n")
+    assert shown == mrpv_prompt(text, [Route(text, "other", False), text]), "a label shows"
 
 
 def check(text, rng):
     """Assert everything that must hold of one text."""
-    gold, labels = rng.choice(list(GOLDS)), rng.choice(LABELS)
+    gold = rng.choice(list(GOLDS))
+    labels = rng.choice(LABELS)
     check_answer(text, gold)
     check_target(text)
     check_dressed(rng)
-    # the response
     response = parse_response(text, len(labels))
-    assert response.answer is None or response.answer and response.answer in text and not re.search("</?answer>", response.answer)
-    assert response.reasoning is None or response.reasoning in text and "</think>" in text
-    assert response.scores is None or len(response.scores) == len(labels) > 0 and all(
-        type(s) is float and 0.0 <= s <= 1.0 for s in response.scores)
-    # the reward: nothing but the right answer is paid, and nothing but the true labels is paid in full
-    reward = realm_reward(response, gold, labels)
-    right = response.reasoning is not None and response.answer is not None and answers_match(response.answer, gold)
-    assert math.isfinite(reward.total) and 0.0 <= reward.total <= 1.5 and (reward.total >= 1.0) == right == (reward.total > 0.0)
-    assert (reward.utility == 1.0) == (bool(labels) and response.scores == [float(y) for y in labels])
-    assert reward.utility == utility_score(response.scores, labels)
-    if right:
-        assert re.search(r"<answer>\s*" + re.escape(response.answer) + r"\s*</answer>", text[text.index("</think>"):])
-    # the prompts: a question or a route, whatever it holds, is one question or one route
-    shown = mrpv_prompt(text, [text, Route(text, gold, True)])
-    assert shown.startswith(MRPV_INSTRUCTION) and mrpv_prompt(text, []).startswith(PLAIN_INSTRUCTION)
-    for prompt, routes in ((shown[len(MRPV_INSTRUCTION):], 2), (mrpv_prompt(text)[len(PLAIN_INSTRUCTION):], 0)):
-        assert not TAG.search(prompt) and len(re.findall(r"Route ?[0-9]+:", prompt)) == routes
-        assert prompt.count("Problem:") == prompt.count("Solution:") == 1 and prompt.endswith("\nSolution:\n")
-    assert shown == mrpv_prompt(text, [Route(text, "other", False), text]), "a label shows"
-    # a route quoted in the student's reasoning is no answer of the student's
+    check_response(text, response, labels)
+    check_reward(text, response, gold, labels)
+    check_prompts(text, gold)
+    # A route quoted in the student's reasoning is no answer of the student's.
     quoting = parse_response(demonstration(text, "5", [0.0]), 1)
-    assert quoting.answer == "5" and quoting.scores == [0.0] and quoting.reasoning == harmless(text).strip()
+    assert quoting.answer == "5" and quoting.scores == [0.0]
+    assert quoting.reasoning == harmless(text).strip()
 
 
-# families of texts that make careless patterns slow: a unit, repeated, with a head and a tail
-NASTY = [("", unit, tail) for tail in ("", "x", "\n", "</answer>", ">") for unit in (
-    "<answer>", "</answer>", "<answer>a", "<scores>", "<scores>1,", "<think>", "</think>", "<", "<<", "<<=", "<=", "< ", "</", "<think ", "9", "9,", "9.",
-    "9/", "1 ", "-", "$", "$1", "-$", " ", "\t", "\n", "\r", " \n", "* ", "*", "(", ")", "()", " (", "(a) ", "#", "####", "#### \t", "A:", "A: ", "\nA:", "answer:",
-    "\nfinal answer", "answer is ", "answer is:", "\\boxed{", "\\boxed{}", "{", "}", "\\frac{", "\\frac{1}", "\\frac{1}{2}", ".", ",", ";", ". ", "%", "\\",
-    "Route 1", "Route 1:", "Route ", "Problem", "Problem:", "Problem ", "|", "<|", "|>", "\u200b", "\u202e", "\U0001f914", "\ud800", "é", "1e9", "**9", "18 ")]
-NASTY += [("<think>a</think><answer>", "9", "</answer>"), ("<think>a</think><answer>18 ", "x", "</answer>"), ("<think>a</think><answer>18", " ", "</answer>"),
-          ("<think>a</think><answer>18</answer><scores>", "1,", "1</scores>"), ("<think>a</think><answer>18</answer><scores>0.", "0", "</scores>"),
-          ("<<", "=", ""), ("<<", "1", "=2>"), ("#### ", "x. ", ""), ("A:", " ", ""), ("18 ", "(", ")"), ("9", ",999", ""), ("1/", "9", "")]
+# Families of texts that make careless patterns slow: a unit, repeated, with a head and a tail.
+UNITS = (
+    "<answer>", "</answer>", "<answer>a", "<scores>", "<scores>1,", "<think>", "</think>",
+    "<", "<<", "<<=", "<=", "< ", "</", "<think ", "9", "9,", "9.", "9/", "1 ", "-", "$", "$1",
+    "-$", " ", "\t", "\n", "\r", " \n", "* ", "*", "(", ")", "()", " (", "(a) ", "#", "####",
+    "#### \t", "A:", "A: ", "\nA:", "answer:", "\nfinal answer", "answer is ", "answer is:",
+    "\\boxed{", "\\boxed{}", "{", "}", "\\frac{", "\\frac{1}", "\\frac{1}{2}",
+    ".", ",", ";", ". ", "%", "\\", "Route 1", "Route 1:", "Route ", "Problem", "Problem:",
+    "Problem ", "|", "<|", "|>", "\u200b", "\u202e", "\U0001f914", "\ud800", "é", "1e9", "**9",
+    "18 ")
+NASTY = [("", unit, tail) for tail in ("", "x", "\n", "</answer>", ">") for unit in UNITS]
+NASTY += [
+    ("<think>a</think><answer>", "9", "</answer>"),
+    ("<think>a</think><answer>18 ", "x", "</answer>"),
+    ("<think>a</think><answer>18", " ", "</answer>"),
+    ("<think>a</think><answer>18</answer><scores>", "1,", "1</scores>"),
+    ("<think>a</think><answer>18</answer><scores>0.", "0", "</scores>"),
+    ("<<", "=", ""), ("<<", "1", "=2>"), ("#### ", "x. ", ""), ("A:", " ", ""), ("18 ", "(", ")"),
+    ("9", ",999", ""), ("1/", "9", "")]
 
 
 def everything(text):
     """All that ever looks at a text, once."""
-    parse_response(text, 2), final_answer(text), answers_match(text, "18"), answers_match("18", text), answers_match(text, text), number(text)
-    realm_reward(parse_response(text, 2), text, [True, False]), mrpv_prompt(text, [text])
+    parse_response(text, 2)
+    final_answer(text)
+    answers_match(text, "18")
+    answers_match("18", text)
+    answers_match(text, text)
+    number(text)
+    realm_reward(parse_response(text, 2), text, [True, False])
+    mrpv_prompt(text, [text])
     demonstration(reasoning_only(text), text)
 
 
@@ -228,30 +313,37 @@ def measure(sizes=(10_000, 100_000, 1_000_000)):
 
 
 def fuzz(n, seed, first=0):
-    """Check n texts; the i-th depends on seed and i alone, so that a failure can be looked at by itself."""
+    """Check n texts; the i-th depends on seed and i alone, so that a failure can be looked at by
+    itself."""
     for i in range(first, first + n):
         rng = random.Random(f"{seed} {i}")
         text = hostile(rng)
         try:
             check(text, rng)
         except Exception as error:
-            raise AssertionError(f"seed {seed}, text {i}: {text[:500]!r}: {type(error).__name__} {error}") from error
+            where = f"seed {seed}, text {i}: {text[:500]!r}"
+            raise AssertionError(f"{where}: {type(error).__name__} {error}") from error
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=1_000_000, help="texts")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="number of the first text, to go on or to see one again")
-    parser.add_argument("--sizes", action="store_true", help="measure how time grows with length instead")
+    parser.add_argument("--first", type=int, default=0,
+                        help="number of the first text, to go on or to see one again")
+    parser.add_argument("--sizes", action="store_true",
+                        help="measure how time grows with length instead")
     given = parser.parse_args(argv)
     began = time.perf_counter()
     if given.sizes:
-        for family, row in sorted(measure().items(), key=lambda item: -item[1][-1])[:12]:
+        slowest_first = sorted(measure().items(), key=lambda item: -item[1][-1])
+        for family, row in slowest_first[:12]:
             print(f"{family!r:<50}" + "  ".join(f"{1000 * s:9.2f} ms" for s in row))
         return
     fuzz(given.n, given.seed, given.first)
-    print(f"{given.n} texts, seed {given.seed}: all as they must be; {time.perf_counter() - began:.0f} s")
+    seconds = time.perf_counter() - began
+    print(f"{given.n} texts, seed {given.seed}: all as they must be; {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What the tests share: a policy small enough to enumerate, and slow, plain oracles to hold grpo.py against."""
+"""What the tests share: a policy small enough to enumerate, and slow, plain oracles to hold grpo.py
+against."""
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -17,26 +18,35 @@ def small_tokenizer(**changes):
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **{
-        "pad_token": "<pad>", "eos_token": "<end>", "additional_special_tokens": ["<turn>"], **changes})
+    settings = {"pad_token": "<pad>", "eos_token": "<end>",
+                "additional_special_tokens": ["<turn>"], **changes}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False,
+                                   **settings)
 
 
 def small_model(seed=0, **changes):
-    """Random weights, two query heads for each key head, and distributions that are far from flat."""
+    """Random weights, two query heads for each key head, and distributions that are far from
+    flat."""
     torch.manual_seed(seed)
-    config = Qwen2Config(**{**dict(
-        vocab_size=16, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=256, initializer_range=0.3, tie_word_embeddings=True, bos_token_id=None, eos_token_id=END,
-        pad_token_id=PAD), **changes})
+    settings = dict(vocab_size=16, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+                    num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
+                    initializer_range=0.3, tie_word_embeddings=True, bos_token_id=None,
+                    eos_token_id=END, pad_token_id=PAD)
+    config = Qwen2Config(**{**settings, **changes})
     return Qwen2ForCausalLM(config).eval()
 
 
-def by_hand(model, group_size=4, seed=0, prompts=("ab", "cdefgh", "k"), lengths=(5, 1, 9, 3, 2, 2, 7, 1, 4, 8, 1, 6)):
-    """Rollouts nobody sampled: random ids (pad and end tokens among them) in uneven lengths; old logps near the policy's."""
+def by_hand(model, group_size=4, seed=0, prompts=("ab", "cdefgh", "k"),
+            lengths=(5, 1, 9, 3, 2, 2, 7, 1, 4, 8, 1, 6)):
+    """Rollouts nobody sampled: random ids (pad and end tokens among them) in uneven lengths; old
+    logps near the policy's."""
     draw = torch.Generator().manual_seed(seed)
-    prompt_ids, prompt_lengths = grpo.pad([small_tokenizer()(p)["input_ids"] for p in prompts], PAD, "cpu")
-    ids, lengths = grpo.pad([torch.randint(16, (n,), generator=draw).tolist() for n in lengths], PAD, "cpu")
-    rollouts = grpo.Rollouts(prompt_ids, prompt_lengths, ids, lengths, torch.zeros(ids.shape), torch.zeros(ids.shape),
+    encoded = [small_tokenizer()(p)["input_ids"] for p in prompts]
+    prompt_ids, prompt_lengths = grpo.pad(encoded, PAD, "cpu")
+    completions = [torch.randint(16, (n,), generator=draw).tolist() for n in lengths]
+    ids, lengths = grpo.pad(completions, PAD, "cpu")
+    rollouts = grpo.Rollouts(prompt_ids, prompt_lengths, ids, lengths,
+                             torch.zeros(ids.shape), torch.zeros(ids.shape),
                              torch.ones(len(ids), dtype=torch.bool), [""] * len(ids), group_size)
     noise = 0.3 * torch.randn(ids.shape, generator=draw)
     rollouts.logps = (full_logps(model, rollouts).detach() + noise) * rollouts.mask
@@ -44,7 +54,8 @@ def by_hand(model, group_size=4, seed=0, prompts=("ab", "cdefgh", "k"), lengths=
 
 
 def full_logits(model, rollouts):
-    """Logits [n, V] of every row's n completion tokens: one row at a time, with its own prompt, no padding and no cache."""
+    """Logits [n, V] of every row's n completion tokens: one row at a time, with its own prompt, no
+    padding and no cache."""
     for b, n in enumerate(rollouts.lengths.tolist()):
         p = b // rollouts.group_size
         prompt = rollouts.prompt_ids[p, :rollouts.prompt_lengths[p]]
@@ -54,16 +65,20 @@ def full_logits(model, rollouts):
 
 def full_logps(model, rollouts, temperature=1.0):
     """[B, C], 0 beyond each row's length."""
-    width, rows = rollouts.completion_ids.shape[1], []
+    width = rollouts.completion_ids.shape[1]
+    rows = []
     for ids, logits in zip(rollouts.completion_ids, full_logits(model, rollouts)):
-        found = (logits / temperature).log_softmax(-1).gather(1, ids[:len(logits), None])[:, 0]
+        logps = (logits / temperature).log_softmax(-1)
+        found = logps.gather(1, ids[:len(logits), None])[:, 0]
         rows.append(torch.nn.functional.pad(found, (0, width - len(found))))
     return torch.stack(rows)
 
 
 @torch.no_grad()
-def sample_slowly(model, tokenizer, prompts, group_size, max_new_tokens, ends, temperature, seed=0):
-    """The completions `sample` must draw (lists of ids): a full forward pass for every token of every row."""
+def sample_slowly(model, tokenizer, prompts, group_size, max_new_tokens, ends, temperature,
+                  seed=0):
+    """The completions `sample` must draw (lists of ids): a full forward pass for every token of
+    every row."""
     draw = torch.Generator().manual_seed(seed)
     rows = [ids for ids in tokenizer(prompts)["input_ids"] for _ in range(group_size)]
     completions = [[] for _ in rows]
@@ -77,23 +92,31 @@ def sample_slowly(model, tokenizer, prompts, group_size, max_new_tokens, ends, t
     return completions
 
 
-def plain_loss(logps, old, ref, advantages, lengths, loss_type, max_len=None, low=0.2, high=0.2, beta=0.0):
+def plain_loss(logps, old, ref, advantages, lengths, loss_type, max_len=None, low=0.2, high=0.2,
+               beta=0.0):
     """GRPO's loss row by row, as its papers write it."""
     rows = []
     for b, n in enumerate(lengths):
-        ratio, A = (logps[b, :n] - old[b, :n]).exp(), advantages[b]
+        ratio = (logps[b, :n] - old[b, :n]).exp()
+        A = advantages[b]
         loss = -torch.minimum(ratio * A, ratio.clamp(1 - low, 1 + high) * A)
-        rows.append(loss if not beta else loss + beta * ((ref[b, :n] - logps[b, :n]).exp() - (ref[b, :n] - logps[b, :n]) - 1))
+        if beta:
+            gap = ref[b, :n] - logps[b, :n]
+            loss = loss + beta * (gap.exp() - gap - 1)
+        rows.append(loss)
     if loss_type == "grpo":
         return torch.stack([row.mean() for row in rows]).mean()
-    return torch.cat(rows).sum() / (sum(lengths) if loss_type == "dapo" else len(rows) * (max_len or max(lengths)))
+    tokens = sum(lengths) if loss_type == "dapo" else len(rows) * (max_len or max(lengths))
+    return torch.cat(rows).sum() / tokens
 
 
 class Recorder:
-    """Stands where the optimizer does, and keeps the gradients of each step instead of applying them."""
+    """Stands where the optimizer does, and keeps the gradients of each step instead of applying
+    them."""
 
     def __init__(self, model):
-        self.params, self.steps = list(model.parameters()), []
+        self.params = list(model.parameters())
+        self.steps = []
 
     def step(self):
         self.steps.append(take_gradients(self.params))
