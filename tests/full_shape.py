@@ -5,7 +5,6 @@ memory:
 
 It needs ../shared/data (GSM8K and the tokenizer).
 """
-import json
 import resource
 import sys
 import tempfile

@@ -215,10 +215,12 @@ def test_flags_that_change_nothing_are_said_in_one_line(tmp_path, capsys):
         evaluation.prepare(evaluation.Config(models=["tiny"], limit=5, **flags))
         return capsys.readouterr().out
     assert said(bank=str(bank)) == ""
-    assert said(bank=str(bank), task="shop") == f"--task has no effect: --bank {bank} names the problems\n"
+    assert said(bank=str(bank), task="shop") == (
+        f"--task has no effect: --bank {bank} names the problems\n")
     assert said(task=str(bank), systematic=0.1, teacher_error=0.5) == (
         "--teacher-error and --systematic have no effect: the problems have routes\n")
-    assert said(task="shop", teacher="simulated", routes=0) == "--teacher has no effect: --routes is 0\n"
+    assert said(task="shop", teacher="simulated", routes=0) == (
+        "--teacher has no effect: --routes is 0\n")
     assert "no effect" not in said(task="shop", teacher_error=0.5, systematic=0.1)
 
 
@@ -230,8 +232,8 @@ def test_a_first_run_without_routes_says_that_no_student_is_shown_any(tmp_path, 
     def said(**flags):
         evaluation.prepare(evaluation.Config(models=[str(tmp_path), "tiny"], limit=5, **flags))
         return capsys.readouterr().out
-    line = f"--routes is 0, as in {tmp_path}, so no student is shown routes; --routes 3 shows them to all\n"
-    assert said() == line
+    assert said() == (f"--routes is 0, as in {tmp_path}, so no student is shown routes; "
+                      f"--routes 3 shows them to all\n")
     assert said(routes=0) == "" and "--routes" not in said(routes=3)
 
 

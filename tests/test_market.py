@@ -188,7 +188,9 @@ def test_the_cold_start_is_a_bank_and_can_be_demonstrated(tmp_path, capsys):
         assert response.scores == scores
 
 
-@pytest.mark.parametrize("flags, words", [(["--n", "0"], "at least 1"), (["--out", "no/such/x"], "there is no folder")])
+@pytest.mark.parametrize("flags, words", [
+    (["--n", "0"], "at least 1"),
+    (["--out", "no/such/x"], "there is no folder")])
 def test_a_warm_up_bank_that_cannot_be_is_refused(flags, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):

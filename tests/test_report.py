@@ -42,7 +42,8 @@ def test_the_engine_knows_nothing_of_the_scripts_above_it():
 
 
 def test_the_metrics_of_a_step_are_means_over_its_completions():
-    shown = [[Route("a", "5", True)], []]  # the first prompt carried a route; groups of 2
+    # Two groups of two. The prompt of the first carried a route.
+    shown = [[Route("a", "5", True)], []]
     rewards = [Reward(1.25, 1.0, 0.5, 1.0), Reward(0.0, 0.0, 1.0, 1.0), Reward(1.0, 1.0, 0.0, 1.0),
                Reward(0.0, 0.0, 0.0, 0.0)]
     rollouts = SimpleNamespace(
@@ -169,8 +170,14 @@ def test_a_sample_is_shown_whole_but_for_the_fixed_instruction():
 
 
 def test_results_are_also_under_the_names_that_users_of_lm_evaluation_harness_look_for():
-    found = {"test": {"questions": 101, "alone": {"accuracy": 0.5}, "routes": {"accuracy": 1.0}}, "ood": {"questions": 1, "alone": {"accuracy": 0.0}}}
+    found = {"test": {"questions": 101, "alone": {"accuracy": 0.5}, "routes": {"accuracy": 1.0}},
+             "ood": {"questions": 1, "alone": {"accuracy": 0.0}}}
     form = report.harness_form(found, "banks/my.jsonl")
-    assert form["results"]["realm_my_test_alone"] == {"alias": "realm_my_test_alone", "exact_match,none": 0.5, "exact_match_stderr,none": 0.05}
-    assert form["results"]["realm_my_test_routes"]["exact_match_stderr,none"] == 0 and set(form["results"]) == set(form["n-samples"])
-    assert form["n-samples"]["realm_my_test_alone"] == {"original": 101, "effective": 101} and "realm_my_ood_routes" not in form["results"]
+    results = form["results"]
+    assert results["realm_my_test_alone"] == {"alias": "realm_my_test_alone",
+                                              "exact_match,none": 0.5,
+                                              "exact_match_stderr,none": 0.05}
+    assert results["realm_my_test_routes"]["exact_match_stderr,none"] == 0
+    assert set(results) == set(form["n-samples"])
+    assert form["n-samples"]["realm_my_test_alone"] == {"original": 101, "effective": 101}
+    assert "realm_my_ood_routes" not in results

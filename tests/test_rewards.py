@@ -7,71 +7,107 @@ from pathlib import Path
 import pytest
 
 from realm import Response
-from rewards import Reward, answers_match, canonical, final_answer, number, realm_reward, utility_score
+from rewards import (Reward, answers_match, canonical, final_answer, number, realm_reward,
+                     utility_score)
 
-SOLUTIONS = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "gsm8k" / "model_solutions_6b.jsonl"
+GSM8K = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "gsm8k"
+SOLUTIONS = GSM8K / "model_solutions_6b.jsonl"
 
 
 @pytest.mark.parametrize("text, answer", [
-    ("... so <answer> 42 </answer>", "42"), ("<answer>1</answer> no, <answer>2</answer>", "2"),  # the last counts
-    ("<answer>1</answer> and then 99", "1"), ("<answer>1</answer> \\boxed{2} #### 3", "1"),  # the clearest mark counts
-    ("<answer> <answer>5</answer>", "5"), (r"so \boxed{12}", "12"), (r"\boxed{1}, no, \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
-    ("16 - 3 = 13\n#### 1,000", "1,000"), ("#### -7", "-7"), ("2 + 2 = 4\nA: 4", "4"), ("A: 4\nA: 5", "5"),
-    ("The answer is $1,000.", "$1,000"), ("The answer is 3.5.", "3.5"), ("The answer is: **18**", "18"),
-    ("The answer is 5. We had 6 apples", "5"), ("the answer is 42 (see step 3)", "42"), ("Final answer: not this.", "not this"),
-    ("The answer is:\n42", "42"), ("The answer is:\n\n**42**", "42"), ("The answer is: \n$$42$$", "$42"), ("The answer is **42**.", "42"),
-    ("A:\nLet's see. 9*2 = 18.\nThe answer is 18.", "18"), ("Answer:\n1. 9 eggs.\n2. 9*2 = 18\n\nSo Janet makes 18 dollars.", "18"),
-    ("**Answer:**\n\nJanet makes $18 every day", "$18"), ("Final Answer:\nAnswer: 18", "18"), ("what the answer is\nThe answer is 18", "18"),
-    ("She makes 18.\n####\n\nLet me know!", "18"), ("Answer:\n| Total | 18 |", "18"), ("1 2 3\nThe answer is >.", ">"), ("A: =", "="), ("The answer is: \\[\n42\n\\]", "42"),
-    ("**Final Answer:**\n42", "42"), ("#### \n42", "42"), (r"The final answer is: \(42\)", "42"), ("so\n\\[\n42\n\\]\nThe answer is:", "42"),
-    ("Answer: (B)", "B"), (r"\boxed{(1,2)}", "(1,2)"), ("Final answer: $42$.", "42"), ("The answer is.", None),
-    ("3, then 4, then 7 of them", "7"), ("it falls to -7 degrees", "-7"), ("it costs .5 dollars", ".5"),  # the last resort
+    ("... so <answer> 42 </answer>", "42"),
+    # The last of two equal marks counts.
+    ("<answer>1</answer> no, <answer>2</answer>", "2"),
+    # The clearest mark counts.
+    ("<answer>1</answer> and then 99", "1"), ("<answer>1</answer> \\boxed{2} #### 3", "1"),
+    # Every mark, as teachers write it.
+    ("<answer> <answer>5</answer>", "5"), (r"so \boxed{12}", "12"),
+    (r"\boxed{1}, no, \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+    ("16 - 3 = 13\n#### 1,000", "1,000"), ("#### -7", "-7"),
+    ("2 + 2 = 4\nA: 4", "4"), ("A: 4\nA: 5", "5"),
+    ("The answer is $1,000.", "$1,000"), ("The answer is 3.5.", "3.5"),
+    ("The answer is: **18**", "18"), ("The answer is 5. We had 6 apples", "5"),
+    ("the answer is 42 (see step 3)", "42"), ("Final answer: not this.", "not this"),
+    ("The answer is:\n42", "42"), ("The answer is:\n\n**42**", "42"),
+    ("The answer is: \n$$42$$", "$42"), ("The answer is **42**.", "42"),
+    ("A:\nLet's see. 9*2 = 18.\nThe answer is 18.", "18"),
+    ("Answer:\n1. 9 eggs.\n2. 9*2 = 18\n\nSo Janet makes 18 dollars.", "18"),
+    ("**Answer:**\n\nJanet makes $18 every day", "$18"), ("Final Answer:\nAnswer: 18", "18"),
+    ("what the answer is\nThe answer is 18", "18"), ("She makes 18.\n####\n\nLet me know!", "18"),
+    ("Answer:\n| Total | 18 |", "18"), ("1 2 3\nThe answer is >.", ">"), ("A: =", "="),
+    ("The answer is: \\[\n42\n\\]", "42"), ("**Final Answer:**\n42", "42"), ("#### \n42", "42"),
+    (r"The final answer is: \(42\)", "42"), ("so\n\\[\n42\n\\]\nThe answer is:", "42"),
+    ("Answer: (B)", "B"), (r"\boxed{(1,2)}", "(1,2)"),
+    ("Final answer: $42$.", "42"), ("The answer is.", None),
+    # The last resort: the last number.
+    ("3, then 4, then 7 of them", "7"), ("it falls to -7 degrees", "-7"),
+    ("it costs .5 dollars", ".5"),
+    # There is no answer.
     ("", None), ("no idea", None), ("<answer></answer>", None), (None, None), (42, None)])
 def test_a_teachers_final_answer_is_the_last_of_the_clearest_marks(text, answer):
     assert final_answer(text) == answer
 
 
 @pytest.mark.parametrize("group", [
-    ["1,000", "1000.0", "$1000", "1000", "1,000.", " 1000 ", "+1000", "$1,000.00", r"\$1000", "1000/1", "**1000**"],
-    ["-7", "-7.0", "-$7", "$-7", "-7."], ["18", "18.", "18.00", "$18", "018"], ["1/2", "0.5", ".5", r"\frac{1}{2}", "2/4"],
-    ["42", "42 (see step 3)", "42 ", r"\(42\)", "$$42$$", "**42**."], ["(B)", "B", "b."], ["(1, 2)", "(1,2)"], ["f(2)", "f( 2 )"],
-    ["(x+1)(x-2)", "(x + 1) (x - 2)"], ["18", "$\n18\n$"], ["(4) (5)", "(4)(5)"], ["50%", "50"], ["Not Relevant", "not  relevant.", "notrelevant"], ["0", "-0", "0.0"],
+    ["1,000", "1000.0", "$1000", "1000", "1,000.", " 1000 ", "+1000", "$1,000.00", r"\$1000",
+     "1000/1", "**1000**"],
+    ["-7", "-7.0", "-$7", "$-7", "-7."],
+    ["18", "18.", "18.00", "$18", "018"],
+    ["1/2", "0.5", ".5", r"\frac{1}{2}", "2/4"],
+    ["42", "42 (see step 3)", "42 ", r"\(42\)", "$$42$$", "**42**."],
+    ["(B)", "B", "b."],
+    ["(1, 2)", "(1,2)"],
+    ["f(2)", "f( 2 )"],
+    ["(x+1)(x-2)", "(x + 1) (x - 2)"],
+    ["18", "$\n18\n$"],
+    ["(4) (5)", "(4)(5)"],
+    ["50%", "50"],
+    ["Not Relevant", "not  relevant.", "notrelevant"],
+    ["0", "-0", "0.0"],
     ["1/3", r"\dfrac{1}{3}", "2/6"]])
 def test_equal_answers_match_however_they_are_written_and_no_others(group):
     assert all(answers_match(a, b) for a, b in itertools.product(group, group))
-    others = ["(x+1)", "x+1", "5", "f(3)", "C(2)", "(1, 3)", "(x+1)(x-3)", "(A)", "3", "-1000", "7", "1", "100", "1001", "81", "4", "relevant", "not", "0.333", "one half", "", None]
-    assert not any(answers_match(a, b) or answers_match(b, a) for a, b in itertools.product(group, others))
+    others = ["(x+1)", "x+1", "5", "f(3)", "C(2)", "(1, 3)", "(x+1)(x-3)", "(A)", "3", "-1000",
+              "7", "1", "100", "1001", "81", "4", "relevant", "not", "0.333", "one half", "", None]
+    assert not any(answers_match(a, b) or answers_match(b, a)
+                   for a, b in itertools.product(group, others))
 
 
 def test_a_unit_may_follow_a_number_only_where_the_other_side_is_bare():
     assert answers_match("18 dollars", "18") and answers_match("18", "18 eggs left")
-    assert not any(answers_match(f"18 {word}", "18") for word in ("thousandths", "tenths", "factorial", "pi"))
+    for word in ("thousandths", "tenths", "factorial", "pi"):
+        assert not answers_match(f"18 {word}", "18")
     assert answers_match("12 quarters", "12") and answers_match("5 incorrect answers", "5")
     assert not answers_match("18 dollars", "18 eggs") and not answers_match("18 or 19", "18")
     assert not answers_match("18 is wrong by one", "18") and not answers_match("18 -19", "18")
 
 
-@pytest.mark.parametrize("wrong", ["118", "180", "1 8", "1.8", "18 19", "18, 19", "8", "18x", "17 or 18", "20 - 2", "9*2", "36/2/1",
-                                   "", " ", ".", "-", "/", "18/0", "1e1", "2 + 16=18", "a b c 18", "18\n18", None])
+@pytest.mark.parametrize("wrong", [
+    "118", "180", "1 8", "1.8", "18 19", "18, 19", "8", "18x", "17 or 18", "20 - 2", "9*2",
+    "36/2/1", "", " ", ".", "-", "/", "18/0", "1e1", "2 + 16=18", "a b c 18", "18\n18", None])
 def test_a_substring_or_an_unfinished_sum_earns_no_credit(wrong):
     assert not answers_match(wrong, "18")
 
 
-HOSTILE = ["99**98**97", "9**9**9**9", "__import__('os').abort()", "9" * 200_000, "-" * 200_000, "(" * 200_000, "1/" * 100_000,
-           "1," * 100_000, "0." + "0" * 200_000, "1/" + "9" * 200_000, "<answer>" * 50_000, "\\boxed{" * 50_000, "#" * 200_000,
-           "\\frac{" * 50_000, " " * 200_000 + "x", "A:" * 100_000, "18" + " " * 200_000 + "(", "answer is " * 50_000,
-           "1e999999999", "\x00", "\ud800", "१८", "18" * 500 + ".", "9" * 4_400 + "/" + "9" * 4_400]
+HOSTILE = ["99**98**97", "9**9**9**9", "__import__('os').abort()", "9" * 200_000, "-" * 200_000,
+           "(" * 200_000, "1/" * 100_000, "1," * 100_000, "0." + "0" * 200_000,
+           "1/" + "9" * 200_000, "<answer>" * 50_000, "\\boxed{" * 50_000, "#" * 200_000,
+           "\\frac{" * 50_000, " " * 200_000 + "x", "A:" * 100_000, "18" + " " * 200_000 + "(",
+           "answer is " * 50_000, "1e999999999", "\x00", "\ud800", "१८", "18" * 500 + ".",
+           "9" * 4_400 + "/" + "9" * 4_400]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_text_is_read_as_text_and_never_computed(text):
-    assert number(text) is None and not answers_match(text, "18") and not answers_match("18", text)
+    assert number(text) is None
+    assert not answers_match(text, "18") and not answers_match("18", text)
     assert final_answer(text) is None or isinstance(final_answer(text), str)
     assert isinstance(canonical(text), str) and answers_match(text, text) == bool(canonical(text))
     assert realm_reward(Response("r", text, [1.0]), "18", [True]).total == 0.0
 
 
-@pytest.mark.parametrize("labels", [y for n in (1, 2, 3, 4) for y in itertools.product((True, False), repeat=n)])
+@pytest.mark.parametrize("labels", [
+    labels for n in (1, 2, 3, 4) for labels in itertools.product((True, False), repeat=n)])
 def test_only_the_true_labels_earn_the_full_score(labels):
     for scores in itertools.product((0.0, 0.5, 1.0), repeat=len(labels)):
         earned = utility_score(list(scores), list(labels))
@@ -82,30 +118,41 @@ def test_right_and_wrong_routes_weigh_the_same_so_that_every_constant_earns_one_
     for labels in ([True, False], [True, False, False, False, False], [True, True, True, False]):
         for constant in (0.0, 0.17, 0.5, 1.0):
             assert utility_score([constant] * len(labels), labels) == pytest.approx(0.5)
-    assert utility_score([1, 0, 0, 1], [True, False, False, False]) == pytest.approx((1 + 2 / 3) / 2)
-    assert utility_score([0.25, 0.5], [True, True]) == pytest.approx(0.375)  # one kind only: the mean over it
-    assert utility_score([None, 1.0], [True, True]) == utility_score([math.nan, 1.0], [True, True]) == 0.0
+    one_of_four = [True, False, False, False]
+    assert utility_score([1, 0, 0, 1], one_of_four) == pytest.approx((1 + 2 / 3) / 2)
+    # With routes of one kind only, it is the mean over that kind.
+    assert utility_score([0.25, 0.5], [True, True]) == pytest.approx(0.375)
+    for no_score in (None, math.nan):
+        assert utility_score([no_score, 1.0], [True, True]) == 0.0
 
 
-@pytest.mark.parametrize("scores", [None, [], [1.0], [1.0, 0.0, 0.0], [1.0, -0.1], [1.0, 1.1], [1.0, math.nan], [1.0, math.inf], [1.0, "0"]])
+@pytest.mark.parametrize("scores", [
+    None, [], [1.0], [1.0, 0.0, 0.0], [1.0, -0.1], [1.0, 1.1], [1.0, math.nan], [1.0, math.inf],
+    [1.0, "0"]])
 def test_scores_of_the_wrong_count_or_range_earn_nothing(scores):
     assert utility_score(scores, [True, False]) == 0.0
-    assert realm_reward(Response("r", "4", scores), "4", [True, False]).total == 1.0  # but the answer is still right
+    # The answer is still right.
+    assert realm_reward(Response("r", "4", scores), "4", [True, False]).total == 1.0
 
 
 def test_a_wrong_answer_earns_nothing_for_its_scores():
-    assert realm_reward(Response("r", "5", [1.0, 0.0]), "4", [True, False]) == Reward(0.0, answer=0.0, utility=1.0, format=1.0)
-    assert realm_reward(Response("r", None, [1.0, 0.0]), "4", [True, False]).total == 0.0
-    assert realm_reward(Response("r", "5", [1.0, 0.0]), "4", [True, False], two_stage=False).total == 0.5  # the ablation
+    wrong, labels = Response("r", "5", [1.0, 0.0]), [True, False]
+    unpaid = Reward(0.0, answer=0.0, utility=1.0, format=1.0)
+    assert realm_reward(wrong, "4", labels) == unpaid
+    assert realm_reward(Response("r", None, [1.0, 0.0]), "4", labels).total == 0.0
+    assert realm_reward(wrong, "4", labels, two_stage=False).total == 0.5  # the ablation
 
 
 def test_a_right_answer_is_paid_for_its_scores_in_proportion():
     for scores, utility in (([1.0, 0.0], 1.0), ([0.0, 1.0], 0.0), ([0.5, 0.5], 0.5), (None, 0.0)):
         for weight in (0.0, 0.5, 2.0):
-            reward = realm_reward(Response("r", "4", scores), "4", [True, False], utility_weight=weight)
-            assert reward == Reward(1 + weight * utility, answer=1.0, utility=utility, format=float(scores is not None))
+            reward = realm_reward(Response("r", "4", scores), "4", [True, False],
+                                  utility_weight=weight)
+            assert reward == Reward(1 + weight * utility, answer=1.0, utility=utility,
+                                    format=float(scores is not None))
     unreasoned = realm_reward(Response(None, "4", [1.0, 0.0]), "4", [True, False])
-    assert unreasoned == Reward(0.0, 0.0, 1.0, format=0.0)  # an answer without its reasoning is not paid
+    # An answer without its reasoning is not paid.
+    assert unreasoned == Reward(0.0, 0.0, 1.0, format=0.0)
 
 
 def test_without_routes_the_reward_is_the_answer_alone():
@@ -115,23 +162,31 @@ def test_without_routes_the_reward_is_the_answer_alone():
 
 
 def test_a_route_copied_into_the_answer_is_not_the_answer():
-    for copied in ("2 + 2 = 4", "tea 40 x 2 = 80 sum 80; total 4", "The answer is 4", "3 4 5", "4 5"):
+    for copied in ("2 + 2 = 4", "tea 40 x 2 = 80 sum 80; total 4", "The answer is 4", "3 4 5",
+                   "4 5"):
         assert realm_reward(Response("r", copied, [1.0]), "4", [True]).total == 0.0
 
 
 def test_the_parser_never_raises_on_random_text():
-    rng, pieces = random.Random(0), ["<answer>", "</answer>", "\\boxed{", "}", "#### ", "A: ", "the answer is", "1,000", "-", "$", "/",
-                                     "0", ".", "%", "\\frac{", "{", "\n", " ", "18", "(", ")", "**", "é", "x"]
+    rng = random.Random(0)
+    pieces = ["<answer>", "</answer>", "\\boxed{", "}", "#### ", "A: ", "the answer is", "1,000",
+              "-", "$", "/", "0", ".", "%", "\\frac{", "{", "\n", " ", "18", "(", ")", "**", "é",
+              "x"]
     for _ in range(3000):
         text = "".join(rng.choices(pieces, k=rng.randint(0, 12)))
         found = final_answer(text)
         assert found is None or (found and found == found.strip())
-        assert answers_match(text, text) == bool(canonical(text)) and answers_match(text, "18") == answers_match("18", text)
+        assert answers_match(text, text) == bool(canonical(text))
+        assert answers_match(text, "18") == answers_match("18", text)
 
 
 @pytest.mark.skipif(not SOLUTIONS.is_file(), reason="needs ../shared/data/gsm8k")
 def test_our_verdicts_on_gsm8ks_model_solutions_are_gsm8ks():
     problems = [json.loads(line) for line in SOLUTIONS.read_text(encoding="utf-8").splitlines()]
-    verdicts = [answers_match(final_answer(s["solution"]), final_answer(p["ground_truth"])) == s["is_correct"]
-                for p in problems for s in p["solutions"]]
+    verdicts = []
+    for problem in problems:
+        gold = final_answer(problem["ground_truth"])
+        for solution in problem["solutions"]:
+            found = answers_match(final_answer(solution["solution"]), gold)
+            verdicts.append(found == solution["is_correct"])
     assert len(verdicts) > 2000 and sum(verdicts) >= 0.995 * len(verdicts)

@@ -18,12 +18,13 @@ import grpo
 import train
 from tasks import shop
 from data import load_problems, make_routes
+from engine.flags import for_the_record
 from helpers import by_hand, small_model
 from test_train import refused
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ("--steps 4 --prompts-per-step 6 --group-size 6 --max-new-tokens 60 --eval-limit 2 --limit 12 --eval-every 2 --save-every 2 "
-         "--warmup 1 --lr 1e-3").split()
+SMALL = ("--steps 4 --prompts-per-step 6 --group-size 6 --max-new-tokens 60 --eval-limit 2 "
+         "--limit 12 --eval-every 2 --save-every 2 --warmup 1 --lr 1e-3").split()
 RESULTS = ("metrics.jsonl", "before.json", "result.json", "model/model.safetensors")
 
 
@@ -41,7 +42,8 @@ def results(folder):
 
 
 def metrics(folder):
-    return [json.loads(line, parse_constant=pytest.fail) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line, parse_constant=pytest.fail) for line in lines]
 
 
 def checkpoints(folder):
@@ -52,13 +54,15 @@ def checkpoints(folder):
 def undisturbed(tmp_path_factory):
     torch.set_num_threads(1)
     folder = run(tmp_path_factory.mktemp("whole") / "run")
-    assert any(m["grad_norm"] for m in metrics(folder)[2:])  # else the second half of it would prove nothing
+    # Without a gradient in its second half, the run would prove nothing.
+    assert any(m["grad_norm"] for m in metrics(folder)[2:])
     return folder
 
 
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch):
-    monkeypatch.setattr(engine.run, "draw_curves", lambda history, path: None)  # half of the time of so short a run
+    """Drawing takes half of the time of so short a run."""
+    monkeypatch.setattr(engine.run, "draw_curves", lambda history, path: None)
 
 
 @pytest.fixture
@@ -66,11 +70,13 @@ def folder(undisturbed, tmp_path):
     return Path(shutil.copytree(undisturbed, tmp_path / "copy"))
 
 
-# ---- runs that are cut ----------------------------------------------------------------------------------------------
+# ---- runs that are cut ---------------------------------------------------------------------------
 def test_a_run_killed_anywhere_ends_with_the_bytes_of_an_undisturbed_one():
-    done = subprocess.run([sys.executable, "-m", "tests.kill", "--kills", "2", "--methods", "kl"], cwd=ROOT, capture_output=True, text=True,
+    command = [sys.executable, "-m", "tests.kill", "--kills", "2", "--methods", "kl"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0 and "killed 2 times" in done.stdout, done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 and "killed 2 times" in done.stdout, said
 
 
 def damage_a_byte(path):
@@ -79,86 +85,111 @@ def damage_a_byte(path):
     path.write_bytes(raw)
 
 
-@pytest.mark.parametrize("damage", [damage_a_byte, lambda p: os.truncate(p, 1000), lambda p: p.write_bytes(b"")],
-                         ids=["one bit", "half written", "empty"])
-def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(undisturbed, folder, capsys, damage):
+@pytest.mark.parametrize("damage", [
+    damage_a_byte, lambda p: os.truncate(p, 1000), lambda p: p.write_bytes(b"")],
+    ids=["one bit", "half written", "empty"])
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(undisturbed, folder, capsys,
+                                                                    damage):
     damage(max((folder / "checkpoint").glob("*")))
     go_on(folder)
-    assert "damaged" in capsys.readouterr().out and results(folder) == results(undisturbed) and checkpoints(folder) == [2, 4]
+    assert "damaged" in capsys.readouterr().out
+    assert results(folder) == results(undisturbed)
+    assert checkpoints(folder) == [2, 4]
 
 
 def test_a_run_without_a_whole_checkpoint_says_so_and_loses_nothing(folder, capsys):
     for path in (folder / "checkpoint").glob("*"):
         damage_a_byte(path)
     before = results(folder)
-    assert "damaged" in refused(capsys, "--resume", str(folder)) and results(folder) == before
+    assert "damaged" in refused(capsys, "--resume", str(folder))
+    assert results(folder) == before
 
 
 def test_a_full_disk_is_one_line_and_nothing_is_lost(undisturbed, tmp_path, monkeypatch, capsys):
     real = engine.run.save_file
+    out = tmp_path / "run"
 
     def full(tensors, path):
-        if not checkpoints(tmp_path / "run"):
+        if not checkpoints(out):
             return real(tensors, path)
         Path(path).write_bytes(b"half of it")
         raise train.SafetensorError("I/O error: No space left on device")
+
     monkeypatch.setattr(engine.run, "save_file", full)
-    said = refused(capsys, *SMALL, "--out", str(tmp_path / "run"))
-    assert "No space left" in said and f"--resume {tmp_path / 'run'}" in said
-    assert [p.name[:6] for p in (tmp_path / "run" / "checkpoint").iterdir()] == ["000002"]  # no half file is left to fill the disk
+    said = refused(capsys, *SMALL, "--out", str(out))
+    assert "No space left" in said and f"--resume {out}" in said
+    # No half file is left to fill the disk.
+    assert [p.name[:6] for p in (out / "checkpoint").iterdir()] == ["000002"]
     monkeypatch.setattr(engine.run, "save_file", real)
-    go_on(tmp_path / "run")
-    assert results(tmp_path / "run") == results(undisturbed)
+    go_on(out)
+    assert results(out) == results(undisturbed)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(undisturbed, tmp_path, monkeypatch, capsys, sent):
-    real, handlers = train.rl_step, signal.getsignal(signal.SIGINT)
+def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(undisturbed, tmp_path, monkeypatch,
+                                                              capsys, sent):
+    real = train.rl_step
+    handlers = signal.getsignal(signal.SIGINT)
+    out = tmp_path / "run"
 
     def interrupted(*args):
         if args[6] == 2:
             os.kill(os.getpid(), sent)
         return real(*args)
+
     monkeypatch.setattr(train, "rl_step", interrupted)
-    said = refused(capsys, *SMALL, "--out", str(tmp_path / "run"))
-    assert f"--resume {tmp_path / 'run'}" in said and checkpoints(tmp_path / "run") == [2, 3] and len(metrics(tmp_path / "run")) == 3
+    said = refused(capsys, *SMALL, "--out", str(out))
+    assert f"--resume {out}" in said
+    assert checkpoints(out) == [2, 3] and len(metrics(out)) == 3
     assert signal.getsignal(signal.SIGINT) is handlers
     monkeypatch.setattr(train, "rl_step", real)
-    go_on(tmp_path / "run")
-    assert results(tmp_path / "run") == results(undisturbed)
+    go_on(out)
+    assert results(out) == results(undisturbed)
 
 
 def test_a_notebooks_own_thread_may_train_too():
     def handlers():
         with train.stop_after_step():
             return signal.getsignal(signal.SIGINT)
+
     with ThreadPoolExecutor(1) as elsewhere:  # where Python lets no handler be set
-        assert elsewhere.submit(handlers).result() is signal.getsignal(signal.SIGINT) is not handlers()
+        there = elsewhere.submit(handlers).result()
+        assert there is signal.getsignal(signal.SIGINT) is not handlers()
 
 
 def test_a_run_cut_before_its_first_checkpoint_begins_again(undisturbed, folder):
-    shutil.rmtree(folder / "checkpoint"), (folder / "before.json").unlink()
+    shutil.rmtree(folder / "checkpoint")
+    (folder / "before.json").unlink()
     (folder / "metrics.jsonl").write_text('{"phase": "rl", "st')
     go_on(folder)
     assert results(folder) == results(undisturbed)
 
 
 def test_a_run_cut_after_its_last_step_still_writes_its_model_and_its_result(undisturbed, folder):
-    shutil.rmtree(folder / "model"), (folder / "result.json").unlink()
+    shutil.rmtree(folder / "model")
+    (folder / "result.json").unlink()
     go_on(folder)
     assert results(folder) == results(undisturbed)
 
 
 def test_a_log_that_lacks_steps_is_refused_not_patched(folder, capsys):
     (folder / "metrics.jsonl").write_text("{}\n")
-    assert "1 whole lines" in refused(capsys, "--resume", str(folder)) and (folder / "metrics.jsonl").read_text() == "{}\n"
+    assert "1 whole lines" in refused(capsys, "--resume", str(folder))
+    assert (folder / "metrics.jsonl").read_text() == "{}\n"
 
 
-# ---- what a continued run may change --------------------------------------------------------------------------------
+# ---- what a continued run may change -------------------------------------------------------------
 @pytest.mark.parametrize("flags, named", [
-    (["--lr", "0.1"], "--lr 0.001"), (["--seed", "7"], "--seed 0"), (["--method", "grpo"], "--method realm-zero"),
-    (["--one-stage"], "--one-stage False"), (["--eval-every", "3"], "--eval-every 2"), (["--out", "elsewhere"], "--out"),
-    (["--steps", "3"], "not shorter"), (["--micro-batch", "0"], "--micro-batch"), (["--device", "cuda:9"], "cuda")], ids=" ".join)
+    (["--lr", "0.1"], "--lr 0.001"),
+    (["--seed", "7"], "--seed 0"),
+    (["--method", "grpo"], "--method realm-zero"),
+    (["--one-stage"], "--one-stage False"),
+    (["--eval-every", "3"], "--eval-every 2"),
+    (["--out", "elsewhere"], "--out"),
+    (["--steps", "3"], "not shorter"),
+    (["--micro-batch", "0"], "--micro-batch"),
+    (["--device", "cuda:9"], "cuda"),
+], ids=" ".join)
 def test_a_flag_that_would_make_it_another_run_is_refused_by_name(folder, capsys, flags, named):
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert named in refused(capsys, "--resume", str(folder), *flags)
@@ -166,25 +197,31 @@ def test_a_flag_that_would_make_it_another_run_is_refused_by_name(folder, capsys
 
 
 def test_a_run_folder_may_be_written_as_the_shell_completes_it(folder):
-    go_on(f"{folder}/"), go_on(f"{folder.parent}/./{folder.name}")
+    go_on(f"{folder}/")
+    go_on(f"{folder.parent}/./{folder.name}")
 
 
 def test_harmless_changes_are_allowed_and_recorded(undisturbed, folder):
-    go_on(folder, "--save-every", "3", "--recompute", "--lr", "0.001", "--device", "cpu")  # the last two change nothing
+    # The last two flags change nothing.
+    go_on(folder, "--save-every", "3", "--recompute", "--lr", "0.001", "--device", "cpu")
     assert results(folder) == results(undisturbed)
-    assert json.loads((folder / "config.json").read_text())["run"]["changes"] == [{"save_every": [2, 3], "recompute": [False, True]}]
+    changes = json.loads((folder / "config.json").read_text())["run"]["changes"]
+    assert changes == [{"save_every": [2, 3], "recompute": [False, True]}]
 
 
 def test_more_steps_leave_the_schedule_of_those_that_are_done_as_it_was(undisturbed, folder):
     go_on(folder, "--steps", "6")
-    longer, config = metrics(folder), json.loads((folder / "config.json").read_text())
+    longer = metrics(folder)
+    config = json.loads((folder / "config.json").read_text())
     assert longer[:4] == metrics(undisturbed) and [m["p"] for m in longer[4:]] == [0.0, 0.0]
-    assert config["steps"] == 6 and config["fade"] == pytest.approx(0.95 * 4 / 6) and config["run"]["changes"] == [{"steps": [4, 6]}]
+    assert config["steps"] == 6 and config["fade"] == pytest.approx(0.95 * 4 / 6)
+    assert config["run"]["changes"] == [{"steps": [4, 6]}]
     assert checkpoints(folder) == [4, 6]  # two, never more
 
 
 def test_a_run_from_before_there_were_helpers_goes_on_without_any(tmp_path, monkeypatch, capsys):
-    whole, real = run(tmp_path / "whole", "--processes", "1"), train.rl_step
+    whole = run(tmp_path / "whole", "--processes", "1")
+    real = train.rl_step
 
     def cut(*args):
         if args[6] == 2:
@@ -202,19 +239,26 @@ def test_a_run_from_before_there_were_helpers_goes_on_without_any(tmp_path, monk
     assert results(tmp_path / "cut") == results(whole)
 
 
-@pytest.mark.parametrize("text, named", [(lambda t: t.replace('"format": 2', '"format": 1'), "another version"), (lambda t: t[:100], "damaged"),
-                                         (lambda t: "[]", "damaged"), (lambda t: t.replace('"lr"', '"learning"'), "damaged"),
-                                         (lambda t: t.replace('"tiny"', '"tiny-ads"'), "another shape")],
-                         ids=["another format", "half", "a list", "another field", "another model"])
+@pytest.mark.parametrize("text, named", [
+    (lambda t: t.replace('"format": 2', '"format": 1'), "another version"),
+    (lambda t: t[:100], "damaged"),
+    (lambda t: "[]", "damaged"),
+    (lambda t: t.replace('"lr"', '"learning"'), "damaged"),
+    (lambda t: t.replace('"tiny"', '"tiny-ads"'), "another shape"),
+], ids=["another format", "half", "a list", "another field", "another model"])
 def test_a_run_folder_that_is_not_ours_is_refused(folder, capsys, text, named):
-    (folder / "config.json").write_text(text((folder / "config.json").read_text()))
+    path = folder / "config.json"
+    path.write_text(text(path.read_text()))
     assert named in refused(capsys, "--resume", str(folder))
 
 
 def test_another_bank_is_refused_and_the_same_one_written_otherwise_is_not(tmp_path, capsys):
-    problems = [p for split in ("train", "validation", "test") for p in load_problems("shop", split, 12)]
+    problems = []
+    for split in ("train", "validation", "test"):
+        problems += load_problems("shop", split, 12)
     lines = [json.dumps(dataclasses.asdict(p)) for p in make_routes(problems, shop.teacher(), 3)]
-    bank, flags = tmp_path / "bank.jsonl", ["--steps", "1", "--max-new-tokens", "4", "--eval-every", "0", "--eval-limit", "40"]
+    bank = tmp_path / "bank.jsonl"
+    flags = ["--steps", "1", "--max-new-tokens", "4", "--eval-every", "0", "--eval-limit", "40"]
     bank.write_text("\n".join(lines))
     run(tmp_path / "run", "--bank", str(bank), *flags)
     bank.write_text("\n\n".join(lines) + "\r\n")
@@ -225,68 +269,103 @@ def test_another_bank_is_refused_and_the_same_one_written_otherwise_is_not(tmp_p
 
 def test_the_number_of_threads_is_the_runs_own(undisturbed, tmp_path):
     torch.set_num_threads(2)
-    run(tmp_path / "run")
-    assert torch.get_num_threads() == 1 == json.loads((tmp_path / "run" / "config.json").read_text())["threads"]
-    assert results(tmp_path / "run") == results(undisturbed)
+    out = run(tmp_path / "run")
+    config = json.loads((out / "config.json").read_text())
+    assert torch.get_num_threads() == 1 == config["threads"]
+    assert results(out) == results(undisturbed)
 
 
-# ---- numbers that go wrong ------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("wrong", [lambda loss: loss * math.nan, lambda loss: loss * math.inf, lambda loss: loss.detach() * 0 + math.inf + loss],
-                         ids=["nan", "inf", "inf, with a finite gradient"])
+# ---- numbers that go wrong -----------------------------------------------------------------------
+@pytest.mark.parametrize("wrong", [
+    lambda loss: loss * math.nan,
+    lambda loss: loss * math.inf,
+    lambda loss: loss.detach() * 0 + math.inf + loss,
+], ids=["nan", "inf", "inf, with a finite gradient"])
 def test_a_step_without_a_number_changes_nothing_and_is_counted(monkeypatch, wrong):
-    model, real = small_model(), grpo.grpo_loss
-    optimizer, rollouts = grpo.Optimizer(model, 0.1), by_hand(model)
+    model = small_model()
+    real = grpo.grpo_loss
+    optimizer = grpo.Optimizer(model, 0.1)
+    rollouts = by_hand(model)
     advantages = torch.tensor([[1.0, -1.0, 0.5, -0.5]] * 3)
     before = [p.detach().clone() for p in model.parameters()]
-    monkeypatch.setattr(grpo, "grpo_loss", lambda *a, **k: (wrong(real(*a, **k)[0]), real(*a, **k)[1]))
+
+    def broken(*args, **settings):
+        loss, stats = real(*args, **settings)
+        return wrong(loss), stats
+
+    monkeypatch.setattr(grpo, "grpo_loss", broken)
     found = grpo.grpo_update(model, optimizer, rollouts, advantages)
-    assert found["skipped"] == 1 and optimizer.steps == 0 and all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
+    assert found["skipped"] == 1 and optimizer.steps == 0
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
     monkeypatch.setattr(grpo, "grpo_loss", real)
-    found = grpo.grpo_update(model, optimizer, rollouts, advantages)  # and nothing of it is left behind
+    # Nothing of the skipped step is left behind.
+    found = grpo.grpo_update(model, optimizer, rollouts, advantages)
     assert found["skipped"] == 0 and math.isfinite(found["grad_norm"]) and optimizer.steps == 1
     assert all(p.isfinite().all() for p in model.parameters())
 
 
 def test_weights_that_are_no_numbers_are_noticed_also_where_nothing_they_write_is_rewarded():
-    model, rollouts = small_model(), by_hand(small_model())
-    found = grpo.grpo_update(model, grpo.Optimizer(model, 0.1), rollouts, torch.zeros(3, 4))
-    assert found["skipped"] == 0
+    model = small_model()
+    rollouts = by_hand(small_model())
+
+    def skipped(advantages):
+        optimizer = grpo.Optimizer(model, 0.1)
+        return grpo.grpo_update(model, optimizer, rollouts, advantages)["skipped"]
+
+    assert skipped(torch.zeros(3, 4)) == 0
     rollouts.logps[0, 0] = math.nan
-    assert grpo.grpo_update(model, grpo.Optimizer(model, 0.1), rollouts, torch.zeros(3, 4))["skipped"] == 1
-    live = torch.tensor([[1.0, -1.0, 0.5, -0.5]] * 3)  # where something is, its step is what is skipped, and counted once
-    assert grpo.grpo_update(model, grpo.Optimizer(model, 0.1), rollouts, live)["skipped"] == 1
+    assert skipped(torch.zeros(3, 4)) == 1
+    # Where something is rewarded, its step is skipped, and it is counted once.
+    assert skipped(torch.tensor([[1.0, -1.0, 0.5, -0.5]] * 3)) == 1
 
 
-def test_after_five_such_steps_in_a_row_the_run_stops_with_a_checkpoint_and_a_hint(tmp_path, monkeypatch, capsys):
+def test_after_five_such_steps_in_a_row_the_run_stops_with_a_checkpoint_and_a_hint(
+        tmp_path, monkeypatch, capsys):
     real = train.sft_update
+    out = tmp_path / "run"
 
     def broken(model, optimizer, rollouts, micro_batch):
         if optimizer.steps >= 2:
-            next(iter(model.parameters())).grad = torch.full_like(next(iter(model.parameters())), math.nan)
+            param = next(iter(model.parameters()))
+            param.grad = torch.full_like(param, math.nan)
         return real(model, optimizer, rollouts, micro_batch)
+
     monkeypatch.setattr(train, "sft_update", broken)
-    said = refused(capsys, *SMALL, "--out", str(tmp_path / "run"), "--method", "rft", "--sft-steps", "20")
+    said = refused(capsys, *SMALL, "--out", str(out), "--method", "rft", "--sft-steps", "20")
     assert "5 steps in a row" in said and "--lr" in said
-    assert [m["skipped"] for m in metrics(tmp_path / "run")] == [0, 0, 1, 1, 1, 1, 1] and checkpoints(tmp_path / "run") == [6, 7]
-    assert metrics(tmp_path / "run")[2]["grad_norm"] is None  # JSON has no nan
-    _, state = engine.run.load_checkpoint(tmp_path / "run")
+    assert [m["skipped"] for m in metrics(out)] == [0, 0, 1, 1, 1, 1, 1]
+    assert checkpoints(out) == [6, 7]
+    assert metrics(out)[2]["grad_norm"] is None  # JSON has no nan
+    _, state = engine.run.load_checkpoint(out)
     assert all(tensor.isfinite().all() for tensor in state.values())
 
 
-HEALTHY = {"phase": "rl", "truncated": 0.1, "entropy": 0.3, "live": 0.4, "answer": 0.2, "format": 0.9}
+HEALTHY = {"phase": "rl", "truncated": 0.1, "entropy": 0.3, "live": 0.4, "answer": 0.2,
+           "format": 0.9}
 
 
 @pytest.mark.parametrize("signs, cure", [
-    ({}, None), ({"truncated": 1.0}, "--max-new-tokens"), ({"entropy": 0.001}, "--clip-high"), ({"live": 0.0}, "--routes"),
-    ({"live": 0.0, "entropy": 0.001, "answer": 1.0}, None), ({"entropy": 0.001, "answer": 0.7}, None)], ids=str)
+    ({}, None),
+    ({"truncated": 1.0}, "--max-new-tokens"),
+    ({"entropy": 0.001}, "--clip-high"),
+    ({"live": 0.0}, "--routes"),
+    ({"live": 0.0, "entropy": 0.001, "answer": 1.0}, None),
+    ({"entropy": 0.001, "answer": 0.7}, None),
+], ids=str)
 def test_a_collapsed_run_is_named_with_its_cure_and_a_finished_one_is_not_called_ill(signs, cure):
     ill = [{**HEALTHY, **signs}] * 20
-    assert engine.run.diagnosis(ill) is None if cure is None else cure in engine.run.diagnosis(ill)
-    assert engine.run.diagnosis(ill[1:]) is None and engine.run.diagnosis([HEALTHY] * 10 + ill[:10]) is None  # not after a bad moment
+    found = engine.run.diagnosis(ill)
+    assert found is None if cure is None else cure in found
+    # A bad moment is not enough.
+    assert engine.run.diagnosis(ill[1:]) is None
+    assert engine.run.diagnosis([HEALTHY] * 10 + ill[:10]) is None
 
 
 def test_it_is_named_once(folder, monkeypatch, capsys):
-    monkeypatch.setattr(engine.run, "diagnosis", lambda history: "ILL: the cure" if len(history) > 4 else None)
+    def diagnosis(history):
+        return "ILL: the cure" if len(history) > 4 else None
+
+    monkeypatch.setattr(engine.run, "diagnosis", diagnosis)
     go_on(folder, "--steps", "7")
     assert capsys.readouterr().out.count("ILL: the cure") == 1
 
@@ -297,11 +376,15 @@ def test_a_run_that_goes_on_is_not_explained(folder, capsys):
 
 def test_an_addresss_query_is_hidden_in_the_record_and_is_no_other_flag_on_resume(tmp_path):
     config = train.Config(teacher="https://host/v1?key=secret", model="tiny", out=str(tmp_path))
-    from engine.flags import for_the_record
-    (tmp_path / "config.json").write_text(json.dumps({**for_the_record(config), "run": {"format": engine.run.FORMAT, "changes": []}}))
+    path = tmp_path / "config.json"
+    record = {"format": engine.run.FORMAT, "changes": []}
+    path.write_text(json.dumps({**for_the_record(config), "run": record}))
     given = {"resume": str(tmp_path), "teacher": "https://host/v1?key=secret"}
     found, record = engine.run.resume(given, train.Config)
-    assert "secret" not in (tmp_path / "config.json").read_text() and found.teacher == "https://host/v1?key=secret" and not record["changes"]
-    assert engine.run.resume({"resume": str(tmp_path)}, train.Config)[0].teacher == "https://host/v1?key=(hidden)"  # server_teacher refuses it
+    assert "secret" not in path.read_text()
+    assert found.teacher == "https://host/v1?key=secret" and not record["changes"]
+    # Without the flag the address is the hidden one, which server_teacher refuses.
+    found, _ = engine.run.resume({"resume": str(tmp_path)}, train.Config)
+    assert found.teacher == "https://host/v1?key=(hidden)"
     with pytest.raises(ValueError, match="begun with --teacher"):
         engine.run.resume({**given, "teacher": "https://other/v1"}, train.Config)

@@ -9,7 +9,8 @@ import torch
 import engine.team
 import grpo
 import train
-from engine.team import Follower, Team, add_gradient, joined, load, shares, take_gradient, weights_of
+from engine.team import (Follower, Team, add_gradient, joined, load, shares, take_gradient,
+                         weights_of)
 from helpers import by_hand, small_model
 
 SMALL = ["--steps", "3", "--prompts-per-step", "3", "--group-size", "4", "--limit", "30",
@@ -52,7 +53,8 @@ def test_the_shares_gradients_sum_to_that_of_one_process(three, settings):
     for update in (grpo.grpo_update, three.update):
         model, reference = small_model(), small_model(seed=5)
         recorder = Recorder(model)
-        metrics = update(model, recorder, by_hand(model), advantages, reference=reference, **settings)
+        metrics = update(model, recorder, by_hand(model), advantages, reference=reference,
+                         **settings)
         found.append((metrics, recorder.gradient))
     (wanted, whole), (metrics, summed) = found
     assert whole.norm() > 0.01
@@ -77,7 +79,8 @@ def test_fewer_live_groups_than_processes(three):
     wanted = Recorder(small_model())
     grpo.grpo_update(wanted.model, wanted, by_hand(wanted.model), advantages)
     torch.testing.assert_close(recorder.gradient, wanted.gradient, rtol=1e-4, atol=1e-6)
-    metrics = three.update(model, None, by_hand(model), torch.zeros(3, 4))  # there is no step at all
+    # There is no step at all.
+    metrics = three.update(model, None, by_hand(model), torch.zeros(3, 4))
     assert metrics["grad_norm"] == 0
 
 
@@ -213,7 +216,8 @@ def test_evaluations_are_shared_too(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Team, "sample", counted)
     run(tmp_path / "run")
-    assert sum(asked) == 3 * 3 * 4 + 4 * 2 * 8  # 3 steps; 8 questions before, twice between, after
+    # 3 steps, and 8 questions before, twice between, and after.
+    assert sum(asked) == 3 * 3 * 4 + 4 * 2 * 8
 
 
 def test_shares_are_nearly_equal_and_keep_the_order():

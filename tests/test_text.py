@@ -31,7 +31,7 @@ ENDINGS = [  # a closing answer, in the ways of real teachers
     "\n## Final answer: 5", "\n### Final Answer\n\n5",
     "\n<answer>5</answer><\uff5cend\u2581of\u2581sentence\uff5c>"]
 THINKING = ["%s", "<think>%s</think>", "<think>\n%s\n</think>\n", "<think></think>\n%s",
-    "(think)%s(/think)", "<Think>%s</Think>", "<thinking>%s</thinking>",
+            "(think)%s(/think)", "<Think>%s</Think>", "<thinking>%s</thinking>",
             "<reasoning>%s</reasoning>", "[THINK]%s[/THINK]", "<think/>%s",
             "\u25c1think\u25b7%s\u25c1/think\u25b7"]
 
@@ -54,15 +54,16 @@ def test_a_closing_answer_and_a_thinking_block_leave_nothing_behind(ending, thin
 
 
 @pytest.mark.parametrize("route, reasoning", [
-    ("She has <answer>5</answer> eggs left.\nDone.",
-    "She has 5 eggs left."),  # the sentence needs its answer
+    # The sentence needs its answer.
+    ("She has <answer>5</answer> eggs left.\nDone.", "She has 5 eggs left."),
     ("2 + 3 = <answer>5</answer>", "2 + 3 = 5"), ("2 + 3 = \\boxed{5}", "2 + 3 = 5"),
     ("total 84 <answer>84</answer>", "total 84"),
     ("<answer>5</answer> because 2 + 3 = 5.", "because 2 + 3 = 5."), ("<answer>5</answer>", "5"),
     ("#### 5", "#### 5"), ("", ""),
     ("<think>maybe <answer>5</answer>? no</think><answer>6</answer>", "maybe 5? no"),
+    # These are headings.
     ("#### Step 1\n2 + 2 = 4\n#### Step 2\n4 + 1 = 5",
-    "#### Step 1\n2 + 2 = 4\n#### Step 2\n4 + 1 = 5"),  # headings
+     "#### Step 1\n2 + 2 = 4\n#### Step 2\n4 + 1 = 5"),
     ("<think>2 + 3</think>\n\nThe sum is 5.\n<answer>5</answer>", "2 + 3\nThe sum is 5."),
     ("a < b and <answer>5 < 6</answer>", "a < b and"),
     ("A: 5\nis what\nI say", "A: 5\nis what\nI say"), ("no answer here", "no answer here")])
@@ -74,7 +75,7 @@ def test_the_reasoning_of_a_route(route, reasoning):
 def test_every_target_is_read_back_whatever_the_route_holds():
     rng = random.Random(0)
     pieces = ["<think>", "</think>", "<answer>", "</answer>", "<scores>", "</scores>",
-    "< / Answer >", "(answer)", "(/think)", "<an", "swer>",
+              "< / Answer >", "(answer)", "(/think)", "<an", "swer>",
               "<<answer>answer>", "<<1+1=2>>", "<<", ">>", "<|im_end|>", "<|", "|>", "</s>",
               "[INST]", "####", "#### 5", "\\boxed{", "}", "5", "\n",
               " ", "=", "Route 1:", "Problem:", "Solution", ":", "So", ".", "A: 5", "<", ">", "/",
@@ -85,7 +86,8 @@ def test_every_target_is_read_back_whatever_the_route_holds():
 
 
 def test_markup_nested_ever_so_deep_leaves_nothing_behind():
-    for route in ("<<" * 9 + "1=1>>" * 9, "<answer" * 9 + ">" * 9, "<an" * 9 + "<answer>" + "swer>" * 9):
+    for route in ("<<" * 9 + "1=1>>" * 9, "<answer" * 9 + ">" * 9,
+                  "<an" * 9 + "<answer>" + "swer>" * 9):
         assert_read_back("so " + route)
         assert_read_back(route)
 
