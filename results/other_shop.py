@@ -38,8 +38,8 @@ def other_shop(items, facts, known, n, fewest=1, seed=0, held_out=100, most=400)
     """(train, test): problems of a shop that sells the first `items` items, with n routes each.
 
     Training orders have `fewest` to `facts` items, equally many of each number: a short order
-    occurs several times. Test orders have `facts` items. `held_out` texts are tested, or a third of all if
-    these are fewer; at most `most` are trained on.
+    occurs several times. Test orders have `facts` items. `held_out` texts are tested, or a third
+    of all if these are fewer; at most `most` are trained on.
     known: q, how often the teacher knows a price.
     """
     rng = random.Random(f"another shop {items} {facts}")

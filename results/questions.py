@@ -263,7 +263,8 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one core each")
     parser.add_argument("--have", action="store_true",
                         help="train nothing: save the runs that are done")
-    parser.add_argument("--draw", action="store_true", help="only write the table and draw the figure again")
+    parser.add_argument("--draw", action="store_true",
+                        help="only write the table and draw the figure again")
     args = parser.parse_args()
     path = SAVED / f"{args.question}.json"
     if args.draw and not path.exists():
