@@ -14,10 +14,13 @@ thread, which needs no time to start.
 
 Every message to a helper begins with the weights: they are less than 1 MB of the tiny student.
 """
+import contextlib
 import multiprocessing
 import pickle
 import signal
+import sys
 import threading
+import types
 
 import torch
 from torch.nn.functional import pad
@@ -232,7 +235,8 @@ class Helper:
         if CORES > 1:
             self.process = multiprocessing.get_context("spawn").Process(
                 target=serve_alone, args=(there, torch.get_num_threads()), daemon=True)
-            self.process.start()
+            with hidden_program():
+                self.process.start()
             there.close()  # so that it is the helper's only, and its end is seen here
         else:
             threading.Thread(target=serve, args=(there,), daemon=True).start()
@@ -268,6 +272,18 @@ class Helper:
             self.process.kill()
             self.process.join()
         self.connection.close()
+
+
+@contextlib.contextmanager
+def hidden_program():
+    """Python would load the program that was started in each new process once more. A script that
+    calls train.train outside of `if __name__ == "__main__"` would then train there, too."""
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
 
 
 def serve_alone(connection, threads):

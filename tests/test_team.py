@@ -1,7 +1,11 @@
 """A team computes what one process computes, and says in one line what goes wrong."""
 import math
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +17,7 @@ from engine.team import (Follower, Team, add_gradient, joined, load, shares, tak
                          weights_of)
 from helpers import by_hand, small_model
 
+ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--steps", "3", "--prompts-per-step", "3", "--group-size", "4", "--limit", "30",
          "--eval-limit", "8", "--eval-every", "2", "--max-new-tokens", "80", "--device", "cpu"]
 PROMPTS = ["ab", "cdefgh", "k", "lm", "a"]
@@ -227,3 +232,21 @@ def test_shares_are_nearly_equal_and_keep_the_order():
             assert sum(found, []) == list(range(length)) and len(found) == n
             sizes = [len(some) for some in found]
             assert max(sizes) - min(sizes) <= 1 and sizes[0] == max(sizes)
+
+
+def test_a_script_needs_no_guard_against_being_loaded_again(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("""
+print("begins")
+from engine.team import Team
+from grpo import load_policy
+team = Team(2)
+model, tokenizer = load_policy("tiny")
+assert team.helpers[0].process.is_alive()
+print(len(team.sample(model, tokenizer, ["2 tea, 1 jam", "1 milk, 1 jam"], 2, 4).texts))
+team.close()
+""")
+    settings = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, str(script)], env=settings, cwd=tmp_path,
+                          capture_output=True, text=True)
+    assert done.stdout.split() == ["begins", "4"], done.stderr
