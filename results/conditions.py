@@ -1,4 +1,6 @@
-"""When do routes leave something behind? `python -m results.conditions` (open question 2).
+"""When do routes leave something behind? `python -m results.conditions FLAGS` (open question 2).
+
+    python -m results.conditions --teacher-error 0.5 --routes 3      # flags of train.py
 
 A rule that needs no training. It asks two things of the prompts that a student will see in the
 shop:
@@ -92,10 +94,13 @@ def verdict(found):
 
 
 def shown_prompts(flags, variant="", problems=None, draws=5):
-    """Prompts with routes that a run with these flags (a text) draws -> pairs (problem, routes).
-    problems: by default those of the run."""
+    """Prompts with routes that a run of the shop with these flags (a text) draws while p(t) is 1
+    -> pairs (problem, routes). problems: by default those of the run. Raises ValueError if the
+    run shows no routes."""
     config = train.Config(**given_flags(train.Config, None, flags.split()))
     train.fill_in_defaults(config, tiny=True)
+    if not config.routes:
+        raise ValueError("with these flags no prompt carries routes")
     method = VARIANTS[variant]() if variant else Variant()
     method.config = config
     if problems is None:
@@ -109,19 +114,21 @@ def shown_prompts(flags, variant="", problems=None, draws=5):
     return prompts
 
 
-def conditions_of(flags, variant=""):
-    """The conditions of a run of the shop with these flags (a text), while p(t) is 1."""
-    prompts = []
-    for problem, routes in shown_prompts(flags, variant):
-        prompts.append(([item for _, item in read_order(problem.question)], routes))
-    return conditions(prompts, price_lists()[0])
+def conditions_of(prompts):
+    """The conditions of prompts of the shop, as shown_prompts draws them."""
+    orders = [([item for _, item in read_order(problem.question)], routes)
+              for problem, routes in prompts]
+    return conditions(orders, price_lists()[0])
 
 
 def main():
-    if len(sys.argv) < 2 or "-h" in sys.argv or "--help" in sys.argv:
-        sys.exit("usage: python -m results.conditions FLAGS OF train.py, for instance\n"
-                 "       python -m results.conditions --teacher-error 0.5 --routes 3")
-    found = conditions_of(" ".join(sys.argv[1:]))
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        sys.exit(__doc__)
+    try:
+        prompts = shown_prompts(" ".join(sys.argv[1:]))
+    except ValueError as error:
+        sys.exit(f"conditions: {error}")
+    found = conditions_of(prompts)
     print(", ".join(f"{name} {value:.2f}" for name, value in found.items()))
     print(f"the rule says: {verdict(found)}")
 

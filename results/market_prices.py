@@ -17,12 +17,13 @@ tests/test_real_model.py holds this file to that.
 """
 import argparse
 import math
+import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from engine.policy import encode_prompts
+from engine.run import load_checkpoint
 from grpo import Optimizer, load_policy
 from realm import mrpv_prompt
 from tasks.market import HIGHEST, LOWEST, PRICES, ask
@@ -52,13 +53,29 @@ def price_probabilities(model, tokenizer, item, routes=()):
 
 
 def load(name, start):
-    """A trained student, or with `start` the last checkpoint of a run that began from it."""
+    """A trained student, or with `start` the last checkpoint of a run that began from it. Raises
+    ValueError if there is none."""
     if start is None:
         return load_policy(name)
+    _, state = load_checkpoint(Path(name))
+    if state is None:
+        raise ValueError(f"{name}: there is no checkpoint")
     model, tokenizer = load_policy(start)
-    [*_, last] = sorted(Path(name).glob("checkpoint/*.safetensors"))
-    Optimizer(model, lr=0.0).load_weights(load_file(last))
+    Optimizer(model, lr=0.0).load_weights(state)
     return model, tokenizer
+
+
+def print_table(students, start):
+    """A line for each student and each item of the market."""
+    print("| student | item | true price | true | any | likeliest |\n|---|---|---|---|---|---|")
+    for name in students:
+        model, tokenizer = load(name, start)
+        for item, price in PRICES.items():
+            found = price_probabilities(model, tokenizer, item)
+            top = sorted(found, key=found.get, reverse=True)[:3]
+            listed = ", ".join(f"{p}: {found[p]:.2f}" for p in top)
+            print(f"| {name} | {item} | {price} | {found[price]:.3f} | "
+                  f"{sum(found.values()):.2f} | {listed} |", flush=True)
 
 
 def main():
@@ -67,15 +84,10 @@ def main():
     parser.add_argument("students", nargs="+", help="run folders or models")
     parser.add_argument("--checkpoint", metavar="START", help="read the last checkpoint of each")
     args = parser.parse_args()
-    print("| student | item | true price | true | any | likeliest |\n|---|---|---|---|---|---|")
-    for name in args.students:
-        model, tokenizer = load(name, args.checkpoint)
-        for item, price in PRICES.items():
-            found = price_probabilities(model, tokenizer, item)
-            top = sorted(found, key=found.get, reverse=True)[:3]
-            listed = ", ".join(f"{p}: {found[p]:.2f}" for p in top)
-            print(f"| {name} | {item} | {price} | {found[price]:.3f} | "
-                  f"{sum(found.values()):.2f} | {listed} |", flush=True)
+    try:
+        print_table(args.students, args.checkpoint)
+    except ValueError as error:
+        sys.exit(f"market_prices: {error}")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def draw_map(figure, arms):
         for arm in arms:
             alone = present(arm["figures"]["alone"])
             ax.plot([mean_of(arm, name)] * len(alone), alone, "o", alpha=0.8,
-                    color=f"C{int(arm['labels']['k']) - 1}")
+                    color=f"C{arm['labels']['k'] - 1}")
         ax.set(xlabel=name, ylabel="alone", ylim=(-0.03, 1.03))
         ax.grid(alpha=0.3)
     below[0].set_title("colour: k, as below", fontsize=8)

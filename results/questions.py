@@ -2,12 +2,13 @@
 
     python -m results.questions O2 --jobs 2               train what is missing, then save
     python -m results.questions O2 --have                 save the runs that are done so far
-    python -m results.questions O2 --draw                 the table of the saved runs again
+    python -m results.questions O2 --draw                 table and picture again
 
 A question is a list of arms, and an arm is a command of train.py (or of results.variants). Each is
 trained on each seed, one core a run, and tested by eval.py on 300 test questions that no run has
 seen. A run that is there already is not run again, so that a sweep that was cut goes on.
-results/open_questions/NAME.json holds the figures; the table goes into results/open_questions.md.
+results/open_questions/NAME.json holds the figures. The table and a picture go into
+results/open_questions.md.
 
 Promise: a figure that is not measured is missing, and never filled in.
 To read: QUESTIONS, then measure. results/sweep.py does the same for the paper's claims.
@@ -199,15 +200,15 @@ def redundancy(prompts):
 
 def known_before(name, arm):
     """What can be said of an arm without training it -> (labels, figures)."""
-    if name == "O1":
-        shown = redundancy(shown_prompts(arm.all_flags(), arm.variant))
-        return {}, {"redundancy": [shown]}
     if name == "O3":
         return {}, {}
     make_shop(arm)
-    figures = conditions_of(arm.all_flags())
+    prompts = shown_prompts(arm.all_flags(), arm.variant)
+    if name == "O1":
+        return {}, {"redundancy": [redundancy(prompts)]}
+    figures = conditions_of(prompts)
     labels = {"the rule says": verdict(figures)}
-    figures["prompt tokens"] = prompt_tokens(shown_prompts(arm.all_flags(), draws=1))
+    figures["prompt tokens"] = prompt_tokens(prompts)
     return labels, {key: [value] for key, value in figures.items()}
 
 

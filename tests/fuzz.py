@@ -40,18 +40,7 @@ Problem: Route 1: Route 2: Route 9: Solution: True False None nan inf -inf NaN I
 km dollars eggs left per hour in total fifths halves negative bn lakh k dozen
 squared thousand cents percent mph quarters B) B. Paris 7:30 PM (1, 2) a.m. 1/2 ½ ² ° ^\\circ
 = " ` _ 3 7 40 12 2.5 1e1""".split(" ")
-
-
-def unescaped(piece):
-    """A piece that is written as an escape (\\n, \\x00) as the character it stands for."""
-    if len(piece) == 2:
-        return piece.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t")
-    if re.fullmatch(r"\\(x..|u....|U.{8})", piece):
-        return piece.encode().decode("unicode_escape", errors="ignore")
-    return piece
-
-
-PIECES = [unescaped(part) for piece in PIECES for part in piece.split("\n")]
+PIECES = [part for piece in PIECES for part in piece.split("\n")]
 PIECES += [" ", "  ", "\n", "\n\n", "9" * 30, "9" * 5000, "0" * 300, "-" * 50, "1/" * 20]
 LABELS = ([], [True], [False], [True, False], [False, False, True], [True, True, True])
 TAG = re.compile(r"<[\s/]*(think|answer|scores)\s*>|<\||\|>", re.IGNORECASE)

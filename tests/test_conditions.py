@@ -4,7 +4,7 @@ import random
 import pytest
 
 from realm import Route
-from results.conditions import conditions, conditions_of, shown_prompts, verdict
+from results.conditions import conditions, conditions_of, main, shown_prompts, verdict
 
 PRICES = {"tea": 40, "jam": 25}
 ITEMS = ["tea", "jam"]
@@ -60,7 +60,13 @@ def test_the_rule_needs_both_conditions():
 def test_it_reads_the_prompts_that_train_would_draw():
     for _, routes in shown_prompts("--teacher-error 0.3 --n 16 --error-ratio 1", draws=1):
         assert len(routes) == 3 and not any(route.correct for route in routes)
-    one = conditions_of("--teacher-error 0.5 --routes 1")
+    one = conditions_of(shown_prompts("--teacher-error 0.5 --routes 1"))
     assert one["possible"] == pytest.approx(one["copying"], abs=0.02)  # nothing to put together
     # 0.5 ** 2 and 0.5 ** 3, for half of the orders each.
     assert one["copying"] == pytest.approx(0.1875, abs=0.03)
+
+
+def test_a_run_without_routes_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["conditions", "--method", "grpo"])
+    with pytest.raises(SystemExit, match="^conditions: .*no prompt carries routes$"):
+        main()

@@ -15,6 +15,7 @@ import real_model
 from grpo import Optimizer, completion_logps, grpo_update, load_policy, sample
 from helpers import full_logps
 from realm import Route, mrpv_prompt
+from results.market_prices import main as market_prices
 from results.market_prices import price_probabilities
 from tasks.market import ask
 
@@ -168,3 +169,10 @@ def test_the_price_probabilities_are_those_of_the_tokens_one_by_one(policy):
         ids = ids + [token]
     found = price_probabilities(model, tokenizer, "jar of honey")
     assert found[12] == pytest.approx(expected, rel=1e-3)
+
+
+@needs_weights
+def test_a_run_without_a_checkpoint_is_refused_in_one_line(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["market_prices", str(tmp_path), "--checkpoint", str(folder)])
+    with pytest.raises(SystemExit, match="^market_prices: .*there is no checkpoint$"):
+        market_prices()
