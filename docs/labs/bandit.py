@@ -44,7 +44,8 @@ def main():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--scale", choices=("std", "none"), default="std")
     flags = vars(parser.parse_args())
-    runs = [play(**flags, seed=seed) for seed in range(flags.pop("seeds"))]
+    seeds = flags.pop("seeds")
+    runs = [play(**flags, seed=seed) for seed in range(seeds)]
     print("step   share of the best arm (mean of all seeds)")
     for t in range(0, flags["steps"] + 1, max(1, flags["steps"] // 10)):
         mean = sum(shares[t - 1] if t else 0.2 for shares, _, _ in runs) / len(runs)
