@@ -10,9 +10,9 @@
 
 The third asks a model on this machine, the fourth a server. The same command continues a bank
 that was cut short. The file bank.jsonl.config.json beside it records how it is made.
-A teacher is a function (problems, guided) -> texts. guided[i][j] says whether the expert rules of
-problem i enter the prompt of its route j (guided CoT distillation). A rule reaches the student
-only through what the teacher writes.
+A teacher is a function (problems, guided, attempt=0) -> texts. guided[i][j] says whether the expert
+rules of problem i enter the prompt of its route j (guided CoT distillation). A rule reaches the
+student only through what the teacher writes. attempt: see engine/teachers.py.
 """
 import random
 import sys
@@ -24,9 +24,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from engine.bank import (append_batch, bank_settings, bank_summary, continue_bank, cut_summary,
-                         open_bank, read_bank, recorded_tally, refuse_out, why_it_cannot_teach)
-from engine.flags import (DEFAULT_TEACHER, TeacherFlags, check_bounds, flag, given_flags,
-                          idle_teacher_flags, is_address, say, shown_address, without_effect)
+                         lack_routes, open_bank, read_bank, recorded_tally, refuse_out,
+                         why_it_cannot_teach)
+from engine.flags import (DEFAULT_TEACHER, TEACHER_FLAGS, TeacherFlags, check_bounds, flag,
+                          given_flags, idle_teacher_flags, is_address, say, shown_address,
+                          without_effect)
 from engine.teachers import (TRIES, CutText, address_hint, model_teacher, server_teacher,
                              whole_texts)
 from realm import Problem, Route
@@ -60,8 +62,8 @@ def load_problems(task, split, limit=None, data=None):
     task: a built-in task ("shop"), "gsm8k", or the path of a JSONL file or of a folder with
     train.jsonl and test.jsonl. data: where GSM8K's files are, if they are not to be fetched.
     split: "train", "validation", "test", or "ood" (built-in tasks only). No two share a question.
-    "all" is what a bank is made of, for train.py splits a bank by the same hash: the whole file,
-    and of a folder only train.jsonl, so that its test.jsonl stays unseen.
+    "all" is for making a bank, which train.py splits by the same hash. It is all of a file. Of a
+    folder it is only train.jsonl, so that test.jsonl stays unseen.
     Raises ValueError in one line.
     """
     if split not in SPLITS:
@@ -126,6 +128,11 @@ def folder_problems(where, split):
 
 
 # ---- routes --------------------------------------------------------------------------------------
+def problem_source(config):
+    """What names the problems: --bank, which train.py and eval.py have, or else --task."""
+    return getattr(config, "bank", None) or config.task
+
+
 def teacher_kind(config, problems):
     """Who writes routes for these problems: "simulated", "server" or "model".
 
@@ -137,7 +144,7 @@ def teacher_kind(config, problems):
     if name and name != "simulated":
         return "model"
     gold_solutions = all(p.routes and "####" in p.routes[0].text for p in problems)
-    if name == "simulated" or config.task in BUILT_IN or gold_solutions:
+    if name == "simulated" or problem_source(config) in BUILT_IN or gold_solutions:
         return "simulated"
     return "model"
 
@@ -148,15 +155,16 @@ def teacher_for(config, problems, temperature=0.8, longest=400):
     config: train.py's, eval.py's or this file's. longest: tokens of a route. Raises ValueError if
     there are no problems, or if --teacher is neither a model nor an address.
     """
+    source = problem_source(config)
     if not problems:
-        raise ValueError(f"--task {config.task}: no problems in this split")
+        raise ValueError(f"--task {source}: no problems in this split")
     name = config.teacher
     kind = teacher_kind(config, problems)
     if kind == "simulated":
-        module = BUILT_IN.get(config.task, gsm8k)
+        module = BUILT_IN.get(source, gsm8k)
         teacher = module.teacher(config.teacher_error, config.systematic, config.seed)
         of_what = "of the facts"
-        if config.task not in BUILT_IN:
+        if source not in BUILT_IN:
             of_what = "of the routes, a mistake put into the gold one"
         return teacher, (f"a simulated teacher (wrong on {config.teacher_error:.0%} {of_what}; "
                          f"{config.systematic:.0%} of it a misconception)")
@@ -218,17 +226,37 @@ def taught_in_batches(problems, teacher, config, n, done=0, batch=16, keep_cut=F
             bar.update(len(part))
 
 
-def with_routes(problems, config):
+def all_with_routes(splits, config, given=()):
+    """{split: problems} -> the same with at least config.routes routes for each problem.
+
+    One teacher writes them for all splits that lack them. given: the flags on the command line.
+    Those of the teacher that have no effect are said. See with_routes.
+    """
+    to_teach = []
+    for problems in splits.values():
+        if config.routes and lack_routes(problems):
+            to_teach += problems
+    if not to_teach:
+        reason = "the problems have routes" if config.routes else "--routes is 0"
+        say(without_effect(given, [(TEACHER_FLAGS, True, reason)]))
+        return {split: with_routes(problems, config) for split, problems in splits.items()}
+    kind = teacher_kind(config, to_teach)
+    say(idle_teacher_flags(given, kind, any(p.rules for p in to_teach)))
+    teacher = teacher_for(config, to_teach)
+    return {split: with_routes(problems, config, teacher) for split, problems in splits.items()}
+
+
+def with_routes(problems, config, teacher=None):
     """Problems with at least config.routes routes each. config: train.py's or eval.py's.
 
     Where no problem has any, a teacher writes them now, in memory; data.py writes a bank to keep.
-    A gold solution alone is no teacher's route. Raises ValueError, in one line, for a bank in
-    which a problem has too few.
+    A gold solution alone is no teacher's route. teacher: what teacher_for returns (by default it
+    is called here). Raises ValueError, in one line, for a bank in which a problem has too few.
     """
     if not config.routes:
         return problems
-    if all(not p.routes or is_gold_only(p) for p in problems):
-        teacher, what = teacher_for(config, problems)
+    if lack_routes(problems):
+        teacher, what = teacher or teacher_for(config, problems)
         n = max(config.n, config.routes)
         print(f"{what} writes {n} routes for each of {len(problems)} questions", flush=True)
         taught, tally = [], Counter()
@@ -247,20 +275,13 @@ def with_routes(problems, config):
     return problems
 
 
-def is_gold_only(problem):
-    """Is a gold solution, as GSM8K has them, the only route of this problem?"""
-    if len(problem.routes) != 1:
-        return False
-    route = problem.routes[0]
-    return route.correct and "####" in route.text
-
-
 # ---- banks ---------------------------------------------------------------------------------------
 def say_idle_flags(config, given, problems):
     """Print, on one line, which flags that were given have no effect."""
     kind = teacher_kind(config, problems)
-    idle = idle_teacher_flags(given, kind, config.task, any(p.rules for p in problems))
+    idle = idle_teacher_flags(given, kind, any(p.rules for p in problems))
     idle += without_effect(given, [
+        (("data",), config.task != "gsm8k", f"the task is {config.task}, not gsm8k"),
         (("temperature", "max_new_tokens", "keep_cut", "device"), kind == "simulated",
          "the teacher is simulated"),
         (("device",), kind == "server", "the teacher is a server")])

@@ -10,11 +10,13 @@ The columns of the table:
     pass@n     share of questions that at least one of the n samples answers
     maj@n      accuracy of the majority vote over the n samples
     AUC        P(a right route is scored above a wrong one), ties count half; a constant has 0.5
-    scores ok  share of the scores on the right side of 0.5
+    scores ok  share of the scores on the right side of 0.5; a score of 0.5 counts half
     SAME Err   share of the wrong answers that repeat the answer of a wrong route shown
     tokens     mean length of a greedy completion
-Every interval is a 95% interval: Wilson's, but for mean@n the normal one over questions, which is
-too narrow for a few of them.
+    P, R, F1   precision, recall and F1 of the answer --positive, for yes-or-no tasks
+Every interval is a 95% interval. All are Wilson's except that of mean@n. It is the normal interval
+over questions, which is too narrow if there are only a few. The teacher's counts every route as
+independent. Routes of one question are not, so it may be too narrow.
 """
 import dataclasses
 import json
@@ -30,12 +32,13 @@ import torch
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
-from data import BUILT_IN, load_problems, with_routes
+from data import BUILT_IN, all_with_routes, load_problems, problem_source
 from engine.flags import (TeacherFlags, check_bounds, flag, for_the_record, given_flags,
                           same_flag, say, without_effect)
+from engine.policy import choose_device, is_tiny, must_write, resolve_model
 from engine.report import check_outputs, write_results
 from engine.shared_prompt import is_out_of_memory
-from grpo import choose_device, is_tiny, load_policy, must_write, resolve_model, sample
+from grpo import load_policy, sample
 from realm import choose_routes, mrpv_prompt, parse_response
 from rewards import answers_match, canonical, realm_reward
 
@@ -95,10 +98,10 @@ def auc(scores, labels):
 # ---- one way of asking ---------------------------------------------------------------------------
 def evaluate_prompts(model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch,
                      positive, sampler):
-    """Ask every problem once, with the routes in `shown` -> dict of what was measured.
+    """Ask every problem, greedily and with n samples, with the routes in `shown` -> dict.
 
-    shown: for each problem the list of its routes, or nothing but empty ones. The other arguments
-    are those of evaluate.
+    shown: for each problem the list of its routes; all of these lists are empty if no routes are
+    shown. The other arguments are those of evaluate.
     """
     greedy, lengths, sampled = complete(
         model, tokenizer, problems, shown, samples, max_new_tokens, seed, batch, sampler)
@@ -176,7 +179,9 @@ def route_scores(responses, shown):
             continue
         scores += response.scores
         labels += [route.correct for route in routes]
-    agree = [(score > 0.5) == label for score, label in zip(scores, labels)]
+    agree = []
+    for score, label in zip(scores, labels):
+        agree.append(0.5 if score == 0.5 else (score > 0.5) == label)
     return {
         "scored": len(scores) / sum(len(routes) for routes in shown),
         "score_accuracy": sum(agree) / len(agree) if agree else None,
@@ -232,16 +237,17 @@ def evaluate(model, tokenizer, problems, routes=3, samples=0, max_new_tokens=96,
     grpo.sample, or that of a team (engine/team.py).
     The routes of a question depend on the seed and the question alone: all students see the same.
     """
-    settings = (samples, max_new_tokens, seed, batch, positive, sampler or sample)
+    settings = {"samples": samples, "max_new_tokens": max_new_tokens, "seed": seed,
+                "batch": batch, "positive": positive, "sampler": sampler or sample}
     none_shown = [()] * len(problems)
     result = {"questions": len(problems), "k": routes, "samples": samples}
-    result["alone"] = evaluate_prompts(model, tokenizer, problems, none_shown, *settings)
+    result["alone"] = evaluate_prompts(model, tokenizer, problems, none_shown, **settings)
     if routes:
         shown = []
         for problem in problems:
             rng = random.Random(f"{seed} {problem.question}")
             shown.append(choose_routes(problem.routes, routes, rng))
-        result["routes"] = evaluate_prompts(model, tokenizer, problems, shown, *settings)
+        result["routes"] = evaluate_prompts(model, tokenizer, problems, shown, **settings)
         result |= baselines(problems, shown, seed)
     return result
 
@@ -264,20 +270,23 @@ def baselines(problems, shown, seed):
 
 
 # ---- the command ---------------------------------------------------------------------------------
-ROUTE_FLAGS = ("teacher", "teacher_model", "teacher_options", "teacher_error", "systematic")
 FIRST_RUNS = "the first run's"
 
 
 @dataclass(kw_only=True)
 class Config(TeacherFlags):
     """The flags. Those of TeacherFlags say which problems, and who writes routes where there are
-    none; what is not given is the first run's."""
+    none. What is not given is the first run's, except the seed, which is 0: so different runs are
+    asked with the same routes."""
     task: str | None = same_flag(TeacherFlags, "task", None, FIRST_RUNS + ", else shop or ads for "
                                  "tiny or tiny-ads, else gsm8k")
     teacher_error: float | None = same_flag(TeacherFlags, "teacher_error", None,
                                             FIRST_RUNS + ", else 0.65")
     systematic: float | None = same_flag(TeacherFlags, "systematic", None,
                                          FIRST_RUNS + ", else 0.5")
+    n: int | None = same_flag(TeacherFlags, "n", None, FIRST_RUNS + ", else 8")
+    inject_rules: float | None = same_flag(TeacherFlags, "inject_rules", None,
+                                           FIRST_RUNS + ", else 0")
     bank: str | None = flag(None, "JSONL bank: ask its test questions and show its routes "
                             "(default: the first run's)", heading="problems")
     split: str = flag("test", "test (of built-in tasks also ood), or validation, to choose models "
@@ -300,30 +309,29 @@ class Config(TeacherFlags):
                               "models: compare.png)")
 
 
-def prepare(config):
+def prepare(config, given=()):
     """Complete the config and find the problems -> {split: problems with their routes}.
 
-    Every check comes before the long work. Raises ValueError, in one line.
+    given: the flags on the command line; those without effect are said. Every check comes before
+    the long work. Raises ValueError, in one line.
     """
     for name in config.models:
         resolve_model(name)
     run = read_run(Path(config.models[0]))
     check_outputs(config.json, config.figure)
-    given = [name for name, value in vars(config).items() if value is not None]
+    routes_given = config.routes is not None
     fill_defaults(config, run)
     check_bounds(config)
-    if config.routes == 0 and "routes" not in given:
+    if config.routes == 0 and not routes_given:
         print(f"--routes is 0, as in {config.models[0]}, so no student is shown routes; --routes 3 "
               "shows them to all", flush=True)
     problems = find_problems(config)
     check_tokenizers(config, problems)
-    taught = {split: with_routes(some, config) for split, some in problems.items()}
-    if taught == problems:  # no teacher had to write any
-        beside = "the problems have routes" if config.routes else "--routes is 0"
-        say_no_effect(given, ROUTE_FLAGS, beside)
-    if config.bank:
-        say_no_effect(given, ("task", "data"), f"--bank {config.bank} names the problems")
-    return taught
+    say(without_effect(given, [
+        (("task", "data"), config.bank is not None, f"--bank {config.bank} names the problems"),
+        (("data",), config.bank is None and config.task != "gsm8k",
+         f"the task is {config.task}, not gsm8k")]))
+    return all_with_routes(problems, config, given)
 
 
 def read_run(folder):
@@ -349,9 +357,10 @@ def fill_defaults(config, run):
     config.device = choose_device(config.device, tiny)
     if config.bank is None and config.task is None:
         config.bank = run.get("bank")
+    if config.task is None and config.data is None:
+        config.data = run.get("data")
     defaults = {
         "task": task,
-        "data": None,
         "max_new_tokens": 96 if tiny else 512,
         "routes": 3,
         "teacher": None,
@@ -359,6 +368,8 @@ def fill_defaults(config, run):
         "teacher_options": None,
         "teacher_error": 0.65,
         "systematic": 0.5,
+        "n": 8,
+        "inject_rules": 0.0,
     }
     for name, default in defaults.items():
         if getattr(config, name) is None:
@@ -369,7 +380,7 @@ def fill_defaults(config, run):
 
 def find_problems(config):
     """The problems to ask, with the routes that they come with -> {split: problems}."""
-    where = config.bank or config.task
+    where = problem_source(config)
     splits = [config.split]
     if where in BUILT_IN and config.split == "test":
         splits.append("ood")
@@ -395,23 +406,19 @@ def check_tokenizers(config, problems):
             must_write(tokenizer, mrpv_prompt(question), question, name)
 
 
-def say_no_effect(given, names, beside):
-    """Print one line if flags of these names were given although they change nothing."""
-    say(without_effect(given, [(names, True, beside)]))
-
-
 def main(argv=None):
-    config = Config(**given_flags(Config, __doc__, argv))
+    given = given_flags(Config, __doc__, argv)
+    config = Config(**given)
     try:
-        problems = prepare(config)
-        settings = (config.routes, config.samples, config.max_new_tokens, config.seed,
-                    config.batch, config.positive)
+        problems = prepare(config, given)
+        settings = {name: getattr(config, name) for name in
+                    ("routes", "samples", "max_new_tokens", "seed", "batch", "positive")}
         results = {}
         for name in config.models:
             model, tokenizer = load_policy(name, config.device)
             found = {}
             for split, some in problems.items():
-                found[split] = evaluate(model, tokenizer, some, *settings)
+                found[split] = evaluate(model, tokenizer, some, **settings)
             results[name.rstrip("/")] = found
         figure = config.figure
         if figure is None and len(results) > 1:

@@ -29,12 +29,10 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.layers import (completion_pass, is_token, logits_of, pad, prompt_pass,  # noqa: F401
-                           token_logps)
-from engine.optimizer import Optimizer  # noqa: F401  re-exported
-from engine.policy import (choose_device, decode_completions, encode_prompts, end_ids,  # noqa: F401
-                           is_tiny, load_policy, must_fit, must_write, resolve_model,
-                           turn_end)
+from engine.layers import completion_pass, is_token, logits_of, pad, prompt_pass, token_logps
+from engine.optimizer import Optimizer  # noqa: F401  it is offered here, beside the updates
+from engine.policy import (decode_completions, encode_prompts, end_ids, load_policy,  # noqa: F401
+                           must_fit, turn_end)
 from engine.sampler import Decoder, LiveRows
 from engine.shared_prompt import shared_prompt_parts
 
@@ -42,7 +40,7 @@ from engine.shared_prompt import shared_prompt_parts
 @dataclass
 class Rollouts:
     """P prompts and the G completions of each. The mask comes from lengths and never from token
-    values, because the pad token may be the end token. logps and entropy are 0 where it is 0."""
+    values, because the pad token may be the end token. Where it is 0, so are logps and entropy."""
     prompt_ids: torch.Tensor      # [P, Tp] right-padded
     prompt_lengths: torch.Tensor  # [P]
     completion_ids: torch.Tensor  # [B, C] right-padded; the ids as sampled, with the end token
@@ -178,7 +176,7 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     tokens = rollouts.mask.sum().item()
     metrics = dict.fromkeys(
         ("loss", "approx_kl", "kl", "clip_fraction", "grad_norm", "drift", "skipped"), 0.0)
-    if not prompts:  # there is nothing to learn, or the weights are broken and the logps are nan
+    if not prompts:  # there is nothing to learn; if the weights are broken, the logps are nan
         metrics["skipped"] = float(not rollouts.logps.isfinite().all())
         return metrics
 
@@ -197,9 +195,9 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
             loss.backward()
 
             metrics["loss"] += loss.item()
-            share = part.mask.sum().item() / tokens
+            of_tokens = part.mask.sum().item() / tokens  # this part's share of all tokens
             for name, value in stats.items():
-                metrics[name] += value * share
+                metrics[name] += value * of_tokens
             if epoch == 0:  # no step was taken yet, so sampler and scorer have the same weights
                 gap = (logps.detach() - part.logps).abs().max().item()
                 metrics["drift"] = max(metrics["drift"], gap)

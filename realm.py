@@ -153,6 +153,8 @@ def choose_routes(routes, k, rng, error_ratio=None, selection="random"):
     routes of one kind, the other kind fills up, so that k are always shown.
     Raises ValueError if there are fewer than k routes, or for an unknown selection.
     """
+    if selection not in ("random", "diverse", "balanced"):
+        raise ValueError(f"unknown selection {selection!r}: use random, diverse or balanced")
     if len(routes) < k:
         raise ValueError(
             f"{k} routes asked for, but the bank has only {len(routes)} for this question")
@@ -163,8 +165,6 @@ def choose_routes(routes, k, rng, error_ratio=None, selection="random"):
         drawn = with_share_wrong(drawn, k, 0.5, rng)
     elif selection == "diverse":
         drawn = new_answers_first(drawn)
-    elif selection != "random":
-        raise ValueError(f"unknown selection {selection!r}: use random, diverse or balanced")
     return rng.sample(drawn[:k], k)  # in a new order, so that a place in the prompt tells nothing
 
 

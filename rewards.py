@@ -35,8 +35,8 @@ def realm_reward(response, gold, labels, utility_weight=0.5, two_stage=True):
 
     gold: the gold answer. labels: for each route that was shown, in the order shown, whether it is
     positive; empty if none was shown. two_stage=False also pays for scores after a wrong answer.
-    This is an ablation and not the method. Our choice: an answer without its reasoning in <think>
-    is not paid, because a student soon forgets what is not paid.
+    This is an ablation and not the method. Our choice: an answer without <think> and </think>
+    is not paid, because a student soon forgets what is not paid. What stands there is free.
 
     >>> from realm import Response
     >>> realm_reward(Response("2 + 2", "4", [1.0, 0.0]), "4", [True, False])

@@ -22,18 +22,19 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 import eval as evaluation
-from data import BUILT_IN, load_problems, with_routes
+from data import BUILT_IN, all_with_routes, load_problems, problem_source, with_routes
 from engine import explain
 from engine.bank import why_it_cannot_teach
-from engine.flags import (TeacherFlags, check_bounds, flag, given_flags, same_flag, say,
+from engine.flags import (TeacherFlags, check_bounds, flag, given_flags, idle_rules, same_flag, say,
                           without_effect)
-from engine.report import (closing_table, describe, other_runs, report_step, sample_to_show,
-                           step_metrics, step_timing, validation_metrics)
+from engine.policy import choose_device, is_tiny, must_write, resolve_model
+from engine.report import (check_outputs, closing_table, describe, other_runs, report_step,
+                           sample_to_show, step_metrics, step_timing, validation_metrics)
 from engine.run import Run, resume, stop_after_step
 from engine.shared_prompt import is_out_of_memory, with_smaller_parts
 from engine.team import ALONE, Team
-from grpo import (Optimizer, choose_device, demonstrations, encode_prompts, group_advantages,
-                  is_tiny, load_policy, must_fit, must_write, resolve_model, sft_update)
+from grpo import (Optimizer, demonstrations, encode_prompts, group_advantages, load_policy,
+                  must_fit, sft_update)
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
 from rewards import realm_reward
 from schedule import SHAPES, eaai_probability
@@ -52,8 +53,8 @@ class Config(TeacherFlags):
                             "default a teacher writes them first")
     limit: int | None = flag(None, "use only so many training problems", least=1)
     eval_limit: int | None = flag(None, "test problems for the closing table; validation has at "
-                                  "most 64 (default: 200 of a built-in task, else 1319, all of "
-                                  "GSM8K's)", least=1)
+                                  "most 64 (default: 200 of a built-in task or for tiny, else "
+                                  "1319, all of GSM8K's)", least=1)
 
     method: str = flag("realm-zero", "realm-zero: RL with fading routes; realm-r1: SFT first; "
                        "mrpv: routes never fade; grpo: no routes at all; rft: only SFT on the "
@@ -137,7 +138,9 @@ def prepare(config, given):
     if taken and not (config.resume or config.explain):
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or "
                          f"continue it with --resume {config.out}")
-    say(without_effect(given, idle_flags(config)))
+    if config.explain_figure:
+        check_outputs(None, config.explain_figure)
+    say(without_effect(given, idle_rules(config)))
     return config
 
 
@@ -152,26 +155,9 @@ def fill_in_defaults(config, tiny):
     if config.routes is None:  # GRPO needs routes for nothing but a cold start
         config.routes = 0 if config.method == "grpo" and not config.sft_steps else 3
     if config.eval_limit is None:
-        built_in = (config.bank or config.task) in BUILT_IN
+        built_in = problem_source(config) in BUILT_IN
         config.eval_limit = 200 if built_in or tiny else 1319
     config.out = config.out or f"runs/{config.method}-{config.seed}"
-
-
-def idle_flags(config):
-    """The flags that have no effect beside others -> rules for without_effect, each of which is
-    (names, does it apply?, the reason)."""
-    no_rl = config.method == "rft"
-    return [
-        (("task", "data"), config.bank is not None, "--bank names the problems"),
-        (("selection",), config.error_ratio is not None, "--error-ratio decides what is shown"),
-        (("steps", "lr", "beta", "epochs", "loss_type", "schedule", "fade", "p_end", "group_size",
-          "temperature"), no_rl, "--method rft has no RL steps"),
-        (("schedule", "fade", "p_end"), config.method in ("mrpv", "grpo"),
-         f"--method {config.method} has no fade"),
-        (("sft_lr",), config.sft_steps == 0, "there are no SFT steps"),
-        (("explain_figure",), not config.explain, "there is no --explain"),
-        (("processes",), config.device != "cpu", "a GPU is not shared"),
-    ]
 
 
 # ---- one step of ReaLM ---------------------------------------------------------------------------
@@ -271,19 +257,23 @@ def sft_step(model, tokenizer, optimizer, problems, config, step):
 
 
 # ---- the run -------------------------------------------------------------------------------------
-def train(config, record=None):
+def train(config, record=None, given=()):
     """The whole run, from the first evaluation to model/ and the closing table -> (before, after).
 
-    record: what config.json says of a run to continue. Raises ValueError, in one line, for what
-    cannot work, before any long work starts.
+    config: as `prepare` returns it. record: what config.json says of a run to continue. given: the
+    flags on the command line; those without effect are said. Raises ValueError, in one line, for
+    what cannot work, before any long work starts.
+
+        given = {"steps": 20, "out": "runs/short"}
+        train(prepare(Config(**given), given))
     """
     with Team(config.processes, config.threads) as team:
-        return train_with(team, config, record)
+        return train_with(team, config, record, given)
 
 
-def train_with(team, config, record):
+def train_with(team, config, record, given):
     """train, with the processes of a team."""
-    splits = load_splits(config)
+    splits = load_splits(config, given)
     train_set, validation, test = splits
     trouble = why_it_cannot_teach(train_set, judges=config.method not in ("grpo", "rft"))
     if trouble:
@@ -293,7 +283,7 @@ def train_with(team, config, record):
     model, tokenizer = load_student(config, run.state)
     check_prompts(model, tokenizer, splits, config)
     evaluate = functools.partial(evaluate_student, model, tokenizer, config, team)
-    before = run.begin(lambda: evaluate(test, say="before training"))
+    before = run.begin(lambda: evaluate(test, when="before training"))
 
     steps = [("sft", t) for t in range(config.sft_steps)]
     if config.method != "rft":
@@ -328,21 +318,23 @@ def train_with(team, config, record):
     return before, after
 
 
-def load_splits(config):
+def load_splits(config, given=()):
     """(train, validation, test): problems with at least k routes each. No question is in two.
 
     A bank is split by a hash of its questions (80 / 10 / 10), so that held-out questions have
     routes too. Where routes are missing, a teacher writes them. Raises ValueError if a split is
     empty.
     """
-    where = config.bank or config.task
+    where = problem_source(config)
     sizes = {"train": config.limit, "validation": min(64, config.eval_limit),
              "test": config.eval_limit}
-    splits = [load_problems(where, split, size, config.data) for split, size in sizes.items()]
-    if not all(splits):
+    splits = {}
+    for split, size in sizes.items():
+        splits[split] = load_problems(where, split, size, config.data)
+    if not all(splits.values()):
         raise ValueError(f"{where}: too few problems to have some for training, validation and "
                          f"test")
-    return tuple(with_routes(problems, config) for problems in splits)
+    return tuple(all_with_routes(splits, config, given).values())
 
 
 def with_correct_route(problems, config):
@@ -376,10 +368,10 @@ def check_prompts(model, tokenizer, splits, config):
     must_write(tokenizer, mrpv_prompt(question), question, config.model)
 
 
-def evaluate_student(model, tokenizer, config, team, problems, say=None):
-    """eval.evaluate with the sizes of the run. say: words for a line that announces it."""
-    if say:
-        print(f"evaluating the student on {len(problems)} test problems, {say}", flush=True)
+def evaluate_student(model, tokenizer, config, team, problems, when=None):
+    """eval.evaluate with the sizes of the run. when: words for a line that announces it."""
+    if when:
+        print(f"evaluating the student on {len(problems)} test problems, {when}", flush=True)
     rows = 0
     if config.device != "cpu":  # a GPU has room for as many rows as a step samples
         rows = config.prompts_per_step * config.group_size
@@ -428,8 +420,7 @@ def save_or_stop(run, optimizer, is_last, stop_asked, bar):
 
 def explain_step(config):
     """Print one step, token by token (engine/explain.py)."""
-    where = config.bank or config.task
-    problems = load_problems(where, "train", config.prompts_per_step, config.data)
+    problems = load_problems(problem_source(config), "train", config.prompts_per_step, config.data)
     model, tokenizer = load_student(config, None)
     anatomy = explain.take_apart(model, tokenizer, with_routes(problems, config), config)
     print(explain.as_text(anatomy))
@@ -449,7 +440,7 @@ def main(argv=None):
         if config.explain:
             explain_step(config)
         else:
-            train(config, record)
+            train(config, record, given)
     except ValueError as error:
         sys.exit(f"train.py: {error}")
     except RuntimeError as error:
@@ -459,7 +450,7 @@ def main(argv=None):
                  "lower --max-new-tokens, --prompts-per-step or --group-size")
     except (OSError, SafetensorError, KeyboardInterrupt) as error:
         go_on = ""
-        if config.out and Path(config.out, "config.json").is_file():
+        if not config.explain and config.out and Path(config.out, "config.json").is_file():
             go_on = f"; go on with: python train.py --resume {config.out}"
         sys.exit(f"train.py: {str(error) or 'stopped'}{go_on}")
 

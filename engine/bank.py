@@ -195,8 +195,8 @@ def write_record(path, settings, cut):
 def continue_bank(path, problems, settings):
     """Make a bank ready to be appended to -> the number of problems that are done.
 
-    A new bank gets its record. Of one that was cut, the whole batches stay and the rest is
-    TRUNCATED. problems: all that the bank will hold. settings: dict of the flags that decide what
+    A new bank gets its record. An interrupted bank keeps its whole batches, and the rest is CUT OFF
+    the file. problems: all that the bank will hold. settings: dict of the flags that decide what
     is written. Raises ValueError if it was made with other settings, or from other questions.
     """
     path = Path(path)
@@ -361,6 +361,19 @@ def recorded_tally(path, n_questions, n):
 
 
 # ---- can it teach? -------------------------------------------------------------------------------
+def lack_routes(problems):
+    """Has no teacher written a route for any of these problems?"""
+    return all(not p.routes or is_gold_only(p) for p in problems)
+
+
+def is_gold_only(problem):
+    """Is a gold solution, as GSM8K has them, the only route of this problem?"""
+    if len(problem.routes) != 1:
+        return False
+    route = problem.routes[0]
+    return route.correct and "####" in route.text
+
+
 def why_it_cannot_teach(problems, judges=True):
     """One line that says why a bank cannot teach, with three examples; None if it can.
 

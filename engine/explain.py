@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 from engine.optimizer import Optimizer
-from grpo import (Rollouts, completion_logps, group_advantages, grpo_loss, grpo_update, must_write,
-                  sample, token_weights)
+from engine.policy import must_write
+from grpo import (Rollouts, completion_logps, group_advantages, grpo_loss, grpo_update, sample,
+                  token_weights)
 from realm import Problem, Response, choose_routes, mrpv_prompt, parse_response
 from rewards import Reward, answers_match, realm_reward
 
@@ -398,11 +399,9 @@ def times(before, after):
 
 # ---- the figure ----------------------------------------------------------------------------------
 def draw(anatomy, path):
-    """The step in four panels, for slides. Raises ValueError if there is no such folder."""
+    """The step in four panels, for slides."""
     from matplotlib.figure import Figure  # without pyplot: no display is needed
 
-    if not Path(path).resolve().parent.is_dir():
-        raise ValueError(f"--explain-figure {path}: there is no such folder")
     figure = Figure(figsize=(13, 7.3), layout="constrained")
     grid = figure.subplots(2, 2)
     draw_rewards(grid[0, 0], anatomy)

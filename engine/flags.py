@@ -14,6 +14,8 @@ import typing
 from dataclasses import dataclass
 
 DEFAULT_TEACHER = "Qwen2.5-1.5B-Instruct"  # fits beside a student of 0.5B on one GPU
+TEACHER_FLAGS = ("teacher", "teacher_model", "teacher_options", "n", "inject_rules",
+                 "teacher_error", "systematic")
 
 
 # ---- one flag ------------------------------------------------------------------------------------
@@ -58,8 +60,8 @@ class TeacherFlags:
         None, "folder or file with GSM8K's own JSONL, instead of fetching it")
     teacher: str | None = flag(
         None, "who writes routes: simulated, a model (Hub id, short name, folder), or the address "
-        "of an OpenAI-compatible server; by default simulated for shop, ads and gsm8k, else "
-        + DEFAULT_TEACHER, heading="teacher")
+        "of an OpenAI-compatible server; by default simulated for shop, ads, market and "
+        "gsm8k, else " + DEFAULT_TEACHER, heading="teacher")
     teacher_model: str | None = flag(
         None, "the model's name at the server (its key: OPENAI_API_KEY in the environment)")
     teacher_options: str | None = flag(
@@ -70,7 +72,8 @@ class TeacherFlags:
         0.0, "q, probability that the expert rules enter the teacher's prompt for a route",
         least=0, most=1)
     teacher_error: float = flag(
-        0.65, "simulated: probability that a fact (shop, ads) or a route (gsm8k) is wrong",
+        0.65, "simulated: probability that a fact (shop, ads, market) or a route (gsm8k) is "
+        "wrong",
         least=0, most=1)
     systematic: float = flag(
         0.5, "simulated: share of its mistakes that are one misconception (else random slips)",
@@ -178,23 +181,44 @@ def say(sentences):
         print("; ".join(sentences), flush=True)
 
 
-def idle_teacher_flags(given, kind, task, has_rules):
-    """`without_effect` for the teacher's flags -> list of sentences.
+def idle_teacher_flags(given, kind, has_rules):
+    """`without_effect` for the flags of a teacher who is asked -> list of sentences.
 
-    kind: of the teacher: "simulated", "server", "model", or None if none is asked. has_rules: does
-    any question have expert rules?
+    kind: of the teacher: "simulated", "server" or "model". has_rules: does any question have expert
+    rules?
     """
-    simulated = kind == "simulated"
-    names = ("teacher", "teacher_model", "teacher_options", "n", "inject_rules", "teacher_error",
-             "systematic")
-    if kind is None:
-        return without_effect(given, [(names, True, "no teacher is asked")])
     rules = [
-        (("teacher_error", "systematic"), not simulated, "this teacher is not simulated"),
+        (("teacher_error", "systematic"), kind != "simulated", "this teacher is not simulated"),
         (("teacher_model", "teacher_options"), kind != "server", "the teacher is no server"),
-        (("inject_rules",), not has_rules, "no question has rules"),
-        (("data",), task != "gsm8k", f"the task is {task}, not gsm8k")]
+        (("inject_rules",), not has_rules, "no question has rules")]
     return without_effect(given, rules)
+
+
+def idle_rules(config):
+    """When does a flag of train.py have no effect? -> a list of (names, is it so?, the reason)."""
+    no_rl = config.method == "rft"
+    shows_none = no_rl or config.method == "grpo" and config.sft_steps == 0
+    return [
+        (("task", "data"), config.bank is not None, "--bank names the problems"),
+        (("data",), config.bank is None and config.task != "gsm8k",
+         f"the task is {config.task}, not gsm8k"),
+        (("error_ratio", "selection"), shows_none,
+         f"--method {config.method} trains on prompts without routes"),
+        (("selection",), config.error_ratio is not None and not shows_none,
+         "--error-ratio decides what is shown"),
+        (("utility_weight", "one_stage"), config.method == "grpo",
+         "--method grpo shows no routes that could be scored"),
+        (("steps", "lr", "beta", "epochs", "loss_type", "schedule", "fade", "p_end", "group_size",
+          "temperature", "utility_weight", "one_stage", "clip_low", "clip_high", "eval_every"),
+         no_rl, "--method rft has no RL steps"),
+        (("schedule", "fade", "p_end"), config.method in ("mrpv", "grpo"),
+         f"--method {config.method} has no fade"),
+        (("fade", "p_end"), config.schedule == "constant" and config.method[:5] == "realm",
+         "--schedule constant has no fade"),
+        (("sft_lr",), config.sft_steps == 0, "there are no SFT steps"),
+        (("explain_figure",), not config.explain, "there is no --explain"),
+        (("processes",), config.device != "cpu", "a GPU is not shared"),
+    ]
 
 
 # ---- what is shown of an address -----------------------------------------------------------------

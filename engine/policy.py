@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from engine.sampler import decodable
+from engine.text import TAGS
 
 # cuDNN's gradients under a mask may be nan (pytorch#196678), and it plans anew for each new shape.
 torch.backends.cuda.enable_cudnn_sdp(False)
@@ -24,8 +25,9 @@ transformers_logging.set_verbosity_error()  # load_policy raises an error where 
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 TINY = ("tiny", "tiny-ads")  # the students that ship with this project
-TAGS = "<think></think><answer></answer><scores></scores>"
-HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama"}
+ALL_TAGS = "".join(f"<{tag}></{tag}>" for tag in TAGS)
+HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama",
+              "Mistral": "mistralai"}
 
 
 # ---- names ---------------------------------------------------------------------------------------
@@ -41,7 +43,7 @@ def resolve_model(name):
     if (path / "model" / "config.json").is_file():  # a run folder of train.py
         return str(path / "model")
     if (path / "before.json").is_file():
-        raise ValueError(f"--model {name}: a run that is not finished has no model/ yet: "
+        raise ValueError(f"model {name}: a run that is not finished has no model/ yet: "
                          f"python train.py --resume {name}")
     if (path / "config.json").is_file():
         return str(path)
@@ -49,7 +51,7 @@ def resolve_model(name):
     looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     is_short = "/" not in name
     if path.exists() or looks_like_a_path or (is_short and owner is None):
-        raise ValueError(f"--model {name}: neither a folder with a config.json, nor a Hub id like "
+        raise ValueError(f"model {name}: neither a folder with a config.json, nor a Hub id like "
                          f"Qwen/Qwen2.5-0.5B, nor a short name that begins with "
                          f"{', '.join(HUB_OWNERS)}")
     return f"{owner}/{name}" if is_short else name
@@ -59,7 +61,7 @@ def is_tiny(name):
     """Is this one of the students that ship with this project, or a run folder of one?"""
     if name in TINY:
         return True
-    # It is not tiny if it is no run folder, a damaged one, or one that names itself as its model.
+    # Anything else is not tiny: no run folder, a damaged one, or a run that is its own model.
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         return is_tiny(json.loads((Path(name) / "config.json").read_text())["model"])
     return False
@@ -109,7 +111,7 @@ def load_policy(name, device="cpu", dtype=None):
         reason = (str(error).strip().splitlines() or [""])[0][:300]
         expected = isinstance(error, (OSError, ValueError))
         kind = "" if expected else f"{type(error).__name__}: "
-        raise ValueError(f"--model {name}: cannot load {where} ({kind}{reason})") from None
+        raise ValueError(f"model {name}: cannot load {where} ({kind}{reason})") from None
     return model.to(device).eval(), tokenizer
 
 
@@ -199,7 +201,7 @@ def is_tag(token):
     (True, True, True, False, False)
     """
     text = "".join((token or "").split())
-    return bool(text) and text in TAGS
+    return bool(text) and text in ALL_TAGS
 
 
 def must_fit(model, encoded, max_new_tokens):
@@ -226,10 +228,10 @@ def must_write(tokenizer, prompt, question, name):
 
     written = tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"])
     if characters(written) != characters(prompt):
-        raise ValueError(f"--model {name}: its tokenizer cannot write {question[:60]!r} (tiny and "
+        raise ValueError(f"model {name}: its tokenizer cannot write {question[:60]!r} (tiny and "
                          "tiny-ads know only the words of their own tasks)")
     spaced = "<think> </think>\n<answer> </answer>\n<scores> </scores>"
     tags = decode_completions(tokenizer, [tokenizer(spaced, add_special_tokens=False)["input_ids"]])
-    if characters(tags[0]) != TAGS:
-        raise ValueError(f"--model {name}: its tokenizer cannot write the tags of the format: "
+    if characters(tags[0]) != ALL_TAGS:
+        raise ValueError(f"model {name}: its tokenizer cannot write the tags of the format: "
                          f"{spaced!r} becomes {tags[0]!r}")

@@ -18,7 +18,7 @@ ROUNDING = 1e-5  # a KL that stays below this is rounding noise
 
 # ---- while a run trains --------------------------------------------------------------------------
 def step_metrics(p_t, rewards, shown, rollouts, advantages):
-    """The metrics of one RL step, all but those of the update -> dict.
+    """The metrics of one RL step, all but those of the update -> dict (docs/metrics.md).
 
     p_t: p(t); rewards: a Reward for each of the B = P * G completions, those of a prompt side by
     side; shown: for each of the P prompts the list of its routes, empty where it carried none;
@@ -308,7 +308,8 @@ def closing_table(before, after, others):
     """The table that ends a run, as text.
 
     before, after: eval.evaluate's results on the test problems; others: name -> "after" of other
-    runs on the same questions. Accuracy with routes is shown where those routes were the same.
+    runs on the same questions. Accuracy with routes is shown where k, the teacher's and the vote's
+    accuracy are equal, for then the routes are most likely the same.
     """
     k = after["k"]
     header = f"{'accuracy on test problems':<28}{'without routes':<24}"
@@ -348,7 +349,7 @@ def check_outputs(json_path, figure_path):
         if not Path(path).parent.is_dir():
             raise ValueError(f"{path}: there is no such folder")
     if figure_path and not figure_path.endswith((".png", ".pdf", ".svg", ".jpg")):
-        raise ValueError(f"--figure {figure_path}: its name must end in .png, .pdf, .svg or .jpg")
+        raise ValueError(f"{figure_path}: a figure's name must end in .png, .pdf, .svg or .jpg")
 
 
 def write_results(results, config, json_path, figure_path):

@@ -1,7 +1,8 @@
 """The folder of a run: what is written to it, and how an interrupted run continues.
 
 Promise: a run may be killed at any moment. After --resume it ends with the same bytes as a run that
-was never interrupted (on the CPU). A file is whole or does not exist.
+was never interrupted (on the CPU). Checkpoints and JSON files are whole or do not exist. A half
+line at the end of a log, the curves and model/ are written again on resuming.
 To read: `Run` is what train.train uses, and `resume` is what --resume does.
 Held to it by tests/test_survive.py, tests/test_train.py and `python -m tests.kill`.
 
@@ -236,7 +237,7 @@ def resume(given, config_class):
     if new:
         changes = {name: [getattr(config, name), value] for name, value in new.items()}
         record["changes"].append(changes)
-    if "steps" in new:  # p(t) of the steps that are done must not change
+    if "steps" in new and config.steps > 0:  # p(t) of the steps that are done must not change
         config.fade *= config.steps / new["steps"]
     return dataclasses.replace(config, **new), record
 

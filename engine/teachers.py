@@ -1,7 +1,8 @@
 """Teachers that write routes: a model on this machine, or an OpenAI-compatible server.
 
-A teacher is a function (problems, guided) -> texts. guided[i][j] says whether the expert rules of
-problem i enter the prompt of its route j; texts[i][j] is that route.
+A teacher is a function (problems, guided, attempt=0) -> texts. guided[i][j] says whether the expert
+rules of problem i enter the prompt of its route j; texts[i][j] is that route. attempt: how often
+these were asked before. A teacher that never returns a CutText needs no attempt.
 
 Promise: a busy server is asked again, a refusal is one clear line, and the key is shown nowhere.
 A text that was cut at the token limit is a CutText.
@@ -90,7 +91,8 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
     """
     import torch
     from engine.shared_prompt import is_out_of_memory
-    from grpo import load_policy, sample, choose_device
+    from engine.policy import choose_device, load_policy
+    from grpo import sample
     device = choose_device(device)
     loaded = []  # the model and its tokenizer, once they are
 
@@ -104,7 +106,7 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
             rollouts = sample(model, tokenizer, prompts, 1, max_new_tokens, temperature,
                               generator=generator)
         except ValueError as error:
-            raise ValueError(str(error).replace("--model", "--teacher", 1)) from None
+            raise ValueError(str(error).replace("model ", "--teacher ", 1)) from None
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

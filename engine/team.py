@@ -12,7 +12,7 @@ saves nothing, and Python lets only one thread at a time prepare the next operat
 take 0.6 of the time of one, if they have a core each. On a machine with one core a helper is a
 thread, which needs no time to start.
 
-Every message to a helper begins with the weights: they are less than 1 MB of the tiny student.
+Each task carries all weights of the student, which for the tiny one are less than 1 MB.
 """
 import contextlib
 import multiprocessing
@@ -276,8 +276,8 @@ class Helper:
 
 @contextlib.contextmanager
 def hidden_program():
-    """Python would load the program that was started in each new process once more. A script that
-    calls train.train outside of `if __name__ == "__main__"` would then train there, too."""
+    """Hide the started program from new processes. Python would otherwise load it again in each of
+    them, and a script that calls train.train without a `__main__` guard would train there, too."""
     program = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:

@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from grpo import resolve_model
+from engine.policy import resolve_model
 
 
 def sampling_parser(doc, data, questions, samples, max_new_tokens):

@@ -6,6 +6,7 @@
     gsm8k.py            GSM8K: the download, and a teacher that makes mistakes in gold solutions
     gsm8k_mistakes.py   how such a mistake is made
     make_students.py    how the tiny students were made
+    exercises.py        functions of the method to write oneself; exercise_checks.py checks them
 
 A built-in task is a module with three names. data.BUILT_IN lists the modules.
 
@@ -66,7 +67,7 @@ def price_teacher(prices, last_year, slip, read_order, work_out, error, systemat
         order = read_order(problem.question)
         believed = {}
         for _, item in order:
-            # All three are drawn every time: the random stream is the same whatever they turn out.
+            # All three are always drawn, so later draws do not depend on which of them are used.
             wrong = rng.random() < error
             misled = rng.random() < systematic
             random_price = slip(rng, item)

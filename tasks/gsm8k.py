@@ -54,7 +54,7 @@ def gold_solution(problem):
     return text
 
 
-def teacher(error=0.5, systematic=0.5, seed=0):
+def teacher(error=0.65, systematic=0.5, seed=0):
     """A simulated teacher whose routes are wrong with probability `error`.
 
     With probability `systematic` a wrong route makes the one fixed mistake of its question. This

@@ -23,7 +23,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from grpo import choose_device
+from engine.policy import choose_device
 from realm import MRPV_INSTRUCTION, PLAIN_INSTRUCTION
 from tasks import ads, shop
 

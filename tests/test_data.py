@@ -663,9 +663,6 @@ def test_a_simulated_teachers_flags_are_idle_beside_another_one(capsys):
     assert said("tiny") == not_simulated + "\n"
     assert said("http://host") == f"{not_simulated}; {no_device}\n"
     assert said("tiny", {}) == said("tiny", {"n": 3, "task": "my.jsonl"}) == ""
-    given = {"n": 3, "seed": 1, "teacher": "tiny"}
-    assert flags_file.idle_teacher_flags(given, None, "shop", True) == [
-        "--teacher and --n have no effect: no teacher is asked"]
 
 
 def test_help_shows_the_flags_under_headings(capsys):

@@ -129,7 +129,7 @@ def test_the_command_prints_a_table_and_writes_json_and_a_figure(tmp_path, capsy
 
 
 def test_an_unknown_model_is_refused_before_any_evaluation(monkeypatch):
-    for work in ("evaluate", "with_routes"):
+    for work in ("evaluate", "all_with_routes"):
         monkeypatch.setattr(evaluation, work, lambda *a, **k: pytest.fail("work was done"))
     with pytest.raises(SystemExit, match="no/such/model/here"):
         evaluation.main(["tiny", "no/such/model/here"])
@@ -172,7 +172,7 @@ def test_a_student_of_an_own_bank_is_asked_that_bank_unless_told_otherwise(tmp_p
     ("--json no/such/x.json", "no/such/x.json: there is no such folder"),
     ("--figure no/x.png", "no/x.png"),
     ("--json /tmp", "/tmp: a folder"),
-    ("--figure x.xyz", "--figure x.xyz: "),
+    ("--figure x.xyz", "x.xyz: a figure's name must end in "),
     ("--data /tmp", "--data /tmp: holds GSM8K"),
     ("--teacher-error 1.5", "--teacher-error must lie in \\[0, 1\\]"),
 ])
@@ -183,10 +183,10 @@ def test_a_flag_that_cannot_be_is_refused_in_one_line_before_the_work(monkeypatc
 
 
 def test_a_model_that_cannot_write_the_questions_is_refused_before_the_work(monkeypatch):
-    for work in ("evaluate", "with_routes"):
+    for work in ("evaluate", "all_with_routes"):
         monkeypatch.setattr(evaluation, work, lambda *a, **k: pytest.fail("work was done"))
     for models in (["tiny"], ["tiny-ads", "tiny"]):
-        refusal = "eval.py: --model tiny: its tokenizer cannot write 'query"
+        refusal = "eval.py: model tiny: its tokenizer cannot write 'query"
         with pytest.raises(SystemExit, match=refusal):
             evaluation.main([*models, "--task", "ads"])
 
@@ -195,7 +195,7 @@ def test_a_tokenizer_is_asked_to_keep_every_character_but_spaces():
     tokenizer = AutoTokenizer.from_pretrained(evaluation.resolve_model("tiny"))
     question = load_problems("shop", "test", 1)[0].question
     evaluation.must_write(tokenizer, mrpv_prompt(question), question, "tiny")
-    with pytest.raises(ValueError, match="--model tiny: its tokenizer cannot write 'Why [?]'"):
+    with pytest.raises(ValueError, match="model tiny: its tokenizer cannot write 'Why [?]'"):
         evaluation.must_write(tokenizer, mrpv_prompt("Why ?"), "Why ?", "tiny")
 
 
@@ -212,15 +212,20 @@ def test_flags_that_change_nothing_are_said_in_one_line(tmp_path, capsys):
     bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
 
     def said(**flags):
-        evaluation.prepare(evaluation.Config(models=["tiny"], limit=5, **flags))
+        given = {"models": ["tiny"], "limit": 5, **flags}
+        evaluation.prepare(evaluation.Config(**given), given)
         return capsys.readouterr().out
     assert said(bank=str(bank)) == ""
     assert said(bank=str(bank), task="shop") == (
         f"--task has no effect: --bank {bank} names the problems\n")
     assert said(task=str(bank), systematic=0.1, teacher_error=0.5) == (
         "--teacher-error and --systematic have no effect: the problems have routes\n")
-    assert said(task="shop", teacher="simulated", routes=0) == (
-        "--teacher has no effect: --routes is 0\n")
+    assert said(task=str(bank), data="/tmp") == (
+        f"--data has no effect: the task is {bank}, not gsm8k\n")
+    assert said(task="shop", teacher="simulated", n=4, routes=0) == (
+        "--teacher and --n have no effect: --routes is 0\n")
+    assert said(task="shop", teacher_options="{}").startswith(
+        "--teacher-options has no effect: the teacher is no server\n")
     assert "no effect" not in said(task="shop", teacher_error=0.5, systematic=0.1)
 
 
@@ -257,3 +262,30 @@ def test_a_run_is_evaluated_with_the_teacher_and_routes_of_its_training(
     problems = evaluation.prepare(config)["test"]
     assert config.routes == routes
     assert sum(r.correct for p in problems for r in p.routes) == right * 160
+
+
+def test_a_run_is_evaluated_with_as_many_routes_and_rules_as_in_its_training(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    saved = {"task": "shop", "n": 11, "inject_rules": 1.0, "data": "/folder/of/gsm8k"}
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+
+    def routes_of(**flags):
+        config = evaluation.Config(models=[str(tmp_path)], limit=4, **flags)
+        return [p.routes for p in evaluation.prepare(config)["test"]]
+    with pytest.raises(ValueError, match="--data /folder/of/gsm8k: holds GSM8K"):
+        routes_of()
+    # Where another task is named, the run's --data does not belong to it.
+    for routes in routes_of(task="shop"):
+        assert len(routes) == 11 and all(r.guided and r.correct for r in routes)
+    for routes in routes_of(task="shop", n=5, inject_rules=0.0):
+        assert len(routes) == 5 and not any(r.guided for r in routes)
+
+
+def test_a_score_of_one_half_is_half_right():
+    wrong, right = Route("t", "1", False), Route("t", "2", True)
+    shown = [[wrong, right], [wrong, right], [wrong, wrong]]
+    for scores, accuracy in (([0.5, 0.5], 0.5), ([0.4, 0.6], 5 / 6), ([0.6, 0.4], 1 / 6)):
+        responses = [SimpleNamespace(scores=scores)] * 3
+        found = evaluation.route_scores(responses, shown)["score_accuracy"]
+        assert found == pytest.approx(accuracy)

@@ -217,7 +217,7 @@ def test_a_model_folder_that_lies_is_refused_in_one_line_and_runs_nothing(tmp_pa
     folder = Path(shutil.copytree(TINY, tmp_path / "model"))
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')\nclass C: pass\n")
     LIES[lie](folder)
-    with pytest.raises(ValueError, match=f"^--model {folder}: ") as error:
+    with pytest.raises(ValueError, match=f"^model {folder}: ") as error:
         grpo.load_policy(str(folder))
     assert "\n" not in str(error.value) and "Traceback" not in "".join(capfd.readouterr())
     assert not (tmp_path / "pwned").exists()

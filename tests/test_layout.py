@@ -126,7 +126,7 @@ def test_each_file_of_a_room_says_what_it_promises_how_to_read_it_and_which_test
     ("rewards.py", ["Reward", "realm_reward", "utility_score"]),
     ("grpo.py", ["Rollouts", "group_advantages", "token_weights", "grpo_loss", "grpo_update",
                  "sample"]),
-    ("train.py", ["Config", "prepare", "fill_in_defaults", "idle_flags", "rl_step"])])
+    ("train.py", ["Config", "prepare", "fill_in_defaults", "rl_step"])])
 def test_what_a_file_is_named_for_comes_first(name, first):
     found = [node.name for node in tree_of(name).body
              if isinstance(node, (ast.FunctionDef, ast.ClassDef))]

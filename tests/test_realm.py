@@ -241,6 +241,8 @@ def test_a_diverse_choice_shows_different_answers_before_it_repeats_one():
         assert len({r.answer for r in chosen}) == 3
     with pytest.raises(ValueError, match="selection"):
         choose_routes(bank(2, 2), 2, random.Random(0), selection="best")
+    with pytest.raises(ValueError, match="unknown selection 'best'"):
+        choose_routes(bank(2, 2), 2, random.Random(0), error_ratio=0.5, selection="best")
 
 
 def test_to_a_diverse_choice_answers_that_are_the_same_number_are_the_same():

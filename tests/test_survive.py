@@ -19,6 +19,7 @@ import train
 from tasks import shop
 from data import load_problems, make_routes
 from engine.flags import for_the_record
+from engine.run import resume
 from helpers import by_hand, small_model
 from test_train import refused
 
@@ -217,6 +218,14 @@ def test_more_steps_leave_the_schedule_of_those_that_are_done_as_it_was(undistur
     assert config["steps"] == 6 and config["fade"] == pytest.approx(0.95 * 4 / 6)
     assert config["run"]["changes"] == [{"steps": [4, 6]}]
     assert checkpoints(folder) == [4, 6]  # two, never more
+
+
+def test_a_run_begun_without_rl_steps_keeps_its_fade_when_it_gets_some(tmp_path):
+    begun = dataclasses.asdict(train.Config(steps=0, out=str(tmp_path)))
+    begun["run"] = {"format": engine.run.FORMAT, "changes": []}
+    (tmp_path / "config.json").write_text(json.dumps(begun))
+    longer, _ = resume({"resume": str(tmp_path), "steps": 300}, train.Config)
+    assert longer.steps == 300 and longer.fade == 0.95
 
 
 def test_a_run_from_before_there_were_helpers_goes_on_without_any(tmp_path, monkeypatch, capsys):

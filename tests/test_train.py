@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import data
 import engine.run
 import engine.team
 import grpo
@@ -514,7 +515,6 @@ def test_a_large_model_on_a_cpu_is_said_to_be_slow_and_its_pace_is_told_after_th
 
 def test_grpo_writes_no_routes_and_asks_no_teacher_unless_told_to_evaluate_with_some(
         tmp_path, monkeypatch, capsys):
-    import data
     monkeypatch.setattr(data, "teacher_for", lambda *a, **k: pytest.fail("a teacher was asked"))
     folder = run(tmp_path / "run", "--method", "grpo", "--steps", "1")
     result = json.loads((folder / "result.json").read_text())["after"]
@@ -531,6 +531,15 @@ def test_grpo_writes_no_routes_and_asks_no_teacher_unless_told_to_evaluate_with_
     (["--method", "rft", "--fade", "0.5"], "--fade has no effect: --method rft has no RL steps"),
     (["--method", "mrpv", "--fade", "0.5"], "--fade has no effect: --method mrpv has no fade"),
     (["--sft-lr", "0.1"], "--sft-lr has no effect: there are no SFT steps"),
+    (["--schedule", "constant", "--p-end", "0.5"], "--p-end has no effect: --schedule constant"),
+    (["--method", "grpo", "--error-ratio", "0.9"],
+     "--error-ratio has no effect: --method grpo trains on prompts without routes"),
+    (["--method", "grpo", "--one-stage"], "--one-stage has no effect: --method grpo shows no"),
+    (["--method", "rft", "--eval-every", "3"], "--eval-every has no effect: --method rft has no"),
+    (["--task", "my.jsonl", "--data", "x"], "--data has no effect: the task is my.jsonl, not"),
+    (["--method", "grpo", "--sft-steps", "3", "--error-ratio", "0.9"], None),
+    (["--method", "rft", "--sft-lr", "0.1", "--clip-low", "0.2"], "--clip-low has no effect"),
+    (["--schedule", "linear", "--fade", "0.5", "--one-stage"], None),
     (["--fade", "0.5"], None)])
 def test_a_flag_without_effect_is_said_once(tmp_path, capsys, flags, said):
     given = train.given_flags(train.Config, "", [*flags, "--out", str(tmp_path / "run")])
@@ -538,6 +547,53 @@ def test_a_flag_without_effect_is_said_once(tmp_path, capsys, flags, said):
     out = capsys.readouterr().out
     assert out.count("no effect") == (said is not None)
     assert (said or "") in out
+
+
+def test_a_bank_without_routes_is_not_for_the_teacher_of_the_default_task(tmp_path, monkeypatch):
+    questions = [{"question": f"Fever of 39 for {i} days?", "answer": "2"} for i in range(60)]
+    bank = tmp_path / "clinic.jsonl"
+    bank.write_text("\n".join(map(json.dumps, questions)))
+    asked = []
+
+    def model_teacher(name, *others):
+        asked.append(name)
+        return lambda problems, guided: [["so 2" for _ in flags] for flags in guided]
+    monkeypatch.setattr(data, "model_teacher", model_teacher)
+    splits = train.load_splits(config(bank=str(bank)))
+    assert asked == [data.DEFAULT_TEACHER], "one teacher, for the three splits"
+    assert all(p.routes[0].text == "so 2" for problems in splits for p in problems)
+
+
+@pytest.mark.parametrize("flags, said", [
+    ({"n": 4, "bank": "BANK"}, "--n has no effect: the problems have routes"),
+    ({"n": 4, "bank": "BANK", "routes": 0, "method": "grpo"}, "--n has no effect: --routes is 0"),
+    ({"n": 4}, None)])
+def test_flags_of_a_teacher_who_is_not_asked_are_said(tmp_path, capsys, flags, said):
+    bank = tmp_path / "bank.jsonl"
+    problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
+    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    if "bank" in flags:
+        flags = {**flags, "bank": str(bank)}
+    train.load_splits(config(limit=30, **flags), flags)
+    out = capsys.readouterr().out
+    assert out.count("no effect") == (said is not None)
+    assert (said or "") in out
+
+
+@pytest.mark.parametrize("path", ["no/such/x.png", "x.xyz"])
+def test_a_figure_of_explain_that_cannot_be_drawn_is_refused_first(tmp_path, monkeypatch, path):
+    monkeypatch.setattr(train, "explain_step", lambda config: pytest.fail("work was done"))
+    with pytest.raises(SystemExit, match=f"^train.py: {path}: "):
+        train.main(["--explain", "--explain-figure", path, "--out", str(tmp_path / "run")])
+
+
+def test_only_a_run_that_was_stopped_is_told_how_to_go_on(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(train, "explain_step", interrupted)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(SystemExit, match="^train.py: stopped$"):
+        train.main(["--explain", "--out", str(tmp_path)])
 
 
 @pytest.mark.parametrize("route, wrong, words", [
