@@ -91,8 +91,8 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
     """
     import torch
     from engine.shared_prompt import is_out_of_memory
-    from engine.policy import choose_device, load_policy
-    from grpo import sample
+    from engine.policy import choose_device
+    from grpo import load_policy, sample
     device = choose_device(device)
     loaded = []  # the model and its tokenizer, once they are
 
