@@ -8,7 +8,6 @@ Tests:   tests/test_explain.py
 import random
 import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 

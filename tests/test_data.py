@@ -17,7 +17,7 @@ from tasks import shop
 from data import bank_summary, load_problems, make_routes, with_routes, read_bank
 from engine import bank as bank_file, flags as flags_file
 from engine.bank import why_it_cannot_teach
-from engine.flags import TeacherFlags, check_bounds, flag, given_flags, same_flag, without_effect
+from engine.flags import TeacherFlags, check_bounds, flag, given_flags, same_flag
 from realm import Problem, Route, mrpv_prompt, parse_response, teacher_prompt
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -871,8 +871,8 @@ def test_a_policy_is_found_by_folder_run_short_name_or_hub_id(tmp_path, model):
         saved = model.state_dict().values()
         assert all(torch.equal(a, b) for a, b in zip(saved, loaded.state_dict().values()))
     assert loaded.dtype == grpo.load_policy(name, "cpu:0")[0].dtype == torch.float32
-    assert policy.resolve_model("Qwen2.5-0.5B") == "Qwen/Qwen2.5-0.5B"
-    assert policy.resolve_model("some/where") == "some/where"
+    assert engine.policy.resolve_model("Qwen2.5-0.5B") == "Qwen/Qwen2.5-0.5B"
+    assert engine.policy.resolve_model("some/where") == "some/where"
 
 
 def test_a_student_is_tiny_if_it_ships_with_the_project_or_descends_from_one_that_does(tmp_path):
@@ -888,7 +888,7 @@ def test_a_student_is_tiny_if_it_ships_with_the_project_or_descends_from_one_tha
     found = {}
     for name in wanted:
         where = name if name in engine.policy.TINY else str(tmp_path / name)
-        found[name] = policy.is_tiny(where)
+        found[name] = engine.policy.is_tiny(where)
     assert found == wanted
 
 
@@ -896,7 +896,7 @@ def test_a_run_that_is_not_finished_is_not_taken_for_a_model(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "before.json").write_text("{}")
     with pytest.raises(ValueError, match="not finished.*--resume"):
-        policy.resolve_model(str(tmp_path))
+        engine.policy.resolve_model(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", [
