@@ -230,7 +230,7 @@ class Helper:
 
     def __init__(self):
         self.connection, there = multiprocessing.Pipe()
-        self.process = None
+        self.process = self.thread = None
         self.student = None  # what it was given: the model and the tokenizer
         if CORES > 1:
             self.process = multiprocessing.get_context("spawn").Process(
@@ -239,7 +239,8 @@ class Helper:
                 self.process.start()
             there.close()  # so that it is the helper's only, and its end is seen here
         else:
-            threading.Thread(target=serve, args=(there,), daemon=True).start()
+            self.thread = threading.Thread(target=serve, args=(there,), daemon=True)
+            self.thread.start()
 
     def ask(self, task, model, tokenizer, *arguments):
         """Give the helper a task, "sample" or "update", and go on without waiting. A student that
@@ -267,11 +268,14 @@ class Helper:
         return found
 
     def end(self):
-        """Stop it, whatever it is doing."""
+        """Stop a process, whatever it is doing. A thread ends after its task; it must be over when
+        Python ends, or torch aborts the program."""
         if self.process:
             self.process.kill()
             self.process.join()
         self.connection.close()
+        if self.thread:
+            self.thread.join(timeout=60)
 
 
 @contextlib.contextmanager
