@@ -24,11 +24,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from engine.bank import (append_batch, bank_settings, bank_summary, continue_bank, cut_summary,
-                         lack_routes, open_bank, read_bank, recorded_tally, refuse_out,
-                         why_it_cannot_teach)
+                         lack_routes, open_bank, read_bank, recorded_tally, why_it_cannot_teach)
 from engine.flags import (DEFAULT_TEACHER, TEACHER_FLAGS, TeacherFlags, check_bounds, flag,
-                          given_flags, idle_teacher_flags, is_address, say, shown_address,
-                          without_effect)
+                          given_flags, idle_teacher_flags, is_address, refuse_out, say,
+                          shown_address, without_effect)
 from engine.teachers import (TRIES, CutText, address_hint, model_teacher, server_teacher,
                              whole_texts)
 from realm import Problem, Route
@@ -178,7 +177,7 @@ def teacher_for(config, problems, temperature=0.8, longest=400):
         raise ValueError(f"--teacher {shown_address(name)}: {hint}")
     what = name or f"{DEFAULT_TEACHER}, the default --teacher,"
     teacher = model_teacher(name or DEFAULT_TEACHER, config.device, temperature, longest,
-                            config.seed)
+                            config.seed, problems)
     return teacher, f"{what} on {config.device or 'this machine'}"
 
 
@@ -294,7 +293,7 @@ def build_bank(config, given=()):
     given: the flags on the command line; those without effect are said. Raises ValueError.
     """
     check_bounds(config)
-    refuse_out(config.out)
+    refuse_out("--out", config.out)
     problems = load_problems(config.task, config.split, config.limit, config.data)
     problems = list({p.question: p for p in problems}.values())  # asked twice in a file: once here
     teacher, what = teacher_for(config, problems, config.temperature, config.max_new_tokens)
@@ -304,9 +303,16 @@ def build_bank(config, given=()):
         of_which = f", of which {done} are done" if done else ""
         print(f"{what} writes {config.n} routes for each of {len(problems)} questions{of_which}",
               flush=True)
-        for first, part, tally in taught_in_batches(problems, teacher, config, config.n, done,
-                                                    config.batch, config.keep_cut):
-            append_batch(file, config.out, first, part, config.n, tally)
+        try:
+            for first, part, tally in taught_in_batches(problems, teacher, config, config.n, done,
+                                                        config.batch, config.keep_cut):
+                append_batch(file, config.out, first, part, config.n, tally)
+                done = first + len(part)
+        except (ValueError, OSError) as error:
+            if not done:
+                raise
+            raise ValueError(f"{error}; {config.out} keeps {done} questions, and the same command "
+                             "continues it") from None
     if not Path(config.out).exists():
         raise ValueError(f"no question got {config.n} routes that were not cut: raise "
                          "--max-new-tokens, or use --keep-cut")
@@ -319,8 +325,10 @@ def main(argv=None):
     try:
         bank = build_bank(config, given)
         cut, left_out = recorded_tally(config.out, len(bank), config.n)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         sys.exit(f"data.py: {error}")
+    except OSError as error:
+        sys.exit(f"data.py: {error}" if error.filename else f"data.py: --out {config.out}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"data.py: stopped; the same command continues {config.out}")
     summary = bank_summary(bank) + cut_summary(cut, left_out)

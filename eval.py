@@ -19,7 +19,6 @@ over questions, which is too narrow if there are only a few. The teacher's count
 independent. Routes of one question are not, so it may be too narrow.
 """
 import dataclasses
-import json
 import math
 import random
 import sys
@@ -34,9 +33,10 @@ from transformers import AutoTokenizer
 
 from data import BUILT_IN, all_with_routes, load_problems, problem_source
 from engine.flags import (TeacherFlags, check_bounds, flag, for_the_record, given_flags,
-                          same_flag, say, without_effect)
+                          refuse_out, same_flag, say, without_effect)
 from engine.policy import choose_device, is_tiny, must_write, resolve_model
-from engine.report import check_outputs, write_results
+from engine.report import check_figure, write_results
+from engine.run import read_run
 from engine.shared_prompt import is_out_of_memory
 from grpo import load_policy, sample
 from realm import choose_routes, mrpv_prompt, parse_response
@@ -318,7 +318,10 @@ def prepare(config, given=()):
     for name in config.models:
         resolve_model(name)
     run = read_run(Path(config.models[0]))
-    check_outputs(config.json, config.figure)
+    if config.json:
+        refuse_out("--json", config.json)
+    if config.figure:
+        check_figure("--figure", config.figure)
     routes_given = config.routes is not None
     fill_defaults(config, run)
     check_bounds(config)
@@ -327,25 +330,15 @@ def prepare(config, given=()):
               "shows them to all", flush=True)
     problems = find_problems(config)
     check_tokenizers(config, problems)
+    if config.positive and not any(answers_match(problem.answer, config.positive)
+                                   for some in problems.values() for problem in some):
+        raise ValueError(f"--positive {config.positive}: is the answer of no question")
     say(without_effect(given, [
-        (("task", "data"), config.bank is not None, f"--bank {config.bank} names the problems"),
+        (("task", "data") if config.task != "ads" else ("data",), config.bank is not None,
+         f"--bank {config.bank} names the problems"),  # --task ads also sets --positive
         (("data",), config.bank is None and config.task != "gsm8k",
          f"the task is {config.task}, not gsm8k")]))
     return all_with_routes(problems, config, given)
-
-
-def read_run(folder):
-    """The config.json of a run folder, or {} for any other model. Raises ValueError if damaged."""
-    path = folder / "config.json"
-    if not path.is_file() or not (folder / "model" / "config.json").is_file():
-        return {}
-    try:
-        run = json.loads(path.read_text())
-    except ValueError:
-        run = None
-    if not isinstance(run, dict):
-        raise ValueError(f"{path}: not the config.json of a run")
-    return run
 
 
 def fill_defaults(config, run):
@@ -357,6 +350,10 @@ def fill_defaults(config, run):
     config.device = choose_device(config.device, tiny)
     if config.bank is None and config.task is None:
         config.bank = run.get("bank")
+        if config.bank and not Path(config.bank).exists():
+            raise ValueError(f"{config.models[0]}: the bank of this run, {config.bank}, is not "
+                             "there (any more, or seen from this folder); say where it is with "
+                             "--bank")
     if config.task is None and config.data is None:
         config.data = run.get("data")
     defaults = {
@@ -395,37 +392,44 @@ def find_problems(config):
 
 
 def check_tokenizers(config, problems):
-    """Raises ValueError if a model cannot write the first question of a split."""
+    """Raises ValueError if a model cannot write a question."""
     for name in config.models:
         try:
             tokenizer = AutoTokenizer.from_pretrained(resolve_model(name), trust_remote_code=False)
         except Exception:
             continue  # load_policy says in one line what is wrong with such a model
         for some in problems.values():
-            question = some[0].question
-            must_write(tokenizer, mrpv_prompt(question), question, name)
+            must_write(tokenizer, [problem.question for problem in some], name)
+
+
+def evaluate_all(config, problems, results):
+    """Evaluate each model on each split, and put what was found into results: model -> split."""
+    settings = {name: getattr(config, name) for name in
+                ("routes", "samples", "max_new_tokens", "seed", "batch", "positive")}
+    for name in config.models:
+        model, tokenizer = load_policy(name, config.device)
+        found = {}
+        for split, some in problems.items():
+            found[split] = evaluate(model, tokenizer, some, **settings)
+        results[name.rstrip("/")] = found
 
 
 def main(argv=None):
     given = given_flags(Config, __doc__, argv)
     config = Config(**given)
+    results = {}
     try:
         problems = prepare(config, given)
-        settings = {name: getattr(config, name) for name in
-                    ("routes", "samples", "max_new_tokens", "seed", "batch", "positive")}
-        results = {}
-        for name in config.models:
-            model, tokenizer = load_policy(name, config.device)
-            found = {}
-            for split, some in problems.items():
-                found[split] = evaluate(model, tokenizer, some, **settings)
-            results[name.rstrip("/")] = found
-        figure = config.figure
-        if figure is None and len(results) > 1:
-            figure = "compare.png"
-        write_results(results, for_the_record(config), config.json, figure)
+        try:
+            evaluate_all(config, problems, results)
+        finally:  # a later model may fail, or Ctrl-C come: what is done is shown and written
+            if results:
+                figure = config.figure or ("compare.png" if len(results) > 1 else None)
+                write_results(results, for_the_record(config), config.json, figure)
     except (ValueError, OSError) as error:
         sys.exit(f"eval.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("eval.py: stopped")
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

@@ -27,14 +27,13 @@ from engine import explain
 from engine.bank import why_it_cannot_teach
 from engine.flags import (TeacherFlags, check_bounds, flag, given_flags, idle_rules, same_flag, say,
                           without_effect)
-from engine.policy import choose_device, is_tiny, must_write, resolve_model
-from engine.report import (check_outputs, closing_table, describe, other_runs, report_step,
+from engine.policy import check_prompts, choose_device, is_tiny, resolve_model
+from engine.report import (check_figure, closing_table, describe, other_runs, report_step,
                            sample_to_show, step_metrics, step_timing, validation_metrics)
-from engine.run import Run, resume, stop_after_step
+from engine.run import Run, refuse_folder, resume, stop_after_step
 from engine.shared_prompt import is_out_of_memory, with_smaller_parts
 from engine.team import ALONE, Team
-from grpo import (Optimizer, demonstrations, encode_prompts, group_advantages, load_policy,
-                  must_fit, sft_update)
+from grpo import Optimizer, demonstrations, group_advantages, load_policy, sft_update
 from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
 from rewards import realm_reward
 from schedule import SHAPES, eaai_probability
@@ -71,7 +70,7 @@ class Config(TeacherFlags):
     fade: float = flag(0.95, "share of the training over which p(t) falls", least=0, most=1)
     p_end: float = flag(0.0, "p(t) after the fade", least=0, most=1)
     utility_weight: float = flag(0.5, "what perfect utility scores add to a right answer's "
-                                 "reward of 1", least=0)
+                                 "reward of 1", least=0, most=1000)
     one_stage: bool = flag(False, "pay for scores after wrong answers too (an ablation)")
 
     steps: int = flag((300, 500), "RL steps", least=0, heading="training")
@@ -81,17 +80,18 @@ class Config(TeacherFlags):
     group_size: int = flag(8, "G, completions of each prompt, which are compared with one another",
                            least=2)
     max_new_tokens: int = flag((96, 512), "longest completion", least=1)
-    temperature: float = flag(1.0, "sampling temperature, above 0", least=0)
+    temperature: float = flag(1.0, "sampling temperature, above 0", least=0, most=100)
     lr: float = flag((5e-4, 3e-6), "learning rate of RL", least=0)
     sft_lr: float = flag((5e-4, 1e-5), "learning rate of SFT", least=0)
     warmup: int = flag(10, "steps over which the learning rate rises from 0", least=0)
     beta: float = flag(0.0, "weight of the KL to the frozen reference; 0 keeps no reference in "
-                       "memory", least=0)
+                       "memory", least=0, most=1000)
     loss_type: str = flag("grpo", "how token losses are averaged",
                           choices=("grpo", "dapo", "dr_grpo"))
     clip_low: float = flag(0.2, "lower clip bound: the ratio counts down to 1 - this", least=0,
                            most=1)
-    clip_high: float = flag(0.2, "upper clip bound: the ratio counts up to 1 + this", least=0)
+    clip_high: float = flag(0.2, "upper clip bound: the ratio counts up to 1 + this", least=0,
+                            most=1000)
     epochs: int = flag(1, "passes over the same rollouts (mu)", least=1)
 
     micro_batch: int = flag((64, 8), "completions per forward pass: memory and speed, not the "
@@ -125,21 +125,16 @@ def prepare(config, given):
     if config.routes == 0 and config.method not in ("grpo", "rft"):
         raise ValueError(f"--routes 0: --method {config.method} shows routes; use --method grpo to "
                          f"train without any")
-    if config.temperature == 0:
-        raise ValueError("--temperature must be above 0: at 0 all completions of a group are the "
-                         "same")
+    if config.temperature < 0.001:
+        raise ValueError("--temperature must be at least 0.001: at 0 all completions of a group "
+                         "are the same")
+    if config.sft_steps == 0 and config.method in ("realm-r1", "rft"):
+        raise ValueError(f"--sft-steps 0: SFT is what --method {config.method} begins with")
     config.device = choose_device(config.device, tiny)
     config.processes = config.processes if config.device == "cpu" else 1
-    folder = Path(config.out)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out {config.out}: is a file, not a folder")
-    # A run killed before it began leaves at most a file "new" (engine/run.py, write_whole)
-    taken = folder.exists() and any(path.name != "new" for path in folder.iterdir())
-    if taken and not (config.resume or config.explain):
-        raise ValueError(f"--out {config.out}: holds another run; choose another folder, or "
-                         f"continue it with --resume {config.out}")
+    refuse_folder(config)
     if config.explain_figure:
-        check_outputs(None, config.explain_figure)
+        check_figure("--explain-figure", config.explain_figure)
     say(without_effect(given, idle_rules(config)))
     return config
 
@@ -281,7 +276,7 @@ def train_with(team, config, record, given):
     to_imitate = with_correct_route(train_set, config)
     run = Run(config, record, splits)
     model, tokenizer = load_student(config, run.state)
-    check_prompts(model, tokenizer, splits, config)
+    check_prompts(model, tokenizer, sum(splits, []), config)
     evaluate = functools.partial(evaluate_student, model, tokenizer, config, team)
     before = run.begin(lambda: evaluate(test, when="before training"))
 
@@ -354,18 +349,6 @@ def load_student(config, state):
         Optimizer(model, 0.0).load_weights(state)  # a checkpoint holds an optimizer's fp32 weights
     print(describe(model, config.model), flush=True)
     return model, tokenizer
-
-
-def check_prompts(model, tokenizer, splits, config):
-    """Raises ValueError if the tokenizer cannot write a prompt, or if one does not fit the model's
-    context. This is said before the run and not at the step that draws the prompt."""
-    longest = []  # of each problem: its prompt with the k longest routes
-    for problem in sum(splits, []):
-        routes = sorted(problem.routes, key=lambda route: -len(route.text))
-        longest.append(mrpv_prompt(problem.question, routes[:config.routes]))
-    must_fit(model, encode_prompts(tokenizer, longest), config.max_new_tokens)
-    question = splits[0][0].question
-    must_write(tokenizer, mrpv_prompt(question), question, config.model)
 
 
 def evaluate_student(model, tokenizer, config, team, problems, when=None):

@@ -57,10 +57,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from datasets import Dataset
 from transformers.trainer_utils import get_last_checkpoint
-from trl import GRPOConfig, GRPOTrainer, ModelConfig, TrlParser, get_peft_config
-from trl import get_quantization_config
+
+try:
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer, ModelConfig, TrlParser, get_peft_config
+    from trl import get_quantization_config
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    sys.exit(f"trl_realm: {error.name} is not installed: pip install trl==1.16.0 peft")
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bridges.prompts import need_enough, score, write_prompt  # noqa: E402

@@ -99,7 +99,12 @@ class RealmDataset(RLHFDataset):
 
 def main(bank, folder):
     """Convert a bank."""
-    import pandas
+    try:
+        import pandas
+        import pyarrow  # noqa: F401  to_parquet needs it
+    except ImportError as error:
+        raise ValueError(f"{error.name} is not installed: pip install verl==0.9.1, or for the "
+                         "conversion alone pandas and pyarrow") from None
     from data import load_problems
     Path(folder).mkdir(parents=True, exist_ok=True)
     for split, name in (("train", "train"), ("validation", "val"), ("test", "test")):

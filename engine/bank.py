@@ -289,14 +289,6 @@ def append_batch(file, path, first, batch, n, tally):
             file.flush()
 
 
-def refuse_out(path):
-    """Raises ValueError, in one line, if no bank can be written there."""
-    if Path(path).is_dir():
-        raise ValueError(f"--out {path}: is a folder, not a file")
-    if not Path(path).parent.is_dir():
-        raise ValueError(f"--out {path}: there is no folder {Path(path).parent}")
-
-
 def bank_settings(config):
     """The flags that decide what a bank holds, as its record has them -> dict."""
     settings = for_the_record(config)
@@ -315,6 +307,9 @@ def bank_summary(problems):
     A route is redundant if another route of its question has the same answer.
     """
     routes = [route for problem in problems for route in problem.routes]
+    written = {}  # an answer as it is compared -> as the first route has it
+    for route in routes:
+        written.setdefault(canonical(route.answer or "none"), route.answer or "none")
     wrong = Counter(canonical(r.answer or "none") for r in routes if not r.correct)
     n_mixed = n_distinct = n_redundant = 0
     for problem in problems:
@@ -322,7 +317,8 @@ def bank_summary(problems):
         n_mixed += len({r.correct for r in problem.routes}) == 2
         n_distinct += len(answers)
         n_redundant += sum(count for count in answers.values() if count > 1)
-    most_frequent = ", ".join(f"{answer} ({count})" for answer, count in wrong.most_common(5))
+    most_frequent = ", ".join(
+        f"{written[answer]} ({count})" for answer, count in wrong.most_common(5))
     n = len(problems)
     m = len(routes)
     return [f"questions                        {n}",

@@ -13,6 +13,7 @@ import torch
 
 from engine.optimizer import Optimizer
 from engine.policy import must_write
+from engine.text import printable
 from grpo import (Rollouts, completion_logps, group_advantages, grpo_loss, grpo_update, sample,
                   token_weights)
 from realm import Problem, Response, choose_routes, mrpv_prompt, parse_response
@@ -66,8 +67,7 @@ def take_apart(model, tokenizer, problems, config):
         raise ValueError("--explain: --method rft has no RL step to take apart")
     if len(problems) < 2:
         raise ValueError("--explain shows two prompts: --prompts-per-step must be at least 2")
-    question = problems[0].question
-    must_write(tokenizer, mrpv_prompt(question), question, config.model)
+    must_write(tokenizer, [problem.question for problem in problems], config.model)
     shown = routes_of(problems, config)
     rollouts = sample_groups(model, tokenizer, problems, shown, config)
     responses, rewards = reward_all(problems, shown, rollouts.texts, config)
@@ -210,11 +210,6 @@ def block(text, indent):
     for line in printable(text).split("\n"):
         lines += wrap(line, indent) or [""]
     return lines
-
-
-def printable(text):
-    """Text without characters that a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
 
 
 def prompt_lines(anatomy, p):

@@ -12,6 +12,7 @@ import os
 import re
 import typing
 from dataclasses import dataclass
+from pathlib import Path
 
 DEFAULT_TEACHER = "Qwen2.5-1.5B-Instruct"  # fits beside a student of 0.5B on one GPU
 TEACHER_FLAGS = ("teacher", "teacher_model", "teacher_options", "n", "inject_rules",
@@ -100,6 +101,24 @@ def check_bounds(config):
         else:
             allowed = f"lie in [{least}, {most}]"
         raise ValueError(f"{flag_name(field.name)} must {allowed}, not {value}")
+
+
+def refuse_out(flag, path):
+    """Raises ValueError, in one line, if no file can be written there. flag: as the user knows it.
+
+    >>> refuse_out("--out", "no/such/folder/bank.jsonl")
+    Traceback (most recent call last):
+    ValueError: --out no/such/folder/bank.jsonl: there is no folder no/such/folder
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{flag} {path}: is a folder, not a file")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{flag} {path}: is a device, not a file")
+    if not path.parent.is_dir():
+        raise ValueError(f"{flag} {path}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"{flag} {path}: may not be written here")
 
 
 def under_headings(config_class):
@@ -199,7 +218,8 @@ def idle_rules(config):
     no_rl = config.method == "rft"
     shows_none = no_rl or config.method == "grpo" and config.sft_steps == 0
     return [
-        (("task", "data"), config.bank is not None, "--bank names the problems"),
+        (("task", "data") if config.task != "ads" else ("data",), config.bank is not None,
+         "--bank names the problems"),  # --task ads also chooses the student
         (("data",), config.bank is None and config.task != "gsm8k",
          f"the task is {config.task}, not gsm8k"),
         (("error_ratio", "selection"), shows_none,

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from engine.sampler import decodable
 from engine.text import TAGS
+from realm import mrpv_prompt
 
 # cuDNN's gradients under a mask may be nan (pytorch#196678), and it plans anew for each new shape.
 torch.backends.cuda.enable_cudnn_sdp(False)
@@ -48,6 +49,10 @@ def resolve_model(name):
     if (path / "config.json").is_file():
         return str(path)
     owner = next((owner for start, owner in HUB_OWNERS.items() if name.startswith(start)), None)
+    runs = [found.parent.name for found in path.parent.glob("*/before.json")]
+    if runs and "/" in name and not path.exists():
+        raise ValueError(f"model {name}: no such run; in {path.parent} there are "
+                         + ", ".join(sorted(runs)[:10]))
     looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     is_short = "/" not in name
     if path.exists() or looks_like_a_path or (is_short and owner is None):
@@ -213,12 +218,31 @@ def must_fit(model, encoded, max_new_tokens):
         raise ValueError("a prompt is empty: there is no token to predict a first one from")
     if longest + max_new_tokens > context:
         raise ValueError(f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the "
-                         f"model's context of {context}: shorten the prompt (fewer --routes) or "
-                         f"lower --max-new-tokens")
+                         f"model's context of {context}")
 
 
-def must_write(tokenizer, prompt, question, name):
-    """Raises ValueError if the tokenizer loses a part of a prompt, or a tag of a completion.
+def check_prompts(model, tokenizer, problems, config):
+    """Raises ValueError, which names the question, if a prompt cannot be written or does not fit.
+
+    config: train.py's. This is said before the run, and not at the step that draws the prompt.
+    """
+    longest = []  # of each problem: its prompt with the k longest routes
+    for problem in problems:
+        routes = sorted(problem.routes, key=lambda route: -len(route.text))
+        longest.append(mrpv_prompt(problem.question, routes[:config.routes]))
+    encoded = encode_prompts(tokenizer, longest)
+    most = max(range(len(problems)), key=lambda i: len(encoded[i]))
+    try:
+        must_fit(model, encoded, config.max_new_tokens)
+    except ValueError as error:
+        raise ValueError(f"the question {problems[most].question[:60]!r}: {error}: show fewer "
+                         "--routes, lower --max-new-tokens, or leave it out") from None
+    must_write(tokenizer, [problem.question for problem in problems], config.model)
+
+
+def must_write(tokenizer, questions, name):
+    """Raises ValueError if the tokenizer loses a part of a question, of the instruction of a
+    prompt, or a tag of a completion.
 
     The tiny students know only the words of their own tasks. Spaces are ignored, and so are
     Unicode's different ways to write one character.
@@ -226,10 +250,12 @@ def must_write(tokenizer, prompt, question, name):
     def characters(text):
         return "".join(unicodedata.normalize("NFKC", text).split())
 
-    written = tokenizer.decode(tokenizer(prompt, add_special_tokens=False)["input_ids"])
-    if characters(written) != characters(prompt):
-        raise ValueError(f"model {name}: its tokenizer cannot write {question[:60]!r} (tiny and "
-                         "tiny-ads know only the words of their own tasks)")
+    prompts = [mrpv_prompt(question) for question in questions]
+    written = tokenizer.batch_decode(tokenizer(prompts, add_special_tokens=False)["input_ids"])
+    for question, prompt, copy in zip(questions, prompts, written):
+        if characters(copy) != characters(prompt):
+            raise ValueError(f"model {name}: its tokenizer cannot write {question[:60]!r} (tiny "
+                             "and tiny-ads know only the words of their own tasks)")
     spaced = "<think> </think>\n<answer> </answer>\n<scores> </scores>"
     tags = decode_completions(tokenizer, [tokenizer(spaced, add_special_tokens=False)["input_ids"]])
     if characters(tags[0]) != ALL_TAGS:

@@ -9,7 +9,11 @@ Tests:   tests/test_report.py; tests/test_survive.py for the warnings.
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
+
+from engine.flags import refuse_out
+from engine.text import printable
 
 EARLY_STEPS = 8  # RL steps after which a student that never found the format is told
 SLOW = 2e7  # parameters that are too many for a CPU to be done in minutes
@@ -129,7 +133,7 @@ def report_step(bar, config, metrics, timing, show, steps_left):
     bar.set_postfix(reward=f"{metrics['reward']:.2f}", alone=f"{metrics['eval_alone']:.2f}",
                     routes=f"{metrics['eval_routes'] or 0:.2f}", p=f"{metrics['p']:.2f}")
     if metrics["step"] % (2 * config.eval_every) == 0:
-        bar.write(show_sample(*show))
+        bar.write(printable(show_sample(*show)))
 
 
 def validation_metrics(result):
@@ -298,8 +302,10 @@ def other_runs(folder, record):
             both = "questions" in other and "questions" in record
             key = "questions" if both else "problems"
             if other[key] == record[key]:
-                found[name] = json.loads(path.read_text())["after"]
-        except (OSError, ValueError, KeyError, TypeError):
+                after = json.loads(path.read_text())["after"]
+                closing_row(name, after, after)  # fails if a value is missing
+                found[name] = after
+        except (OSError, ValueError, LookupError, TypeError):
             continue  # another version's folder, or a damaged one
     return found
 
@@ -339,17 +345,11 @@ def closing_row(name, result, after):
 
 
 # ---- the end of an evaluation --------------------------------------------------------------------
-def check_outputs(json_path, figure_path):
-    """Raises ValueError if the results or the figure (a path or None) could not be written."""
-    for path in (json_path, figure_path):
-        if path is None:
-            continue
-        if Path(path).is_dir():
-            raise ValueError(f"{path}: a folder, not a file")
-        if not Path(path).parent.is_dir():
-            raise ValueError(f"{path}: there is no such folder")
-    if figure_path and not figure_path.endswith((".png", ".pdf", ".svg", ".jpg")):
-        raise ValueError(f"{figure_path}: a figure's name must end in .png, .pdf, .svg or .jpg")
+def check_figure(flag, path):
+    """Raises ValueError, in one line, if no figure can be written there. flag: its name."""
+    refuse_out(flag, path)
+    if not path.endswith((".png", ".pdf", ".svg", ".jpg")):
+        raise ValueError(f"{flag} {path}: its name must end in .png, .pdf, .svg or .jpg")
 
 
 def write_results(results, config, json_path, figure_path):
@@ -362,7 +362,9 @@ def write_results(results, config, json_path, figure_path):
         saved = {"config": config, "results": results,
                  "lm_eval": {name: harness_form(found, config["task"])
                              for name, found in results.items()}}
-        Path(json_path).write_text(json.dumps(saved, indent=1) + "\n")
+        part = Path(f"{json_path}.part")
+        part.write_text(json.dumps(saved, indent=1) + "\n")
+        os.replace(part, json_path)
     if figure_path:
         draw_comparison(results, figure_path)
         print(f"figure: {figure_path}")

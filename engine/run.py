@@ -33,7 +33,7 @@ from engine.report import diagnosis, draw_curves, hash_of, question_hash
 FORMAT = 2  # of a run folder; a folder of another format is refused
 # Flags that --resume may change. config.json records the change.
 CHANGEABLE = ("steps", "device", "micro_batch", "recompute", "processes", "threads",
-              "save_every")
+              "save_every", "bank", "data")  # the last two: where things are, not what they hold
 HOPELESS = 5  # so many skipped steps in a row end a run
 
 
@@ -209,6 +209,21 @@ def load_checkpoint(run):
     return 0, None
 
 
+def refuse_folder(config):
+    """Raises ValueError, in one line, if config.out cannot become the folder of this run."""
+    folder = Path(config.out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {config.out}: is a file, not a folder")
+    # A run killed before it began leaves at most a file "new" (write_whole)
+    taken = folder.exists() and any(path.name != "new" for path in folder.iterdir())
+    if taken and not (config.resume or config.explain):
+        raise ValueError(f"--out {config.out}: holds another run; choose another folder, or "
+                         f"continue it with --resume {config.out}")
+    standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not (standing.is_dir() and os.access(standing, os.W_OK)) and not config.explain:
+        raise ValueError(f"--out {config.out}: nothing may be written in {standing}")
+
+
 # ---- resuming, and stopping ----------------------------------------------------------------------
 def resume(given, config_class):
     """(config, record) of an interrupted run, with the new values of flags that may change.
@@ -219,6 +234,9 @@ def resume(given, config_class):
     run = Path(given["resume"])
     config, record = read_config(run, config_class)
     config.resume, config.out = given["resume"], str(run)
+    if config.bank and "bank" not in given and not Path(config.bank).exists():
+        raise ValueError(f"--resume {run}: its bank {config.bank} is not there (any more, or seen "
+                         f"from this folder); say where it is with --bank")
     if given.get("explain"):
         raise ValueError(f"--resume {run}: a run that goes on cannot be explained; without "
                          f"--resume, --explain takes another step apart")
@@ -246,6 +264,8 @@ def read_config(run, config_class):
     """(config, record) as config.json has them. Raises ValueError, in one line."""
     try:
         stored = json.loads((run / "config.json").read_text())
+        if "model_type" in stored:  # of a model, most likely of RUN/model
+            raise ValueError(f"--resume {run}: holds a model, and is not the folder of a run")
         record = stored.pop("run", {})
         version = record.get("format", 1)
         if version != FORMAT:
@@ -253,11 +273,27 @@ def read_config(run, config_class):
                              f"{version}, not {FORMAT})")
         stored.setdefault("processes", 1)  # a run begun before there was this flag had one
         return config_class(**stored), record
-    except OSError:
+    except FileNotFoundError:
         raise ValueError(f"--resume {run}: not a run folder (no config.json); a run killed before "
                          f"it had one is started again") from None
+    except OSError as error:
+        raise ValueError(f"--resume {run}: cannot be read ({error})") from None
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
         raise ValueError(f"--resume {run}: its config.json is damaged ({error})") from None
+
+
+def read_run(folder):
+    """The config.json of a run folder, or {} for any other model. Raises ValueError if damaged."""
+    path = folder / "config.json"
+    if not path.is_file() or not (folder / "model" / "config.json").is_file():
+        return {}
+    try:
+        run = json.loads(path.read_text())
+    except ValueError:
+        run = None
+    if not isinstance(run, dict):
+        raise ValueError(f"{path}: not the config.json of a run")
+    return run
 
 
 @contextlib.contextmanager

@@ -20,10 +20,11 @@ import time
 import urllib.parse
 import urllib.request
 import zlib
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from engine.flags import is_address, may_hold_a_key, shown_address
+from engine.text import printable
 from realm import teacher_prompt
 
 MAX_REPLY = 2 ** 20  # bytes of a server's reply
@@ -82,12 +83,13 @@ def whole_texts(teacher, problems, guided, tally, tries=TRIES):
 
 
 # ---- a model on this machine ---------------------------------------------------------------------
-def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0):
+def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0, problems=()):
     """A teacher: any Hub id or local folder, sampled with the project's own sampler.
 
     It is loaded when it is first asked. What it draws depends on the seed, on the prompts that are
-    asked together and on the attempt, so that a bank continued later repeats no draw. Raises
-    ValueError, in one line, if it cannot be loaded or does not fit.
+    asked together and on the attempt, so that a bank continued later repeats no draw. problems:
+    all that it will be asked. Raises ValueError, in one line, if it cannot be loaded or does not
+    fit, and for a question that is too long for it.
     """
     import torch
     from engine.shared_prompt import is_out_of_memory
@@ -102,11 +104,13 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
         try:
             if not loaded:
                 loaded.extend(load_policy(name, device))
+                check_lengths(name, *loaded, problems, max_new_tokens)
             model, tokenizer = loaded
             rollouts = sample(model, tokenizer, prompts, 1, max_new_tokens, temperature,
                               generator=generator)
         except ValueError as error:
-            raise ValueError(str(error).replace("model ", "--teacher ", 1)) from None
+            failure = str(error).replace(f"model {name}:", f"--teacher {name}:", 1)
+            raise ValueError(failure) from None
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -116,6 +120,18 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
         return [text if whole else CutText(text) for text, whole in zip(rollouts.texts, ended)]
 
     return by_prompt(answer)
+
+
+def check_lengths(name, model, tokenizer, problems, max_new_tokens):
+    """Raises ValueError, which names the question, for one that is too long for the teacher."""
+    from engine.policy import encode_prompts, must_fit
+    for problem in problems:
+        prompt = teacher_prompt(problem.question, problem.rules)
+        try:
+            must_fit(model, encode_prompts(tokenizer, [prompt]), max_new_tokens)
+        except ValueError as error:
+            raise ValueError(f"--teacher {name}: the question {problem.question[:60]!r}: "
+                             f"{error}: leave it out, or lower --max-new-tokens") from None
 
 
 # ---- a server ------------------------------------------------------------------------------------
@@ -136,7 +152,16 @@ def server_teacher(url, model, temperature=0.8, max_tokens=400, concurrency=8, r
 
     def answer(prompts, attempt):
         with ThreadPoolExecutor(concurrency) as pool:
-            return list(pool.map(server.ask, prompts))
+            futures = [pool.submit(server.ask, prompt) for prompt in prompts]
+            try:
+                ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                for future in ended:
+                    future.result()  # raises what a request has raised
+                return [future.result() for future in futures]
+            except BaseException:  # Ctrl-C, or a request has failed: do not wait for the others
+                server.stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
     return by_prompt(answer)
 
 
@@ -249,6 +274,7 @@ class ServerTeacher:
         self.fields = fields
         self.retries = retries
         self.timeout = timeout
+        self.stopped = threading.Event()  # set: give up every request
         self.opener = urllib.request.build_opener(AnyStatus)
         self.headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
         if self.key:
@@ -267,7 +293,7 @@ class ServerTeacher:
             jitter = random.uniform(0.5, 1)  # threads that failed together do not return together
             pause = min(30.0, 0.5 * 2 ** attempt) * jitter
             try:
-                reply = within(2 * self.timeout, lambda: self.exchange(body))
+                reply = within(2 * self.timeout, lambda: self.exchange(body), self.stopped)
                 if reply.status in (200, 201):
                     return text_of_reply(reply.text)
                 if reply.status == 400 and '"content_filter"' in reply.text:
@@ -284,8 +310,13 @@ class ServerTeacher:
             except UnreadableReply as error:
                 failure = str(error)
             if attempt < self.retries:
-                time.sleep(pause)
+                self.rest(pause)
         raise self.failed(f"no answer after {self.retries + 1} attempts; the last: {failure}")
+
+    def rest(self, seconds):
+        """Wait. Raises ValueError if the program is stopped meanwhile."""
+        if self.stopped.wait(seconds):
+            raise self.failed("the program was stopped")
 
     def body(self, prompt):
         """The request for one prompt, in bytes. A field that is None is left out."""
@@ -314,7 +345,7 @@ class ServerTeacher:
 
     def failed(self, failure):
         """The ValueError of a failure: one line, without the key, which a server may quote."""
-        failure = " ".join(failure.split())
+        failure = " ".join(printable(failure).split())
         if self.key:
             failure = failure.replace(self.key, "(hidden)")
         for value in query_values(self.url):
@@ -336,8 +367,8 @@ class AnyStatus(urllib.request.HTTPErrorProcessor):
     https_response = http_response
 
 
-def within(seconds, work):
-    """work(), given up after so many seconds with TimeoutError.
+def within(seconds, work, stopped):
+    """work(), given up after so many seconds, or when `stopped` is set, with TimeoutError.
 
     A server that sends a byte now and then would never meet a socket's time-out.
     """
@@ -351,7 +382,9 @@ def within(seconds, work):
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(seconds)
+    end = time.monotonic() + seconds
+    while not result.done() and time.monotonic() < end and not stopped.is_set():
+        thread.join(min(0.2, seconds))
     if not result.done():
         raise TimeoutError(f"no whole reply in {seconds:g} s")
     return result.result()

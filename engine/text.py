@@ -2,6 +2,7 @@
 
     harmless(text)          a question or a route that can not pass for another part of the prompt
     reasoning_only(route)   a route's reasoning, without its closing answer and without our tags
+    printable(text)         text that may be shown on a terminal
 
 Promise: a target of SFT, which puts `reasoning_only` between <think> and </think>, is read back to
 exactly this reasoning, and holds no rest of a tag.
@@ -44,6 +45,15 @@ LEAD_IN = re.compile(  # words that only lead to an answer: "So the final answer
     r"|correct|answer|result|total|is|are|it|we|get|have|be|must|boxed|\W|_)*", flags=re.IGNORECASE)
 SENTENCE_END = re.compile(r"[.!?;](?=\s)")
 MAX_LINE = 500  # characters of a closing line
+
+
+def printable(text):
+    r"""Text without characters that a terminal would obey.
+
+    >>> printable("\x1b[2J now\n")
+    ' [2J now\n'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
 
 
 def harmless(text):

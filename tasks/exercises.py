@@ -90,7 +90,12 @@ def emptied(source, name):
 
 def copy_project(folder):
     """Copy the project into a new folder, without runs, results and environments."""
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    try:
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    except shutil.Error as error:  # it holds a list of all files that could not be copied
+        source, _, reason = error.args[0][0]
+        raise OSError(f"{folder}: {source} cannot be copied ({reason}); delete what is there and "
+                      "try again") from None
 
 
 def start(folder, names):

@@ -23,6 +23,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from engine.flags import refuse_out
 from engine.policy import choose_device
 from realm import MRPV_INSTRUCTION, PLAIN_INSTRUCTION
 from tasks import ads, shop
@@ -147,7 +148,9 @@ def flags():
         parser.error(f"--init {args.init}: no folder with a config.json")
     try:
         choose_device(args.device)
-    except ValueError as error:
+        Path(args.out).mkdir(parents=True, exist_ok=True)
+        refuse_out("--out", Path(args.out, "model.safetensors"))
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     return args
 

@@ -531,6 +531,7 @@ def test_a_refused_bank_takes_nothing_away_that_was_there(tmp_path, capsys):
      "--out /no/such/folder/bank.jsonl: there is no folder /no/such/folder"),
     (["--out", "/no/such/folder/bank.jsonl", "--task", "chess"], "no folder"),
     (["--out", "/tmp"], "--out /tmp: is a folder"),
+    (["--out", "/dev/null"], "--out /dev/null: is a device, not a file"),
     (["--teacher", "localhost:8000"], "did you mean http://localhost:8000?"),
     (["--teacher", "no/such/folder"], "--teacher no/such/folder"),
     (["--teacher", "http://localhost:1/v1"], "--teacher-model"),
@@ -663,6 +664,12 @@ def test_a_simulated_teachers_flags_are_idle_beside_another_one(capsys):
     assert said("tiny") == not_simulated + "\n"
     assert said("http://host") == f"{not_simulated}; {no_device}\n"
     assert said("tiny", {}) == said("tiny", {"n": 3, "task": "my.jsonl"}) == ""
+
+
+def test_a_wrong_answer_is_shown_as_a_route_has_it():
+    routes = [Route("so 765.5", "765.5", False), Route("so 4", "4", True)]
+    shown = "\n".join(bank_summary([Problem("q", "4", routes)] * 2))
+    assert "most frequent wrong answers      765.5 (2)" in shown
 
 
 def test_help_shows_the_flags_under_headings(capsys):

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 import eval as evaluation
 from tasks import shop
 from data import load_problems, make_routes
-from realm import Problem, Route, mrpv_prompt
+from realm import Problem, Route
 
 
 def test_wilson_interval_equals_published_values():
@@ -169,10 +169,12 @@ def test_a_student_of_an_own_bank_is_asked_that_bank_unless_told_otherwise(tmp_p
 @pytest.mark.parametrize("flags, words", [
     ("--samples -1", "--samples must be at least 0, not -1"),
     ("--limit 0", "--limit must be at least 1"),
-    ("--json no/such/x.json", "no/such/x.json: there is no such folder"),
-    ("--figure no/x.png", "no/x.png"),
-    ("--json /tmp", "/tmp: a folder"),
-    ("--figure x.xyz", "x.xyz: a figure's name must end in "),
+    ("--json no/such/x.json", "--json no/such/x.json: there is no folder no/such"),
+    ("--figure no/x.png", "--figure no/x.png: there is no folder no"),
+    ("--json /tmp", "--json /tmp: is a folder"),
+    ("--json /dev/null", "--json /dev/null: is a device"),
+    ("--figure x.xyz", "--figure x.xyz: its name must end in "),
+    ("--positive 7", "--positive 7: is the answer of no question"),
     ("--data /tmp", "--data /tmp: holds GSM8K"),
     ("--teacher-error 1.5", "--teacher-error must lie in \\[0, 1\\]"),
 ])
@@ -194,9 +196,9 @@ def test_a_model_that_cannot_write_the_questions_is_refused_before_the_work(monk
 def test_a_tokenizer_is_asked_to_keep_every_character_but_spaces():
     tokenizer = AutoTokenizer.from_pretrained(evaluation.resolve_model("tiny"))
     question = load_problems("shop", "test", 1)[0].question
-    evaluation.must_write(tokenizer, mrpv_prompt(question), question, "tiny")
+    evaluation.must_write(tokenizer, [question], "tiny")
     with pytest.raises(ValueError, match="model tiny: its tokenizer cannot write 'Why [?]'"):
-        evaluation.must_write(tokenizer, mrpv_prompt("Why ?"), "Why ?", "tiny")
+        evaluation.must_write(tokenizer, [question, "Why ?"], "tiny")
 
 
 def test_each_shipped_student_is_asked_its_own_task_unless_told_otherwise():
@@ -280,6 +282,38 @@ def test_a_run_is_evaluated_with_as_many_routes_and_rules_as_in_its_training(tmp
         assert len(routes) == 11 and all(r.guided and r.correct for r in routes)
     for routes in routes_of(task="shop", n=5, inject_rules=0.0):
         assert len(routes) == 5 and not any(r.guided for r in routes)
+
+
+@pytest.mark.parametrize("failure, words", [
+    (ValueError("model b: cannot load b"), "eval.py: model b: cannot load b"),
+    (KeyboardInterrupt(), "eval.py: stopped")])
+def test_what_was_found_before_a_later_model_fails_is_kept(
+        tmp_path, monkeypatch, capsys, failure, words):
+    real = evaluation.load_policy
+
+    def load(name, device):
+        if name == "tiny-ads":
+            raise failure
+        return real(name, device)
+    monkeypatch.setattr(evaluation, "load_policy", load)
+    monkeypatch.setattr(evaluation, "check_tokenizers", lambda *arguments: None)
+    out = tmp_path / "e.json"
+    with pytest.raises(SystemExit, match=words):
+        evaluation.main(["tiny", "tiny-ads", "--limit", "2", "--samples", "0", "--max-new-tokens",
+                         "4", "--task", "shop", "--json", str(out)])
+    assert "majority vote" in capsys.readouterr().out
+    assert list(json.loads(out.read_text())["results"]) == ["tiny"]
+    assert [path.name for path in tmp_path.iterdir()] == ["e.json"]
+
+
+def test_a_run_that_is_not_there_is_not_taken_for_a_hub_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "grpo-0").mkdir(parents=True)
+    (tmp_path / "runs" / "grpo-0" / "before.json").write_text("{}")
+    said = "model runs/gpro-0: no such run; in runs there are grpo-0"
+    with pytest.raises(SystemExit, match=said):
+        evaluation.main(["runs/gpro-0"])
+    assert evaluation.resolve_model("other/gpro-0") == "other/gpro-0"
 
 
 def test_a_score_of_one_half_is_half_right():

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import engine.run
+import eval as evaluation
 import grpo
 import train
 from tasks import shop
@@ -218,6 +219,33 @@ def test_more_steps_leave_the_schedule_of_those_that_are_done_as_it_was(undistur
     assert config["steps"] == 6 and config["fade"] == pytest.approx(0.95 * 4 / 6)
     assert config["run"]["changes"] == [{"steps": [4, 6]}]
     assert checkpoints(folder) == [4, 6]  # two, never more
+
+
+def test_a_bank_that_was_moved_is_asked_for_and_its_new_place_is_taken(tmp_path, capsys):
+    bank = tmp_path / "old.jsonl"
+    problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
+    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    run = tmp_path / "run"
+    train.main(["--bank", str(bank), "--steps", "1", "--prompts-per-step", "2", "--eval-limit",
+                "4", "--max-new-tokens", "8", "--processes", "1", "--out", str(run)])
+    bank.rename(tmp_path / "new.jsonl")
+    said = refused(capsys, "--resume", str(run), "--steps", "2")
+    assert f"its bank {bank} is not there" in said and "--bank" in said
+    with pytest.raises(ValueError, match=f"the bank of this run, {bank}, is not there.*--bank"):
+        evaluation.prepare(evaluation.Config(models=[str(run)]))
+    train.main(["--resume", str(run), "--steps", "2", "--bank", str(tmp_path / "new.jsonl")])
+    assert len(metrics(run)) == 2
+    assert json.loads((run / "config.json").read_text())["bank"] == str(tmp_path / "new.jsonl")
+    other = tmp_path / "other.jsonl"
+    problems = make_routes(load_problems("shop", "all", 60), shop.teacher(seed=1), 3)
+    other.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    said = refused(capsys, "--resume", str(run), "--steps", "3", "--bank", str(other))
+    assert "gives other problems or routes" in said
+
+
+def test_a_models_folder_is_not_called_a_run_of_another_version(folder, capsys):
+    said = refused(capsys, "--resume", str(folder / "model"))
+    assert "holds a model, and is not the folder of a run" in said
 
 
 def test_a_run_begun_without_rl_steps_keeps_its_fade_when_it_gets_some(tmp_path):

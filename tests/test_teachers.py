@@ -381,7 +381,7 @@ def serve(monkeypatch):
 def pauses(monkeypatch):
     """Pauses between attempts are recorded in this list instead of slept."""
     slept = []
-    monkeypatch.setattr(teachers.time, "sleep", slept.append)
+    monkeypatch.setattr(teachers.ServerTeacher, "rest", lambda self, pause: slept.append(pause))
     return slept
 
 
@@ -576,6 +576,35 @@ def test_a_key_in_an_address_is_neither_shown_nor_recorded(tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
+def test_when_one_request_fails_the_others_are_not_waited_for(serve):
+    ended = threading.Event()
+
+    def script(request, attempt):
+        if "Problem: bad" in request["prompt"]:
+            return 401, "no \x1b[2J credit"
+        ended.wait(20)
+        return 200, completion("4")
+    server = serve(script)
+    teach = server_teacher(server.url, "NAME")
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="401 no .2J credit") as error:
+        teach([Problem("slow", "4"), Problem("bad", "4")], [[False], [False]])
+    ended.set()
+    assert time.monotonic() - began < 10
+    assert str(error.value).isprintable()
+
+
+def test_a_question_that_is_too_long_for_the_teacher_is_named_before_it_writes(tmp_path):
+    task = tmp_path / "my.jsonl"
+    questions = ["2 + 1 ?"] * 3 + ["3 + 4 " * 2000]
+    task.write_text("".join(json.dumps({"question": f"{i} : {q}", "answer": "3"}) + "\n"
+                            for i, q in enumerate(questions)))
+    with pytest.raises(SystemExit, match="--teacher tiny: the question '3 : 3 [+] 4 .*leave it"):
+        data.main(["--task", str(task), "--teacher", "tiny", "--n", "1", "--batch", "1",
+                   "--max-new-tokens", "4", "--out", str(tmp_path / "bank.jsonl")])
+    assert not (tmp_path / "bank.jsonl").exists()
+
+
 def test_no_more_requests_are_open_than_allowed(serve):
     def slow(request, attempt):
         time.sleep(0.02)
@@ -652,7 +681,8 @@ def test_a_bank_is_built_from_a_server_and_continued_after_it_fails(serve, pause
     server = serve(script)
     flags = ["--task", str(task), "--teacher", server.url, "--teacher-model", "NAME", "--n", "2",
              "--batch", "4", "--inject-rules", "1", "--out", str(out)]
-    with pytest.raises(SystemExit, match="data.py: --teacher .*no answer after 6 attempts"):
+    with pytest.raises(SystemExit, match="data.py: --teacher .*no answer after 6 attempts.*; "
+                       f"{out} keeps 4 questions, and the same command continues it"):
         data.main(flags)
     assert len(data.read_bank(out)) == 4  # what was written stays
     up.set()

@@ -225,6 +225,14 @@ def test_evaluations_are_shared_too(tmp_path, monkeypatch):
     assert sum(asked) == 3 * 3 * 4 + 4 * 2 * 8
 
 
+def test_a_helper_thread_is_over_when_the_team_is(model, tokenizer, monkeypatch):
+    monkeypatch.setattr(engine.team, "CORES", 1)
+    with Team(2) as team:
+        helper = team.helpers[0]
+        helper.ask("sample", model, tokenizer, PROMPTS, 4, 12, 0.9, 7)  # nobody waits for it
+    assert not helper.thread.is_alive()
+
+
 def test_shares_are_nearly_equal_and_keep_the_order():
     for length in range(12):
         for n in range(1, 6):

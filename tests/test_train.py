@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import data
 import engine.run
 import engine.team
+from engine import report
 import grpo
 import train
 from data import load_problems, make_routes, split_by_question
@@ -377,7 +378,11 @@ def test_training_never_sees_a_question_of_validation_or_test(tmp_path):
     (["--device", "cuda:7"], "cuda"),
     (["--device", "gpu"], "use cpu or cuda"),
     (["--temperature", "0"], "--temperature"),
-    (["--temperature", "nan"], "--temperature must be at least 0, not nan"),
+    (["--temperature", "nan"], "--temperature must lie in [0, 100], not nan"),
+    (["--temperature", "1e-9"], "--temperature must be at least 0.001"),
+    (["--clip-high", "1e300"], "--clip-high must lie in [0, 1000]"),
+    (["--method", "rft", "--sft-steps", "0"], "--sft-steps 0: SFT is what --method rft begins"),
+    (["--out", "/dev/null/x"], "--out /dev/null/x: nothing may be written in /dev/null"),
     (["--beta", "-1"], "--beta"),
     (["--resume", "/no/run"], "/no/run"),
     (["--lr", "inf"], "--lr must be finite"),
@@ -583,8 +588,36 @@ def test_flags_of_a_teacher_who_is_not_asked_are_said(tmp_path, capsys, flags, s
 @pytest.mark.parametrize("path", ["no/such/x.png", "x.xyz"])
 def test_a_figure_of_explain_that_cannot_be_drawn_is_refused_first(tmp_path, monkeypatch, path):
     monkeypatch.setattr(train, "explain_step", lambda config: pytest.fail("work was done"))
-    with pytest.raises(SystemExit, match=f"^train.py: {path}: "):
+    with pytest.raises(SystemExit, match=f"^train.py: --explain-figure {path}: "):
         train.main(["--explain", "--explain-figure", path, "--out", str(tmp_path / "run")])
+
+
+def test_every_question_is_read_by_the_tokenizer_before_the_run(tmp_path, capsys):
+    problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
+    problems.append(dataclasses.replace(problems[0], question="one apple, two pears"))
+    bank = tmp_path / "bank.jsonl"
+    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    said = refused(capsys, "--bank", str(bank), "--out", str(tmp_path / "run"))
+    assert "cannot write 'one apple, two pears'" in said and not (tmp_path / "run").exists()
+
+
+def test_a_question_that_is_too_long_is_named(tmp_path, capsys):
+    problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
+    long = " , ".join([problems[0].question] * 200)
+    problems.append(dataclasses.replace(problems[0], question=long))
+    bank = tmp_path / "bank.jsonl"
+    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    said = refused(capsys, "--bank", str(bank), "--out", str(tmp_path / "run"))
+    assert f"the question {long[:60]!r}: " in said and "leave it out" in said
+
+
+def test_a_damaged_run_beside_it_is_left_out_of_the_closing_table(tmp_path):
+    for name, after in (("a", {}), ("b", {"alone": {"accuracy": 1.0}}), ("c", {"alone": {
+            "accuracy": 1.0, "interval": [1.0, 1.0]}})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"run": {"questions": 1}}')
+        (tmp_path / name / "result.json").write_text(json.dumps({"after": after}))
+    assert list(report.other_runs(tmp_path / "new", {"questions": 1})) == ["c"]
 
 
 def test_only_a_run_that_was_stopped_is_told_how_to_go_on(tmp_path, monkeypatch):

@@ -36,12 +36,23 @@ def play(steps=100, P=4, G=8, lr=0.1, epochs=1, beta=0.0, sign=1, scale="std", s
     return shares, logits.softmax(0).tolist(), stats
 
 
+def at_least(least, kind):
+    """What argparse calls to read a number, int or float, that must not be smaller."""
+    def number(text):
+        value = kind(text)
+        if not least <= value < 1e6:  # nan is refused, too
+            raise argparse.ArgumentTypeError(f"must be at least {least} and below 1e6, not {text}")
+        return value
+    return number
+
+
 def main():
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("steps", 100), ("P", 4), ("G", 8), ("lr", 0.1), ("epochs", 1),
-                          ("beta", 0.0), ("sign", 1), ("seeds", 20)):
-        parser.add_argument(f"--{name}", type=type(default), default=default)
+    for name, default, least in (("steps", 100, 1), ("P", 4, 1), ("G", 8, 2), ("lr", 0.1, 0),
+                                 ("epochs", 1, 1), ("beta", 0.0, 0), ("seeds", 20, 1)):
+        parser.add_argument(f"--{name}", type=at_least(least, type(default)), default=default)
+    parser.add_argument("--sign", type=int, choices=(1, -1), default=1)
     parser.add_argument("--scale", choices=("std", "none"), default="std")
     flags = vars(parser.parse_args())
     seeds = flags.pop("seeds")

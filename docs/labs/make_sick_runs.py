@@ -7,9 +7,9 @@ It writes the metrics.jsonl of each run to docs/labs/sick/NAME.jsonl. A fault is
 a flag can make it, else a function that is put in the place of one of the project's for that run.
 The file itself gives the answers of lab 6 away.
 """
+import argparse
 import contextlib
 import copy
-import sys
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -112,11 +112,14 @@ def make(name):
 
 def main(argv=None):
     """The command."""
-    names = argv or sys.argv[1:] or list(RUNS)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", metavar="RUN",
+                        help=f"of {', '.join(RUNS)} (default: all)")
+    names = parser.parse_args(argv).runs or list(RUNS)
     unknown = set(names) - set(RUNS)
     if unknown:
-        sys.exit(f"make_sick_runs: no run {', '.join(sorted(unknown))}: choose from "
-                 f"{', '.join(RUNS)}")
+        parser.error(f"no run {', '.join(sorted(unknown))}: choose from {', '.join(RUNS)}")
     for name in names:
         print(f"making the run {name}", flush=True)
         make(name)

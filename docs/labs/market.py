@@ -65,14 +65,21 @@ def main():
     parser.add_argument("--out", default="market.jsonl", help="the bank")
     parser.add_argument("--exam", default="exam/test.jsonl", help="300 other questions")
     args = parser.parse_args()
+    if not (0 <= args.q <= 1 and args.n >= 1):
+        parser.error("--q must lie in [0, 1], and --n be at least 1")
+    if Path(args.out).resolve() == Path(args.exam).resolve():
+        parser.error("--out and --exam are the same file")
     rng = random.Random("market")
     bank = questions(200, rng)
     exam = questions(300, rng, taken=bank)
     for path, some, n, q in ((args.out, bank, args.n, args.q), (args.exam, exam, 3, 0.0)):
         lines = [line(question, n, q, random.Random(f"teacher {question}")) for question in some]
-        Path(path).parent.mkdir(exist_ok=True)
-        with open(path, "w") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in lines)
+        try:
+            Path(path).parent.mkdir(exist_ok=True)
+            with open(path, "w") as file:
+                file.writelines(json.dumps(entry) + "\n" for entry in lines)
+        except OSError as error:
+            parser.error(f"{path}: {error.strerror}")
         right = sum(r["answer"] == entry["answer"] for entry in lines for r in entry["routes"])
         print(f"{path}: {len(lines)} questions, {right} of {n * len(lines)} routes have the right "
               "answer")
