@@ -10,6 +10,7 @@ import pytest
 import data
 from data import load_problems, make_routes, read_bank
 from realm import demonstration, parse_response
+from results import market_orders
 from rewards import final_answer
 from tasks import market, warmup
 
@@ -196,3 +197,28 @@ def test_a_warm_up_bank_that_cannot_be_is_refused(flags, words, capsys, tmp_path
     with pytest.raises(SystemExit):
         warmup.main(flags)
     assert words in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+# ---- results/market_orders.py --------------------------------------------------------------------
+def test_every_order_of_the_market_is_asked_once_and_weighs_the_items_alike():
+    orders = market_orders.all_orders()
+    in_words = {market.order_in_words(order) for order in orders}
+    assert len(orders) == len(in_words) == 170
+    columns = Counter(group for order in orders for group in market_orders.groups_of(order))
+    assert [columns[name] for name in market_orders.COLUMNS] == [5, 5, 5, 5, 150, 35, 170]
+    trained = {market.order_in_words(market.read_order(p.question)) for p in SPLITS["train"]}
+    for order in orders:
+        new = "never trained" in market_orders.groups_of(order)
+        assert not (new and market.order_in_words(order) in trained)
+
+
+def test_the_shares_of_a_student_that_knows_one_price():
+    problems = market_orders.questions()
+    answers = []
+    for order in market_orders.all_orders():  # it says 9 dollars for everything
+        answers.append(str(sum(9 * quantity for quantity, _ in order)))
+    found = market_orders.shares(answers, problems)
+    assert (found["honey"], found["rice"], found["two items"]) == (1, 0, 0)
+    assert found["all"] == 5 / 170
+    assert set(market_orders.shares([None] * 170, problems).values()) == {0}
+    assert set(market_orders.shares([p.answer for p in problems], problems).values()) == {1}
