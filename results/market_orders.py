@@ -1,7 +1,7 @@
 """How much of the market does a student know? `python -m results.market_orders RUN...`
 
-Every order of one or two items is asked once, greedily, without and with three routes: 20 orders of
-one item and 150 of two. The closing table of a run asks 36 test questions. They have few different
+Every order of one or two items is asked once, greedily, without and with three routes (four minutes
+each on one core): 20 orders of one item and 150 of two. The closing table of a run asks 36 test questions. They have few different
 orders, and one order of honey alone comes eleven times, so that table does not weigh the items
 alike. This one does.
 
@@ -93,6 +93,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("students", nargs="+", help="run folders or models")
+    parser.add_argument("--routes", type=int, nargs="+", choices=range(9), default=[0, 3],
+                        metavar="K", help="routes shown, of eight (default: 0 3)")
     parser.add_argument("--batch", type=int, default=34, help="questions at a time")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -104,7 +106,7 @@ def main():
         print("|---" * (2 + len(COLUMNS)) + "|")
         for name in args.students:
             model, tokenizer = load_policy(name)
-            for k in (0, 3):
+            for k in args.routes:
                 found = shares(answers_of(model, tokenizer, problems, k, args.batch), problems)
                 cells = " | ".join(f"{share:.2f}" for share in found.values())
                 print(f"| {name} | {k} | {cells} |", flush=True)
