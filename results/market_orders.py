@@ -1,9 +1,9 @@
 """How much of the market does a student know? `python -m results.market_orders RUN...`
 
 Every order of one or two items is asked once, greedily, without and with three routes (four minutes
-each on one core): 20 orders of one item and 150 of two. The closing table of a run asks 36 test questions. They have few different
-orders, and one order of honey alone comes eleven times, so that table does not weigh the items
-alike. This one does.
+each on one core): 20 orders of one item and 150 of two. The closing table of a run asks 36 test
+questions. They have few different orders, and one order of honey alone comes eleven times, so that
+table does not weigh the items alike. This one does.
 
     rice, honey, oil, plums   share of right answers to the five orders of this item alone
     two items                 share of right answers to the 150 orders of two items
