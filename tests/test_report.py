@@ -38,7 +38,8 @@ def test_the_engine_knows_nothing_of_the_scripts_above_it():
             names |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
             names.add(node.module)
-    assert names == {"hashlib", "json", "math", "pathlib", "matplotlib.figure"}
+    assert names == {"hashlib", "json", "math", "os", "pathlib", "matplotlib.figure",
+                     "engine.flags", "engine.text"}
 
 
 def test_the_metrics_of_a_step_are_means_over_its_completions():
@@ -120,7 +121,8 @@ def test_runs_are_found_by_their_questions_and_old_ones_by_all_their_problems(tm
     def folder(name, run, saved=None):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps({"run": run}))
-        (tmp_path / name / "result.json").write_text(saved or json.dumps({"after": name}))
+        after = {"of": name, "alone": {"accuracy": 0.5, "interval": [0.4, 0.6]}}
+        (tmp_path / name / "result.json").write_text(saved or json.dumps({"after": after}))
     folder("mine", {"problems": "A", "questions": "T"})
     folder("same", {"problems": "B", "questions": "T"})
     folder("other", {"problems": "A", "questions": "U"})
@@ -130,7 +132,8 @@ def test_runs_are_found_by_their_questions_and_old_ones_by_all_their_problems(tm
     folder("list", [])
 
     def found(record):
-        return report.other_runs(tmp_path / "mine", record)
+        others = report.other_runs(tmp_path / "mine", record)
+        return {name: after["of"] for name, after in others.items()}
     assert found({"problems": "A", "questions": "T"}) == {"same": "same", "old": "old"}
     assert found({"problems": "A"}) == {"other": "other", "old": "old"}  # an old run, resumed
 
