@@ -26,8 +26,8 @@ from tqdm import tqdm
 from engine.bank import (append_batch, bank_settings, bank_summary, continue_bank, cut_summary,
                          lack_routes, open_bank, read_bank, recorded_tally, why_it_cannot_teach)
 from engine.flags import (DEFAULT_TEACHER, TEACHER_FLAGS, TeacherFlags, check_bounds, flag,
-                          given_flags, idle_teacher_flags, is_address, refuse_out, say,
-                          shown_address, without_effect)
+                          given_flags, idle_source_rules, idle_teacher_flags, is_address,
+                          problem_source, refuse_out, say, shown_address, without_effect)
 from engine.teachers import (TRIES, CutText, address_hint, model_teacher, server_teacher,
                              whole_texts)
 from realm import Problem, Route
@@ -127,11 +127,6 @@ def folder_problems(where, split):
 
 
 # ---- routes --------------------------------------------------------------------------------------
-def problem_source(config):
-    """What names the problems: --bank, which train.py and eval.py have, or else --task."""
-    return getattr(config, "bank", None) or config.task
-
-
 def teacher_kind(config, problems):
     """Who writes routes for these problems: "simulated", "server" or "model".
 
@@ -235,13 +230,14 @@ def all_with_routes(splits, config, given=()):
     for problems in splits.values():
         if config.routes and lack_routes(problems):
             to_teach += problems
-    if not to_teach:
+    if to_teach:
+        kind = teacher_kind(config, to_teach)
+        say(idle_teacher_flags(given, kind, any(p.rules for p in to_teach)))
+        teacher = teacher_for(config, to_teach)
+    else:
+        teacher = None
         reason = "the problems have routes" if config.routes else "--routes is 0"
         say(without_effect(given, [(TEACHER_FLAGS, True, reason)]))
-        return {split: with_routes(problems, config) for split, problems in splits.items()}
-    kind = teacher_kind(config, to_teach)
-    say(idle_teacher_flags(given, kind, any(p.rules for p in to_teach)))
-    teacher = teacher_for(config, to_teach)
     return {split: with_routes(problems, config, teacher) for split, problems in splits.items()}
 
 
@@ -280,7 +276,7 @@ def say_idle_flags(config, given, problems):
     kind = teacher_kind(config, problems)
     idle = idle_teacher_flags(given, kind, any(p.rules for p in problems))
     idle += without_effect(given, [
-        (("data",), config.task != "gsm8k", f"the task is {config.task}, not gsm8k"),
+        *idle_source_rules(config),
         (("temperature", "max_new_tokens", "keep_cut", "device"), kind == "simulated",
          "the teacher is simulated"),
         (("device",), kind == "server", "the teacher is a server")])

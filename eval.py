@@ -31,12 +31,13 @@ import torch
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
-from data import BUILT_IN, all_with_routes, load_problems, problem_source
+from data import BUILT_IN, all_with_routes, load_problems
 from engine.flags import (TeacherFlags, check_bounds, flag, for_the_record, given_flags,
-                          refuse_out, same_flag, say, without_effect)
+                          idle_source_rules, problem_source, refuse_out, same_flag, say,
+                          without_effect)
 from engine.policy import choose_device, is_tiny, must_write, resolve_model
 from engine.report import check_figure, write_results
-from engine.run import read_run
+from engine.run import must_be_there, read_run
 from engine.shared_prompt import is_out_of_memory
 from grpo import load_policy, sample
 from realm import choose_routes, mrpv_prompt, parse_response
@@ -333,11 +334,7 @@ def prepare(config, given=()):
     if config.positive and not any(answers_match(problem.answer, config.positive)
                                    for some in problems.values() for problem in some):
         raise ValueError(f"--positive {config.positive}: is the answer of no question")
-    say(without_effect(given, [
-        (("task", "data") if config.task != "ads" else ("data",), config.bank is not None,
-         f"--bank {config.bank} names the problems"),  # --task ads also sets --positive
-        (("data",), config.bank is None and config.task != "gsm8k",
-         f"the task is {config.task}, not gsm8k")]))
+    say(without_effect(given, idle_source_rules(config, f"--bank {config.bank}")))
     return all_with_routes(problems, config, given)
 
 
@@ -350,10 +347,7 @@ def fill_defaults(config, run):
     config.device = choose_device(config.device, tiny)
     if config.bank is None and config.task is None:
         config.bank = run.get("bank")
-        if config.bank and not Path(config.bank).exists():
-            raise ValueError(f"{config.models[0]}: the bank of this run, {config.bank}, is not "
-                             "there (any more, or seen from this folder); say where it is with "
-                             "--bank")
+        must_be_there(config.bank, f"{config.models[0]}: the bank of this run, {config.bank},")
     if config.task is None and config.data is None:
         config.data = run.get("data")
     defaults = {

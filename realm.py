@@ -36,6 +36,7 @@ MRPV_INSTRUCTION = (
 TEACHER_INSTRUCTION = (
     "Solve the problem step by step. End with a line that holds only the final answer, as "
     "<answer>...</answer>.\n\n")
+SELECTIONS = ("random", "diverse", "balanced")
 SCORE = re.compile(r"0|1|0?\.[0-9]{1,6}|1\.0{1,6}")  # in [0, 1]; float() would also take "1e-3"
 
 
@@ -153,7 +154,7 @@ def choose_routes(routes, k, rng, error_ratio=None, selection="random"):
     routes of one kind, the other kind fills up, so that k are always shown.
     Raises ValueError if there are fewer than k routes, or for an unknown selection.
     """
-    if selection not in ("random", "diverse", "balanced"):
+    if selection not in SELECTIONS:
         raise ValueError(f"unknown selection {selection!r}: use random, diverse or balanced")
     if len(routes) < k:
         raise ValueError(

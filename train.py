@@ -22,11 +22,11 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 import eval as evaluation
-from data import BUILT_IN, all_with_routes, load_problems, problem_source, with_routes
+from data import BUILT_IN, all_with_routes, load_problems, with_routes
 from engine import explain
 from engine.bank import why_it_cannot_teach
-from engine.flags import (TeacherFlags, check_bounds, flag, given_flags, idle_rules, same_flag, say,
-                          without_effect)
+from engine.flags import (TeacherFlags, check_bounds, flag, given_flags, idle_rules,
+                          problem_source, same_flag, say, without_effect)
 from engine.policy import check_prompts, choose_device, is_tiny, resolve_model
 from engine.report import (check_figure, closing_table, describe, other_runs, report_step,
                            sample_to_show, step_metrics, step_timing, validation_metrics)
@@ -34,7 +34,8 @@ from engine.run import Run, refuse_folder, resume, stop_after_step
 from engine.shared_prompt import is_out_of_memory, with_smaller_parts
 from engine.team import ALONE, Team
 from grpo import Optimizer, demonstrations, group_advantages, load_policy, sft_update
-from realm import choose_routes, demonstration, mrpv_prompt, parse_response, reasoning_only
+from realm import (SELECTIONS, choose_routes, demonstration, mrpv_prompt, parse_response,
+                   reasoning_only)
 from rewards import realm_reward
 from schedule import SHAPES, eaai_probability
 
@@ -64,7 +65,7 @@ class Config(TeacherFlags):
     error_ratio: float | None = flag(None, "fix the share of wrong routes among the k (default: as "
                                      "the bank has them)", least=0, most=1)
     selection: str = flag("random", "how the k are drawn from the N of the bank",
-                          choices=("random", "diverse", "balanced"))
+                          choices=SELECTIONS)
     schedule: str = flag("cosine", "shape of p(t), the probability that a prompt carries routes",
                          choices=SHAPES)
     fade: float = flag(0.95, "share of the training over which p(t) falls", least=0, most=1)

@@ -213,15 +213,31 @@ def idle_teacher_flags(given, kind, has_rules):
     return without_effect(given, rules)
 
 
-def idle_rules(config):
-    """When does a flag of train.py have no effect? -> a list of (names, is it so?, the reason)."""
-    no_rl = config.method == "rft"
-    shows_none = no_rl or config.method == "grpo" and config.sft_steps == 0
+def problem_source(config):
+    """What names the problems: --bank, which train.py and eval.py have, or else --task."""
+    return getattr(config, "bank", None) or config.task
+
+
+def idle_source_rules(config, bank="--bank"):
+    """When have --task and --data no effect? -> rules for without_effect. bank: how a reason names
+    the bank."""
+    has_bank = getattr(config, "bank", None) is not None
+    beside_a_bank = ("task", "data")
+    if config.task == "ads":  # it also chooses train.py's student and eval.py's --positive
+        beside_a_bank = ("data",)
     return [
-        (("task", "data") if config.task != "ads" else ("data",), config.bank is not None,
-         "--bank names the problems"),  # --task ads also chooses the student
-        (("data",), config.bank is None and config.task != "gsm8k",
+        (beside_a_bank, has_bank, f"{bank} names the problems"),
+        (("data",), not has_bank and config.task != "gsm8k",
          f"the task is {config.task}, not gsm8k"),
+    ]
+
+
+def idle_rules(config):
+    """When does a flag of train.py have no effect? -> rules for without_effect."""
+    no_rl = config.method == "rft"
+    shows_none = no_rl or (config.method == "grpo" and config.sft_steps == 0)
+    return [
+        *idle_source_rules(config),
         (("error_ratio", "selection"), shows_none,
          f"--method {config.method} trains on prompts without routes"),
         (("selection",), config.error_ratio is not None and not shows_none,
@@ -233,7 +249,7 @@ def idle_rules(config):
          no_rl, "--method rft has no RL steps"),
         (("schedule", "fade", "p_end"), config.method in ("mrpv", "grpo"),
          f"--method {config.method} has no fade"),
-        (("fade", "p_end"), config.schedule == "constant" and config.method[:5] == "realm",
+        (("fade", "p_end"), config.schedule == "constant" and config.method.startswith("realm"),
          "--schedule constant has no fade"),
         (("sft_lr",), config.sft_steps == 0, "there are no SFT steps"),
         (("explain_figure",), not config.explain, "there is no --explain"),

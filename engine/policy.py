@@ -221,6 +221,19 @@ def must_fit(model, encoded, max_new_tokens):
                          f"model's context of {context}")
 
 
+def all_must_fit(model, tokenizer, prompts, problems, max_new_tokens, advice):
+    """must_fit for one prompt of each problem. Its error names the longest one's question."""
+    if not prompts:
+        return
+    encoded = encode_prompts(tokenizer, prompts)
+    try:
+        must_fit(model, encoded, max_new_tokens)
+    except ValueError as error:
+        longest = max(range(len(problems)), key=lambda i: len(encoded[i]))
+        question = problems[longest].question[:60]
+        raise ValueError(f"the question {question!r}: {error}: {advice}") from None
+
+
 def check_prompts(model, tokenizer, problems, config):
     """Raises ValueError, which names the question, if a prompt cannot be written or does not fit.
 
@@ -230,13 +243,8 @@ def check_prompts(model, tokenizer, problems, config):
     for problem in problems:
         routes = sorted(problem.routes, key=lambda route: -len(route.text))
         longest.append(mrpv_prompt(problem.question, routes[:config.routes]))
-    encoded = encode_prompts(tokenizer, longest)
-    most = max(range(len(problems)), key=lambda i: len(encoded[i]))
-    try:
-        must_fit(model, encoded, config.max_new_tokens)
-    except ValueError as error:
-        raise ValueError(f"the question {problems[most].question[:60]!r}: {error}: show fewer "
-                         "--routes, lower --max-new-tokens, or leave it out") from None
+    all_must_fit(model, tokenizer, longest, problems, config.max_new_tokens,
+                 "show fewer --routes, lower --max-new-tokens, or leave it out")
     must_write(tokenizer, [problem.question for problem in problems], config.model)
 
 

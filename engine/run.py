@@ -27,7 +27,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from engine.flags import flag_name, for_the_record, is_address, shown_address
+from engine.flags import flag_name, for_the_record, is_address, problem_source, shown_address
 from engine.report import diagnosis, draw_curves, hash_of, question_hash
 
 FORMAT = 2  # of a run folder; a folder of another format is refused
@@ -50,7 +50,7 @@ class Run:
         self.done, self.state = 0, None
         problems = hash_of(splits)
         if record and record["problems"] != problems:
-            raise ValueError(f"--resume {self.folder}: {config.bank or config.task} gives other "
+            raise ValueError(f"--resume {self.folder}: {problem_source(config)} gives other "
                              f"problems or routes than those the run began with")
         if record:
             self.done, self.state = load_checkpoint(self.folder)
@@ -234,9 +234,8 @@ def resume(given, config_class):
     run = Path(given["resume"])
     config, record = read_config(run, config_class)
     config.resume, config.out = given["resume"], str(run)
-    if config.bank and "bank" not in given and not Path(config.bank).exists():
-        raise ValueError(f"--resume {run}: its bank {config.bank} is not there (any more, or seen "
-                         f"from this folder); say where it is with --bank")
+    if "bank" not in given:
+        must_be_there(config.bank, f"--resume {run}: its bank {config.bank}")
     if given.get("explain"):
         raise ValueError(f"--resume {run}: a run that goes on cannot be explained; without "
                          f"--resume, --explain takes another step apart")
@@ -258,6 +257,14 @@ def resume(given, config_class):
     if "steps" in new and config.steps > 0:  # p(t) of the steps that are done must not change
         config.fade *= config.steps / new["steps"]
     return dataclasses.replace(config, **new), record
+
+
+def must_be_there(bank, named):
+    """Raises ValueError if the bank that a run recorded (a path or None) is not there. named: what
+    the message begins with."""
+    if bank and not Path(bank).exists():
+        raise ValueError(f"{named} is not there (any more, or seen from this folder); say where it "
+                         "is with --bank")
 
 
 def read_config(run, config_class):

@@ -93,7 +93,7 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
     """
     import torch
     from engine.shared_prompt import is_out_of_memory
-    from engine.policy import choose_device
+    from engine.policy import all_must_fit, choose_device
     from grpo import load_policy, sample
     device = choose_device(device)
     loaded = []  # the model and its tokenizer, once they are
@@ -104,13 +104,14 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
         try:
             if not loaded:
                 loaded.extend(load_policy(name, device))
-                check_lengths(name, *loaded, problems, max_new_tokens)
+                all_must_fit(*loaded, [teacher_prompt(p.question, p.rules) for p in problems],
+                             problems, max_new_tokens, "leave it out, or lower --max-new-tokens")
             model, tokenizer = loaded
             rollouts = sample(model, tokenizer, prompts, 1, max_new_tokens, temperature,
                               generator=generator)
         except ValueError as error:
-            failure = str(error).replace(f"model {name}:", f"--teacher {name}:", 1)
-            raise ValueError(failure) from None
+            failure = str(error).removeprefix(f"model {name}: ")
+            raise ValueError(f"--teacher {name}: {failure}") from None
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -120,18 +121,6 @@ def model_teacher(name, device=None, temperature=0.8, max_new_tokens=400, seed=0
         return [text if whole else CutText(text) for text, whole in zip(rollouts.texts, ended)]
 
     return by_prompt(answer)
-
-
-def check_lengths(name, model, tokenizer, problems, max_new_tokens):
-    """Raises ValueError, which names the question, for one that is too long for the teacher."""
-    from engine.policy import encode_prompts, must_fit
-    for problem in problems:
-        prompt = teacher_prompt(problem.question, problem.rules)
-        try:
-            must_fit(model, encode_prompts(tokenizer, [prompt]), max_new_tokens)
-        except ValueError as error:
-            raise ValueError(f"--teacher {name}: the question {problem.question[:60]!r}: "
-                             f"{error}: leave it out, or lower --max-new-tokens") from None
 
 
 # ---- a server ------------------------------------------------------------------------------------

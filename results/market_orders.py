@@ -23,8 +23,9 @@ import torch
 
 from data import make_routes
 from engine.policy import resolve_model
+from eval import complete
 from grpo import load_policy, sample
-from realm import Problem, choose_routes, mrpv_prompt, parse_response
+from realm import Problem, choose_routes, parse_response
 from rewards import answers_match
 from tasks import in_split, market
 
@@ -77,16 +78,11 @@ def shares(answers, problems):
 
 def answers_of(model, tokenizer, problems, k, batch):
     """The greedy answers of a student that sees k routes of each problem."""
-    prompts = []
-    for problem in problems:
-        routes = choose_routes(problem.routes, k, random.Random(problem.question))
-        prompts.append(mrpv_prompt(problem.question, routes))
-    answers = []
-    for first in range(0, len(prompts), batch):
-        part = prompts[first:first + batch]
-        texts = sample(model, tokenizer, part, 1, 100, temperature=0.0).texts
-        answers += [parse_response(text).answer for text in texts]
-    return answers
+    shown = [choose_routes(problem.routes, k, random.Random(problem.question))
+             for problem in problems]
+    texts, _, _ = complete(model, tokenizer, problems, shown, samples=0, max_new_tokens=100, seed=0,
+                           batch=batch, sampler=sample)
+    return [parse_response(text).answer for text in texts]
 
 
 def main():

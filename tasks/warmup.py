@@ -23,8 +23,8 @@ import argparse
 import dataclasses
 import json
 import random
-from pathlib import Path
 
+from engine.flags import refuse_out
 from realm import Problem, Route
 from tasks import market
 
@@ -87,8 +87,10 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.n < 1:
         parser.error(f"--n must be at least 1, not {args.n}")
-    if not Path(args.out).parent.is_dir():
-        parser.error(f"--out {args.out}: there is no folder {Path(args.out).parent}")
+    try:
+        refuse_out("--out", args.out)
+    except ValueError as error:
+        parser.error(str(error))
     with open(args.out, "w", encoding="utf-8") as file:
         for problem in bank(args.n, args.seed):
             file.write(json.dumps(dataclasses.asdict(problem)) + "\n")

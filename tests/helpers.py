@@ -1,5 +1,8 @@
 """What the tests share: a policy small enough to enumerate, and slow, plain oracles to hold grpo.py
 against."""
+import dataclasses
+import json
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -135,3 +138,8 @@ def take_gradients(params):
 def assert_same_gradients(found, wanted, tolerance=1e-4):
     for a, b in zip(found, wanted, strict=True):
         assert b.abs().max() > 0 and (a - b).norm() <= tolerance * b.norm()
+
+
+def write_bank(path, problems):
+    """Write problems with their routes as a bank."""
+    path.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))

@@ -1,5 +1,4 @@
 """The measurements, against brute force and published numbers."""
-import dataclasses
 import json
 import random
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ from transformers import AutoTokenizer
 import eval as evaluation
 from tasks import shop
 from data import load_problems, make_routes
+from helpers import write_bank
 from realm import Problem, Route
 
 
@@ -135,6 +135,13 @@ def test_an_unknown_model_is_refused_before_any_evaluation(monkeypatch):
         evaluation.main(["tiny", "no/such/model/here"])
 
 
+def stand_in(run, flags):
+    """The folder of a run with these flags, as far as prepare reads it."""
+    (run / "model").mkdir(parents=True)
+    (run / "model" / "config.json").write_text("{}")
+    (run / "config.json").write_text(json.dumps(flags))
+
+
 def test_a_student_of_an_own_bank_is_asked_that_bank_unless_told_otherwise(tmp_path, capsys):
     bank = tmp_path / "bank.jsonl"
     run = tmp_path / "run"
@@ -142,10 +149,7 @@ def test_a_student_of_an_own_bank_is_asked_that_bank_unless_told_otherwise(tmp_p
     for i in range(40):
         lines.append(json.dumps({"question": f"{i}?", "answer": i, "routes": [{"text": str(i)}]}))
     bank.write_text("\n".join(lines))
-    (run / "model").mkdir(parents=True)
-    (run / "model" / "config.json").write_text("{}")
-    saved = {"task": "gsm8k", "bank": str(bank), "routes": 1}
-    (run / "config.json").write_text(json.dumps(saved))
+    stand_in(run, {"task": "gsm8k", "bank": str(bank), "routes": 1})
 
     def asked(**flags):
         return evaluation.prepare(evaluation.Config(models=[str(run)], **flags))
@@ -211,7 +215,7 @@ def test_each_shipped_student_is_asked_its_own_task_unless_told_otherwise():
 def test_flags_that_change_nothing_are_said_in_one_line(tmp_path, capsys):
     problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
     bank = tmp_path / "bank.jsonl"
-    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    write_bank(bank, problems)
 
     def said(**flags):
         given = {"models": ["tiny"], "limit": 5, **flags}
@@ -232,9 +236,7 @@ def test_flags_that_change_nothing_are_said_in_one_line(tmp_path, capsys):
 
 
 def test_a_first_run_without_routes_says_that_no_student_is_shown_any(tmp_path, capsys):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
-    (tmp_path / "config.json").write_text(json.dumps({"task": "shop", "routes": 0}))
+    stand_in(tmp_path, {"task": "shop", "routes": 0})
 
     def said(**flags):
         evaluation.prepare(evaluation.Config(models=[str(tmp_path), "tiny"], limit=5, **flags))
@@ -256,10 +258,7 @@ def test_a_device_that_is_not_here_is_refused_in_one_line(device):
 ])
 def test_a_run_is_evaluated_with_the_teacher_and_routes_of_its_training(
         tmp_path, given, routes, right):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
-    saved = {"task": "shop", "teacher_error": 0.0, "systematic": 1.0, "routes": 2}
-    (tmp_path / "config.json").write_text(json.dumps(saved))
+    stand_in(tmp_path, {"task": "shop", "teacher_error": 0.0, "systematic": 1.0, "routes": 2})
     config = evaluation.Config(models=[str(tmp_path)], limit=20, **given)
     problems = evaluation.prepare(config)["test"]
     assert config.routes == routes
@@ -267,10 +266,7 @@ def test_a_run_is_evaluated_with_the_teacher_and_routes_of_its_training(
 
 
 def test_a_run_is_evaluated_with_as_many_routes_and_rules_as_in_its_training(tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
-    saved = {"task": "shop", "n": 11, "inject_rules": 1.0, "data": "/folder/of/gsm8k"}
-    (tmp_path / "config.json").write_text(json.dumps(saved))
+    stand_in(tmp_path, {"task": "shop", "n": 11, "inject_rules": 1.0, "data": "/folder/of/gsm8k"})
 
     def routes_of(**flags):
         config = evaluation.Config(models=[str(tmp_path)], limit=4, **flags)

@@ -21,7 +21,7 @@ from tasks import shop
 from data import load_problems, make_routes
 from engine.flags import for_the_record
 from engine.run import resume
-from helpers import by_hand, small_model
+from helpers import by_hand, small_model, write_bank
 from test_train import refused
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -224,7 +224,7 @@ def test_more_steps_leave_the_schedule_of_those_that_are_done_as_it_was(undistur
 def test_a_bank_that_was_moved_is_asked_for_and_its_new_place_is_taken(tmp_path, capsys):
     bank = tmp_path / "old.jsonl"
     problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
-    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    write_bank(bank, problems)
     run = tmp_path / "run"
     train.main(["--bank", str(bank), "--steps", "1", "--prompts-per-step", "2", "--eval-limit",
                 "4", "--max-new-tokens", "8", "--processes", "1", "--out", str(run)])
@@ -238,7 +238,7 @@ def test_a_bank_that_was_moved_is_asked_for_and_its_new_place_is_taken(tmp_path,
     assert json.loads((run / "config.json").read_text())["bank"] == str(tmp_path / "new.jsonl")
     other = tmp_path / "other.jsonl"
     problems = make_routes(load_problems("shop", "all", 60), shop.teacher(seed=1), 3)
-    other.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    write_bank(other, problems)
     said = refused(capsys, "--resume", str(run), "--steps", "3", "--bank", str(other))
     assert "gives other problems or routes" in said
 

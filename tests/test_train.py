@@ -15,7 +15,7 @@ import grpo
 import train
 from data import load_problems, make_routes, split_by_question
 from tasks import shop
-from helpers import by_hand, small_model
+from helpers import by_hand, small_model, write_bank
 from realm import Problem, Route
 
 SMALL = ["--steps", "4", "--prompts-per-step", "4", "--group-size", "4", "--max-new-tokens", "60",
@@ -353,7 +353,7 @@ def test_training_never_sees_a_question_of_validation_or_test(tmp_path):
     everything = [p for split in names for p in load_problems("shop", split, 30)]
     bank = tmp_path / "bank.jsonl"
     taught = make_routes(everything, shop.teacher(), 3)
-    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in taught))
+    write_bank(bank, taught)
     splits = train.load_splits(config(bank=str(bank), eval_limit=30))
     training, validation, test = ({p.question for p in part} for part in splits)
     assert training and not training & validation and not training & test
@@ -418,7 +418,7 @@ def test_a_training_prompt_that_does_not_fit_the_context_is_refused_before_the_s
     for route in split_by_question(problems, "train")[-1].routes[:2]:
         route.text = " ".join([route.text] * 60)
     bank = tmp_path / "bank.jsonl"
-    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    write_bank(bank, problems)
     assert "context" in refused(capsys, "--bank", str(bank), "--out", str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
@@ -501,7 +501,6 @@ def test_the_first_line_names_the_student_its_size_the_device_and_the_dtype(tmp_
 
 def test_a_large_model_on_a_cpu_is_said_to_be_slow_and_its_pace_is_told_after_the_first_step(
         capsys):
-    from engine import report
     weight = torch.empty(25_000_000, device="meta")
     model = SimpleNamespace(parameters=lambda: iter([weight]), device=torch.device("cpu"),
                             dtype=torch.float32)
@@ -576,7 +575,7 @@ def test_a_bank_without_routes_is_not_for_the_teacher_of_the_default_task(tmp_pa
 def test_flags_of_a_teacher_who_is_not_asked_are_said(tmp_path, capsys, flags, said):
     bank = tmp_path / "bank.jsonl"
     problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
-    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    write_bank(bank, problems)
     if "bank" in flags:
         flags = {**flags, "bank": str(bank)}
     train.load_splits(config(limit=30, **flags), flags)
@@ -596,7 +595,7 @@ def test_every_question_is_read_by_the_tokenizer_before_the_run(tmp_path, capsys
     problems = make_routes(load_problems("shop", "all", 60), shop.teacher(), 3)
     problems.append(dataclasses.replace(problems[0], question="one apple, two pears"))
     bank = tmp_path / "bank.jsonl"
-    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    write_bank(bank, problems)
     said = refused(capsys, "--bank", str(bank), "--out", str(tmp_path / "run"))
     assert "cannot write 'one apple, two pears'" in said and not (tmp_path / "run").exists()
 
@@ -606,7 +605,7 @@ def test_a_question_that_is_too_long_is_named(tmp_path, capsys):
     long = " , ".join([problems[0].question] * 200)
     problems.append(dataclasses.replace(problems[0], question=long))
     bank = tmp_path / "bank.jsonl"
-    bank.write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in problems))
+    write_bank(bank, problems)
     said = refused(capsys, "--bank", str(bank), "--out", str(tmp_path / "run"))
     assert f"the question {long[:60]!r}: " in said and "leave it out" in said
 
