@@ -4,6 +4,7 @@
 
 The runs are real ones (docs/labs/make_sick_runs.py makes them).
 """
+import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,9 @@ def draw(symptom):
 
 def main():
     """The command."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
     for symptom in SYMPTOMS:
         if (RUNS / f"{symptom.sick}.jsonl").exists():
             draw(symptom)

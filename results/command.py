@@ -32,12 +32,14 @@ def sampling_flags(parser, argv=None):
     return given
 
 
-def measure_runs(name, doc, main):
-    """main(runs), with the runs named on the command line. All names are checked before the first
-    run is measured."""
-    runs = sys.argv[1:]
-    if not runs or runs[0].startswith("-"):
-        sys.exit(doc)
+def measure_runs(name, doc, main, default=None):
+    """main(runs), with the runs named on the command line, or the default one if none is. All
+    names are checked before the first run is measured."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*" if default else "+", help="run folders or models")
+    runs = parser.parse_args().runs or [default]
+    torch.set_num_threads(1)
     try:
         for run in runs:
             resolve_model(run)

@@ -122,8 +122,9 @@ def conditions_of(prompts):
 
 
 def main():
-    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        sys.exit(__doc__)
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(__doc__)
+        return
     try:
         prompts = shown_prompts(" ".join(sys.argv[1:]))
     except ValueError as error:

@@ -1,16 +1,16 @@
-"""How cleanly does a student copy a price from its prompt? `python -m results.copying [MODEL]`.
+"""How cleanly does a student copy a price from its prompt? `python -m results.copying [MODEL...]`.
 
 It is asked for the price of the first item of 200 orders of the shop, each with three routes. These
 state one, two or three different prices of an item. The table shows how much of its probability
 lies on the prices that the routes state. A base that copies cleanly would have 1.
 """
 import random
-import sys
 
 import torch
 
 from grpo import load_policy
 from realm import mrpv_prompt
+from results.command import measure_runs
 from tasks.shop import HIGHEST, LOWEST, problems, read_order, work_out
 
 
@@ -42,16 +42,16 @@ def copied(model, tokenizer, n_prices, n_orders=200, seed=0):
     return on_stated / n_orders, likeliest / n_orders
 
 
-def main():
-    torch.set_num_threads(1)
-    name = sys.argv[1] if len(sys.argv) > 1 else "tiny"
-    model, tokenizer = load_policy(name, "cpu")
-    print("| different prices in the routes | probability on them | likeliest token is one |")
-    print("|---|---|---|")
-    for n_prices in (1, 2, 3):
-        mass, share = copied(model, tokenizer, n_prices)
-        print(f"| {n_prices} | {mass:.2f} | {share:.2f} |")
+def main(students):
+    print("| student | different prices in the routes | probability on them | "
+          "likeliest token is one |")
+    print("|---|---|---|---|")
+    for name in students:
+        model, tokenizer = load_policy(name, "cpu")
+        for n_prices in (1, 2, 3):
+            mass, share = copied(model, tokenizer, n_prices)
+            print(f"| {name} | {n_prices} | {mass:.2f} | {share:.2f} |")
 
 
 if __name__ == "__main__":
-    main()
+    measure_runs("copying", __doc__, main, default="tiny")

@@ -19,7 +19,6 @@ tests/test_variants.py holds this file to that.
 """
 import random
 import re
-import sys
 from collections import Counter
 
 import torch
@@ -28,6 +27,7 @@ from data import load_problems, make_routes
 from engine.answers import answers_match
 from grpo import load_policy, sample
 from realm import choose_routes, mrpv_prompt, parse_response
+from results.command import measure_runs
 from tasks.shop import price_lists, read_order, teacher
 
 LINE = re.compile(r"([a-z]+) @(\d+) x (\d) = (\d+) sum (\d+);")
@@ -81,12 +81,11 @@ def measure(model, tokenizer, asked, k):
     return {part: right[part] / max(1, seen[part]) for part in PARTS}
 
 
-def main():
-    torch.set_num_threads(1)
+def main(students):
     asked = make_routes(load_problems("shop", "validation", 100), teacher(), n=8)
     print(f"| student | routes | {' | '.join(PARTS)} |")
     print("|---" * (2 + len(PARTS)) + "|")
-    for name in sys.argv[1:] or ["tiny"]:
+    for name in students:
         model, tokenizer = load_policy(name, "cpu")
         for k in (0, 3):
             shares = measure(model, tokenizer, asked, k).values()
@@ -94,4 +93,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    measure_runs("knows", __doc__, main, default="tiny")

@@ -165,6 +165,9 @@ def install(variant):
 
 
 def main():
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(__doc__)
+        return
     if len(sys.argv) < 2 or sys.argv[1] not in VARIANTS:
         sys.exit(f"results.variants: name one of {', '.join(VARIANTS)}, then flags of train.py")
     install(VARIANTS[sys.argv[1]]())
