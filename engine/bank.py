@@ -17,6 +17,7 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
+from engine.files import write_json
 from engine.flags import flag_name, for_the_record
 from realm import Problem, Route
 from rewards import answers_match, canonical, final_answer
@@ -187,9 +188,7 @@ def read_record(path):
 def write_record(path, settings, cut):
     """Write the record beside a bank. A killed program leaves the old one or the new one."""
     content = {**settings, "cut_replies": cut} if cut else settings
-    new = Path(f"{record_path(path)}.new")
-    new.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(new, record_path(path))
+    write_json(record_path(path), content)
 
 
 def continue_bank(path, problems, settings):

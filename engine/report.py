@@ -9,9 +9,9 @@ Tests:   tests/test_report.py; tests/test_survive.py for the warnings.
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 
+from engine.files import write_json
 from engine.flags import refuse_out
 from engine.text import printable
 
@@ -362,9 +362,7 @@ def write_results(results, config, json_path, figure_path):
         saved = {"config": config, "results": results,
                  "lm_eval": {name: harness_form(found, config["task"])
                              for name, found in results.items()}}
-        part = Path(f"{json_path}.part")
-        part.write_text(json.dumps(saved, indent=1) + "\n")
-        os.replace(part, json_path)
+        write_json(json_path, saved)
     if figure_path:
         draw_comparison(results, figure_path)
         print(f"figure: {figure_path}")

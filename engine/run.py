@@ -24,9 +24,9 @@ import threading
 import zlib
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from engine.files import write_json, write_whole
 from engine.flags import flag_name, for_the_record, is_address, problem_source, shown_address
 from engine.report import diagnosis, draw_curves, hash_of, question_hash
 
@@ -118,25 +118,6 @@ class Run:
 
 
 # ---- files ---------------------------------------------------------------------------------------
-def write_whole(path, write):
-    """Call write(path) so that the file is whole or does not exist, even if the run is killed."""
-    new = path.with_name("new")
-    try:
-        write(new)
-        with open(new, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except SafetensorError as error:  # for example a full disk; it does not name the file
-        raise OSError(f"{path}: {error}") from None
-    finally:
-        new.unlink(missing_ok=True)
-
-
-def write_json(path, value):
-    """Write a value as JSON, to a file that is whole or does not exist."""
-    write_whole(path, lambda new: new.write_text(json.dumps(value, indent=1) + "\n"))
-
-
 def append_line(path, entry):
     """Append one line of JSON. It is on the disk when this returns. Floats are rounded to six
     decimals, and nan and infinity become null."""
@@ -214,8 +195,8 @@ def refuse_folder(config):
     folder = Path(config.out)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {config.out}: is a file, not a folder")
-    # A run killed before it began leaves at most a file "new" (write_whole)
-    taken = folder.exists() and any(path.name != "new" for path in folder.iterdir())
+    # A run killed before it began leaves at most a file NAME.new (engine/files.py)
+    taken = folder.exists() and any(path.suffix != ".new" for path in folder.iterdir())
     if taken and not (config.resume or config.explain):
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or "
                          f"continue it with --resume {config.out}")

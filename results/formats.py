@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from engine.run import write_json
+from engine.files import write_json
 from eval import wilson
 from grpo import load_policy, sample, turn_end
 from realm import Route, demonstration, mrpv_prompt, parse_response

@@ -21,7 +21,6 @@ import random
 import re
 from collections import Counter
 
-import torch
 
 from data import load_problems, make_routes
 from engine.answers import answers_match

@@ -83,7 +83,7 @@ def differing(folder, whole):
         return (run / name).read_bytes().replace(str(run).encode(), b"RUN")
 
     left = [str(p.relative_to(folder)) for p in folder.rglob("*")
-            if p.name == "new" or p.suffix == ".part"]
+            if p.suffix in (".new", ".part")]
     names = [*RESULTS, *(str(p.relative_to(folder)) for p in folder.glob("checkpoint/*"))]
     return left + [name for name in names if not (whole / name).is_file()
                    or content(folder, name) != content(whole, name)]
