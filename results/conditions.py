@@ -2,26 +2,33 @@
 
     python -m results.conditions --teacher-error 0.5 --routes 3      # flags of train.py
 
-A rule that needs no training. It asks two things of the prompts that a student will see in the
-shop:
+Two rules that need no training. They ask of the prompts that a student will see in the shop:
 
     possible   the share of prompts in which every price of the order is right in some route.
                Without them, no answer could be right at first, and nothing would be paid.
     copying    how often a student is right that knows no price: it copies one of the routes as it
                stands, or each price from a route of its own, whichever pays more. If this pays
                well, the student needs to know nothing.
+    voting     how often a student is right that takes, for each item, the price that most of the
+               routes state. It needs to know nothing either.
 
-What knowledge adds is the gain, possible - copying.
+The first rule looks at copying, and at what knowledge adds to it (possible - copying).
 
-    stays      gain >= 0.3 and copying <= 0.27: knowledge stays with the student
-    nothing    gain < 0.1 or copying > 0.4: nothing stays
+    stays      possible - copying >= 0.3 and copying <= 0.27: knowledge stays with the student
+    nothing    possible - copying < 0.1 or copying > 0.4: nothing stays
     open       between: some seeds start and others do not
+
+The second rule was made when the first one had been tested. It looks at voting too.
+
+    nothing    copying > 0.4, or voting > 0.54, or possible - the larger of both < 0.05
+    open       else, if possible < 0.3: few answers are right at first, so a seed may never start
+    stays      else
 
 For a teacher that knows each price with probability q by chance, and n prices in an order, one
 prompt of k routes has possible = (1 - (1 - q)^k)^n and copying = q^n. 1 - (1 - q)^k is coverage.
 
 Promise: the figures come from the prompts that train.py would draw, and from no run.
-To read: conditions, then verdict. results/questions.py measures whether the rule holds.
+To read: conditions, then verdict and second_verdict. results/questions.py measures whether the rule holds.
 tests/test_conditions.py holds this file to that.
 """
 import contextlib
@@ -40,6 +47,9 @@ from tasks.shop import price_lists, read_order
 
 MUCH, LITTLE = 0.3, 0.1      # limits of the gain
 HARD, TOO_EASY = 0.27, 0.4   # limits of copying
+VOTE_TOO_EASY = 0.54
+TOO_LITTLE = 0.05            # of the gain over copying and voting
+RARE = 0.3                   # limit of possible
 
 
 def shown_prices(routes):
@@ -58,29 +68,34 @@ def shown_prices(routes):
 
 
 def conditions(prompts, prices):
-    """What prompts allow -> {"coverage", "possible", "copying"}, each between 0 and 1.
+    """What prompts allow -> {"coverage", "possible", "copying", "voting"}, all in [0, 1].
 
     prompts: pairs (items of the order, routes shown). prices: item -> its true price. Coverage is
     the share of an order's items whose price is right in some route.
     """
-    coverage, possible, whole, mixed = [], [], [], []
+    coverage, possible, whole, mixed, voted = [], [], [], [], []
     for items, routes in prompts:
         shown = shown_prices(routes)
         shares = []  # of each item: how many of the prices shown for it are right
+        votes = []   # of each item: the chance that the most frequent price is right
         for item in items:
             stated = shown.get(item, [0])
             shares.append(stated.count(prices[item]) / len(stated))
+            most_frequent = statistics.multimode(stated)
+            votes.append((prices[item] in most_frequent) / len(most_frequent))
         coverage.append(statistics.mean(share > 0 for share in shares))
         possible.append(min(shares) > 0)
         whole.append(statistics.mean(route.correct for route in routes))
         mixed.append(math.prod(shares))
+        voted.append(math.prod(votes))
     return {"coverage": round(statistics.mean(coverage), 3),
             "possible": round(statistics.mean(possible), 3),
-            "copying": round(max(statistics.mean(whole), statistics.mean(mixed)), 3)}
+            "copying": round(max(statistics.mean(whole), statistics.mean(mixed)), 3),
+            "voting": round(statistics.mean(voted), 3)}
 
 
 def verdict(found):
-    """What the rule says of these conditions.
+    """What the first rule says of these conditions.
 
     >>> verdict({"possible": 0.5, "copying": 0.1}), verdict({"possible": 0.5, "copying": 0.5})
     ('stays', 'nothing')
@@ -91,6 +106,21 @@ def verdict(found):
     if gain >= MUCH and found["copying"] <= HARD:
         return "stays"
     return "open"
+
+
+def second_verdict(found):
+    """What the second rule says of these conditions.
+
+    >>> second_verdict({"possible": 0.9, "copying": 0.2, "voting": 0.6})
+    'nothing'
+    >>> second_verdict({"possible": 0.2, "copying": 0.1, "voting": 0.1})
+    'open'
+    """
+    ignorant = max(found["copying"], found["voting"])
+    if (found["copying"] > TOO_EASY or found["voting"] > VOTE_TOO_EASY
+            or found["possible"] - ignorant < TOO_LITTLE):
+        return "nothing"
+    return "open" if found["possible"] < RARE else "stays"
 
 
 def shown_prompts(flags, variant="", problems=None, draws=5):
@@ -131,7 +161,8 @@ def main():
         sys.exit(f"conditions: {error}")
     found = conditions_of(prompts)
     print(", ".join(f"{name} {value:.2f}" for name, value in found.items()))
-    print(f"the rule says: {verdict(found)}")
+    print(f"the first rule says: {verdict(found)}")
+    print(f"the second rule says: {second_verdict(found)}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from results.sweep import present
 
 # A dot plot: which label makes the rows, and which labels the panels.
 ROWS = {"O1": ("selection", ("price known", "routes in bank")),
-        "O2-test": (None, ("the rule says",)),
+        "O2-test": (None, ("first rule",)),
+        "O2-votes": (None, ("second rule",)),
         "O3": ("curriculum", ("price known",))}
 
 
@@ -73,11 +74,11 @@ def mean_of(arm, name):
 
 def draw_map(figure, arms):
     """Above: the map of accuracy. Below: does it follow coverage, the share of live groups, or what
-    a student earns that only copies?"""
+    a student earns that only votes?"""
     above, below = figure.subplots(2, 3)
     for ax, name in zip(above, ("alone", "with routes", "seconds a step")):
         draw_cells(ax, arms, name)
-    for ax, name in zip(below, ("coverage", "live", "copying")):
+    for ax, name in zip(below, ("coverage", "live", "voting")):
         for arm in arms:
             alone = present(arm["figures"]["alone"])
             ax.plot([mean_of(arm, name)] * len(alone), alone, "o", alpha=0.8,

@@ -1,4 +1,6 @@
-"""The paper's open questions, measured: `python -m results.questions O1 | O2 | O2-test | O3`.
+"""The paper's open questions, measured: `python -m results.questions QUESTION`.
+
+    O1 selections of routes, O2 their number, O2-test and O2-votes what was predicted, O3 curricula
 
     python -m results.questions O2 --jobs 2               train what is missing, then save
     python -m results.questions O2 --have                 save the runs that are done so far
@@ -26,7 +28,7 @@ from pathlib import Path
 from engine.policy import encode_prompts
 from grpo import load_policy
 from realm import mrpv_prompt
-from results.conditions import conditions_of, shown_prompts, verdict
+from results.conditions import conditions_of, second_verdict, shown_prompts, verdict
 from results.question_figures import draw
 from results.sweep import commit_file, fill, python, run_name, spread, train_arm
 
@@ -34,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "questions"
 SAVED = ROOT / "results" / "open_questions"
 PAGE = ROOT / "results" / "open_questions.md"
+CONDITIONS = ("possible", "copying", "voting")
 FIGURES = ("alone", "with routes", "AUC", "vote", "teacher", "live", "seconds a step",
            "1000 tokens a step")
 
@@ -109,6 +112,17 @@ def prediction_arms():
     return arms
 
 
+def vote_arms():
+    """O2: cells that neither the map nor its test holds, to test the second rule. Systematic is how
+    many of a teacher's errors are its misconception; without any, a vote is easy."""
+    arms = []
+    for known, k, systematic in ((0.5, 6, 0), (0.55, 6, 0.5), (0.6, 2, 0.5), (0.6, 6, 0.5),
+                                 (0.65, 3, 1), (0.65, 4, 1), (0.7, 2, 0.5)):
+        flags = f"--teacher-error {round(1 - known, 2)} --routes {k} --systematic {systematic}"
+        arms.append(Arm({"price known": known, "k": k, "systematic": systematic}, flags))
+    return arms
+
+
 def curriculum_arms():
     """O3: how the routes are taken away, of three teachers."""
     arms = []
@@ -124,12 +138,12 @@ def curriculum_arms():
 
 
 # name -> (its arms, how many seeds, the figures that its table shows). The JSON file has them all.
-MAP = ("coverage", "possible", "copying", "alone", "with routes", "live", "prompt tokens",
-       "seconds a step")
+MAP = ("coverage", *CONDITIONS, "alone", "with routes", "live", "prompt tokens", "seconds a step")
 QUESTIONS = {
     "O1": (selection_arms, 5, ("redundancy", "alone", "with routes", "AUC", "teacher", "live")),
     "O2": (map_arms, 2, MAP),
-    "O2-test": (prediction_arms, 2, ("possible", "copying", "alone", "with routes", "live")),
+    "O2-test": (prediction_arms, 2, (*CONDITIONS, "alone", "with routes", "live")),
+    "O2-votes": (vote_arms, 2, (*CONDITIONS, "alone", "with routes", "live")),
     "O3": (curriculum_arms, 5, ("alone", "with routes", "AUC", "vote", "teacher", "live")),
 }
 
@@ -207,7 +221,7 @@ def known_before(name, arm):
     if name == "O1":
         return {}, {"redundancy": [redundancy(prompts)]}
     figures = conditions_of(prompts)
-    labels = {"the rule says": verdict(figures)}
+    labels = {"first rule": verdict(figures), "second rule": second_verdict(figures)}
     figures["prompt tokens"] = prompt_tokens(prompts)
     return labels, {key: [value] for key, value in figures.items()}
 

@@ -117,6 +117,19 @@ def new_student(tokenizer, width, layers):
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
 
 
+def optimizers(model, lr, muon_lr=None):
+    """AdamW for all weights. With muon_lr, Muon takes the matrices of the attention from it, and
+    the student soon copies from its prompt more cleanly."""
+    attention, others = [], []
+    for name, parameter in model.named_parameters():
+        of_muon = muon_lr and "self_attn" in name and parameter.ndim == 2
+        (attention if of_muon else others).append(parameter)
+    found = [torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)]
+    if attention:
+        found.append(torch.optim.Muon(attention, lr=muon_lr, weight_decay=0.01))
+    return found
+
+
 def learning_rates(optimizer, steps):
     """A scheduler: the rate rises for a fifteenth of the steps, and falls in the second half."""
     rise, fall = max(1, steps // 15), max(1, steps // 2)
@@ -136,6 +149,8 @@ def flags():
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--muon-lr", type=float,
+                        help="train the matrices of the attention by Muon, at this rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--init", help="go on from the student in this folder")
     parser.add_argument("--device", default="cpu")
@@ -144,6 +159,8 @@ def flags():
     for name in ("steps", "batch", "width", "layers"):
         if getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
+    if args.muon_lr and not hasattr(torch.optim, "Muon"):
+        parser.error(f"--muon-lr: torch {torch.__version__} has no Muon")
     if args.init and not (Path(args.init) / "config.json").is_file():
         parser.error(f"--init {args.init}: no folder with a config.json")
     try:
@@ -167,9 +184,8 @@ def main():
     model.to(args.device)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{parameters / 1e6:.2f}M parameters, {len(tokenizer)} tokens")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98),
-                                  weight_decay=0.01)
-    scheduler = learning_rates(optimizer, args.steps)
+    chosen = optimizers(model, args.lr, args.muon_lr)
+    schedulers = [learning_rates(optimizer, args.steps) for optimizer in chosen]
     batches = batches_of(task, tokenizer, rng, args.batch)
     bar = tqdm(range(args.steps), mininterval=10)
     for step in bar:
@@ -177,9 +193,10 @@ def main():
         loss = model(ids.to(args.device), labels=labels.to(args.device)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()
+        for optimizer, scheduler in zip(chosen, schedulers):
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
         if step % 100 == 99:
             right = fluency(task, model, tokenizer, random.Random("held out"))
             bar.write(f"step {step + 1}  loss {loss.item():.3f}  "

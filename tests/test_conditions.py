@@ -4,7 +4,8 @@ import random
 import pytest
 
 from realm import Route
-from results.conditions import conditions, conditions_of, main, shown_prompts, verdict
+from results.conditions import (
+    conditions, conditions_of, main, second_verdict, shown_prompts, verdict)
 
 PRICES = {"tea": 40, "jam": 25}
 ITEMS = ["tea", "jam"]
@@ -19,12 +20,13 @@ def a_route(tea, jam):
 
 def test_two_wrong_routes_can_hold_every_right_price():
     found = conditions([(ITEMS, [a_route(40, 99), a_route(99, 25)])], PRICES)
-    assert found == {"coverage": 1, "possible": 1, "copying": 0.25}  # two prices, each 1 of 2
+    # Two prices, each in one of two routes: a copy and a vote find both by chance.
+    assert found == {"coverage": 1, "possible": 1, "copying": 0.25, "voting": 0.25}
 
 
 def test_a_price_that_no_route_knows_makes_a_right_answer_impossible():
     found = conditions([(ITEMS, [a_route(40, 99), a_route(40, 98)])], PRICES)
-    assert found == {"coverage": 0.5, "possible": 0, "copying": 0}
+    assert found == {"coverage": 0.5, "possible": 0, "copying": 0, "voting": 0}
 
 
 def test_copying_is_the_better_of_two_ways_to_copy():
@@ -32,6 +34,14 @@ def test_copying_is_the_better_of_two_ways_to_copy():
     assert whole["copying"] == 0.5  # a whole route; single prices give 0.25
     single = conditions([(ITEMS, [a_route(40, 99), a_route(40, 98), a_route(99, 25)])], PRICES)
     assert single["copying"] == round(2 / 3 * 1 / 3, 3)  # no whole route is right
+
+
+def test_a_vote_is_of_each_price_and_not_of_whole_routes():
+    routes = [a_route(40, 99), a_route(40, 98), a_route(97, 25), a_route(96, 25)]
+    found = conditions([(ITEMS, routes)], PRICES)
+    assert found["voting"] == 1 and found["copying"] == 0.25
+    misled = conditions([(ITEMS, [a_route(40, 25), a_route(99, 25), a_route(99, 25)])], PRICES)
+    assert misled["voting"] == 0 and misled["copying"] == pytest.approx(1 / 3, abs=1e-3)
 
 
 @pytest.mark.parametrize("q, k", [(0.2, 3), (0.5, 2), (0.8, 1)])
@@ -47,6 +57,8 @@ def test_a_teacher_of_chance_has_the_closed_forms(q, k):
     assert found["coverage"] == pytest.approx(1 - (1 - q) ** k, abs=0.015)
     assert found["possible"] == pytest.approx((1 - (1 - q) ** k) ** 2, abs=0.015)
     assert found["copying"] == pytest.approx(q ** 2, abs=0.015)
+    majority = 3 * q ** 2 - 2 * q ** 3 if k == 3 else q  # all wrong routes state the same price
+    assert found["voting"] == pytest.approx(majority ** 2, abs=0.015)
 
 
 def test_the_rule_needs_both_conditions():
@@ -55,6 +67,14 @@ def test_the_rule_needs_both_conditions():
     assert verdict({"possible": 0.2, "copying": 0.2}) == "nothing"  # one route: nothing to gain
     assert verdict({"possible": 0.2, "copying": 0.05}) == "open"
     assert verdict({"possible": 0.9, "copying": 0.35}) == "open"
+
+
+def test_the_second_rule_forbids_an_easy_vote():
+    assert second_verdict({"possible": 0.9, "copying": 0.36, "voting": 0.36}) == "stays"
+    assert second_verdict({"possible": 0.9, "copying": 0.36, "voting": 0.55}) == "nothing"
+    assert second_verdict({"possible": 0.9, "copying": 0.41, "voting": 0.2}) == "nothing"
+    assert second_verdict({"possible": 0.08, "copying": 0.09, "voting": 0.08}) == "nothing"
+    assert second_verdict({"possible": 0.29, "copying": 0.1, "voting": 0.1}) == "open"
 
 
 def test_it_reads_the_prompts_that_train_would_draw():

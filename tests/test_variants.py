@@ -248,7 +248,8 @@ def test_a_run_that_is_missing_stays_missing(monkeypatch):
     monkeypatch.setattr(questions, "measure", measure)
     saved = questions.collect("O2", [0, 1], jobs=1, may_train=False)
     [arm] = saved["arms"]
-    assert arm["labels"] == {"price known": 0.5, "k": 2, "the rule says": "stays"}
+    assert arm["labels"] == {"price known": 0.5, "k": 2, "first rule": "stays",
+                             "second rule": "stays"}
     assert arm["figures"]["alone"] == [None, 0.5]
     assert len(arm["figures"]["possible"]) == 1  # it does not depend on the seed
     assert saved["commit"] == ["abc"]
@@ -282,9 +283,9 @@ def dots_of(figure):
             for ax in figure.axes if ax.get_visible()]
 
 
-@pytest.mark.parametrize("name", ["O1", "O2-test", "O3"])
+@pytest.mark.parametrize("name", ["O1", "O2-test", "O2-votes", "O3"])
 def test_a_figure_has_a_dot_for_each_run_and_none_for_a_missing_one(name):
-    arms = [{"labels": arm.labels | {"the rule says": "open"},
+    arms = [{"labels": arm.labels | {"first rule": "open", "second rule": "open"},
              "figures": {"alone": [0.5, None, 0.7], "with routes": [None, None, 0.8]}}
             for arm in questions.QUESTIONS[name][0]()]
     figure = Figure()
@@ -294,7 +295,7 @@ def test_a_figure_has_a_dot_for_each_run_and_none_for_a_missing_one(name):
 
 def test_the_map_leaves_a_cell_white_that_is_not_measured():
     figures = {name: [0.5, None] for name in ("alone", "with routes", "seconds a step", "coverage",
-                                              "live", "copying")}
+                                              "live", "voting")}
     arms = [{"labels": {"price known": q, "k": k}, "figures": figures}
             for q, k in ((0.2, 1), (0.5, 3))]
     figure = Figure()
