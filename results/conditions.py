@@ -21,7 +21,7 @@ The first rule looks at copying, and at what knowledge adds to it (possible - co
 The second rule was made when the first one had been tested. It looks at voting too.
 
     nothing    copying > 0.4, or voting > 0.54, or possible - the larger of both < 0.05
-    open       else, if possible < 0.3: few answers are right at first, so a seed may never start
+    open       else, if possible < 0.3: few answers are right at first; a seed may never start
     stays      else
 
 For a teacher that knows each price with probability q by chance, and n prices in an order, one
