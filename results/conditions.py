@@ -28,7 +28,7 @@ For a teacher that knows each price with probability q by chance, and n prices i
 prompt of k routes has possible = (1 - (1 - q)^k)^n and copying = q^n. 1 - (1 - q)^k is coverage.
 
 Promise: the figures come from the prompts that train.py would draw, and from no run.
-To read: conditions, then verdict and second_verdict. results/questions.py measures whether the rule holds.
+To read: conditions, then verdict and second_verdict. results/questions.py tests both rules.
 tests/test_conditions.py holds this file to that.
 """
 import contextlib
