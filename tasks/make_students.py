@@ -11,7 +11,7 @@ facts of the task itself: RL can only choose among behaviours that the student a
 
 Promise: the same flags give the same weights on the same kind of CPU.
 To read: main, then batches_of; tiny_tokenizer is plumbing.
-tests/test_data.py and tests/test_ads.py hold the corpus to that.
+tests/test_students.py holds it to that, and tests/test_data.py and tests/test_ads.py the corpus.
 """
 import argparse
 import random
