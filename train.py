@@ -73,6 +73,8 @@ class Config(TeacherFlags):
     utility_weight: float = flag(0.5, "what perfect utility scores add to a right answer's "
                                  "reward of 1", least=0, most=1000)
     one_stage: bool = flag(False, "pay for scores after wrong answers too (an ablation)")
+    remember: bool = flag(False, "after each step, imitate on the prompt without routes what was "
+                          "answered right with them (ours, not the paper's)")
 
     steps: int = flag((300, 500), "RL steps", least=0, heading="training")
     sft_steps: int | None = flag(None, "SFT steps before RL (default: 0; of realm-r1 and rft 150 "
@@ -195,6 +197,9 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step, team
             max_len=config.max_new_tokens)
 
     updated = with_smaller_parts(config, optimizer, update)
+    if config.remember:
+        updated["remembered"] = remember(model, tokenizer, optimizer, batch, shown, rewards,
+                                         rollouts.texts, config, rng)
     metrics = {"phase": "rl", "step": step,
                **step_metrics(p_t, rewards, shown, rollouts, advantages), **updated}
     timing = step_timing(began, sampled, scored, time.perf_counter(), rollouts)
@@ -226,6 +231,25 @@ def draw_routes(problem, config, rng):
     return choose_routes(problem.routes, config.routes, rng, config.error_ratio, config.selection)
 
 
+def remember(model, tokenizer, optimizer, batch, shown, rewards, texts, config, rng):
+    """Imitate, without the routes, one right answer of each prompt that carried some -> the share
+    of the P prompts that gave one. (Ours; STaR's rationalization, arXiv 2203.14465, is similar.)
+
+    With routes a student may learn only to recognise what is right. Here it learns to recall it.
+    """
+    prompts, completions = [], []
+    for p, (problem, routes) in enumerate(zip(batch, shown)):
+        members = range(p * config.group_size, (p + 1) * config.group_size)
+        right = [i for i in members if rewards[i].answer]
+        if routes and right:
+            found = parse_response(texts[rng.choice(right)], n_routes=len(routes))
+            prompts.append(mrpv_prompt(problem.question, []))
+            completions.append(demonstration(found.reasoning, found.answer))
+    if prompts:
+        imitate(model, tokenizer, optimizer, prompts, completions, config)
+    return len(prompts) / len(batch)
+
+
 def sft_step(model, tokenizer, optimizer, problems, config, step):
     """One step of SFT on 2P correct routes -> metrics.
 
@@ -242,14 +266,19 @@ def sft_step(model, tokenizer, optimizer, problems, config, step):
         scores = [float(route.correct) for route in routes] or None
         prompts.append(mrpv_prompt(problem.question, routes))
         completions.append(demonstration(reasoning_only(target.text), problem.answer, scores))
-    batch = demonstrations(model, tokenizer, prompts, completions)
-
-    def update(micro_batch):
-        return sft_update(model, optimizer, batch, micro_batch)
-
-    loss, norm = with_smaller_parts(config, optimizer, update)
+    loss, norm = imitate(model, tokenizer, optimizer, prompts, completions, config)
     return {"phase": "sft", "step": step, "loss": loss, "grad_norm": norm,
             "skipped": float(not math.isfinite(norm))}
+
+
+def imitate(model, tokenizer, optimizer, prompts, completions, config):
+    """One optimizer step towards these completions (lists of str) -> (loss, gradient norm)."""
+    lesson = demonstrations(model, tokenizer, prompts, completions)
+
+    def update(micro_batch):
+        return sft_update(model, optimizer, lesson, micro_batch)
+
+    return with_smaller_parts(config, optimizer, update)
 
 
 # ---- the run -------------------------------------------------------------------------------------
