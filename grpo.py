@@ -331,17 +331,17 @@ def demonstrations(model, tokenizer, prompts, completions):
                     completions, 1)
 
 
-def sft_update(model, optimizer, rollouts, micro_batch):
+def sft_update(model, optimizer, rollouts, micro_batch, weight=1.0):
     """One step of supervised fine-tuning on demonstrations -> (loss, gradient norm).
 
-    loss: the mean over all completion tokens of -log pi(token), scored as in GRPO. No step is taken
-    if it is not a number.
+    loss: weight times the mean over all completion tokens of -log pi(token), scored as in GRPO. No
+    step is taken if it is not a number.
     """
     tokens = rollouts.mask.sum()
     total = 0.0
     everything = range(len(rollouts.lengths))
     for _, part, prompt in shared_prompt_parts(model, rollouts, everything, micro_batch):
-        loss = -completion_logps(model, part, prompt=prompt).sum() / tokens
+        loss = -completion_logps(model, part, prompt=prompt).sum() * weight / tokens
         loss.backward()
         total += loss.item()
     norm = optimizer.step() if math.isfinite(total) else optimizer.skip()

@@ -245,9 +245,10 @@ def remember(model, tokenizer, optimizer, batch, shown, rewards, texts, config, 
             found = parse_response(texts[rng.choice(right)], n_routes=len(routes))
             prompts.append(mrpv_prompt(problem.question, []))
             completions.append(demonstration(found.reasoning, found.answer))
-    if prompts:
-        imitate(model, tokenizer, optimizer, prompts, completions, config)
-    return len(prompts) / len(batch)
+    share = len(prompts) / len(batch)
+    if prompts:  # a lesson of few answers counts less
+        imitate(model, tokenizer, optimizer, prompts, completions, config, share)
+    return share
 
 
 def sft_step(model, tokenizer, optimizer, problems, config, step):
@@ -271,12 +272,12 @@ def sft_step(model, tokenizer, optimizer, problems, config, step):
             "skipped": float(not math.isfinite(norm))}
 
 
-def imitate(model, tokenizer, optimizer, prompts, completions, config):
+def imitate(model, tokenizer, optimizer, prompts, completions, config, weight=1.0):
     """One optimizer step towards these completions (lists of str) -> (loss, gradient norm)."""
     lesson = demonstrations(model, tokenizer, prompts, completions)
 
     def update(micro_batch):
-        return sft_update(model, optimizer, lesson, micro_batch)
+        return sft_update(model, optimizer, lesson, micro_batch, weight)
 
     return with_smaller_parts(config, optimizer, update)
 
@@ -385,9 +386,8 @@ def evaluate_student(model, tokenizer, config, team, problems, when=None):
     """eval.evaluate with the sizes of the run. when: words for a line that announces it."""
     if when:
         print(f"evaluating the student on {len(problems)} test problems, {when}", flush=True)
-    rows = 0
-    if config.device != "cpu":  # a GPU has room for as many rows as a step samples
-        rows = config.prompts_per_step * config.group_size
+    # A GPU has room for as many rows as a step samples.
+    rows = 0 if config.device == "cpu" else config.prompts_per_step * config.group_size
     return evaluation.evaluate(model, tokenizer, problems, config.routes,
                                max_new_tokens=config.max_new_tokens, sampler=team.sample,
                                batch=max(16, config.micro_batch, rows))
@@ -402,8 +402,7 @@ def new_optimizer(model, config, phase, step, state):
 
 
 def frozen_reference(model, tokenizer, config, step):
-    """The reference policy of the KL term: the student as it was when RL began, kept in the run
-    folder."""
+    """The KL term's reference policy: the student as RL began, kept in the run folder."""
     folder = Path(config.out) / "reference"
     if step == 0:
         model.save_pretrained(folder)

@@ -1,6 +1,7 @@
 """The whole run: its folder, its determinism, what it refuses."""
 import dataclasses
 import json
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,8 @@ import train
 from data import load_problems, make_routes, split_by_question
 from tasks import shop
 from helpers import by_hand, small_model, write_bank
-from realm import Problem, Route
+from realm import Problem, Route, demonstration, mrpv_prompt, parse_response
+from rewards import realm_reward
 
 SMALL = ["--steps", "4", "--prompts-per-step", "4", "--group-size", "4", "--max-new-tokens", "60",
          "--eval-limit", "8", "--limit", "30", "--eval-every", "2", "--save-every", "2",
@@ -142,7 +144,8 @@ def test_the_closing_table_shows_runs_of_the_same_questions_and_no_others(tmp_pa
 
 def test_a_cut_run_resumes_bit_for_bit(tmp_path, monkeypatch):
     # test_survive.py does the same with realm-r1.
-    flags = ["--method", "realm-zero", "--beta", "0.05", "--epochs", "2"]
+    flags = ["--method", "realm-zero", "--beta", "0.05", "--epochs", "2", "--remember",
+             "--teacher-error", "0", "--p-end", "1"]
     whole = run(tmp_path / "whole", *flags)
     real, calls = train.rl_step, []
 
@@ -340,6 +343,60 @@ def test_sft_imitates_only_correct_routes(monkeypatch, method):
     # A cold start shows routes in about half of the prompts, each with one true label a route.
     # rft shows routes in none.
     assert carried == 0 if method == "rft" else 15 < carried < 49
+
+
+def test_what_was_right_with_routes_is_imitated_without_them(monkeypatch):
+    c = config(group_size=3, remember=True)
+    routes = [Route("as it is", "5", False), Route("as it was", "7", True)]
+    batch = [Problem(question, "7") for question in ("shown", "plain", "never right")]
+    shown = [routes, [], routes]
+    right = "<think> so it is</think>\n<answer> 7</answer>"
+    scored = right + "\n<scores> 0, 1</scores>"
+    wrong = "<think> so it was</think>\n<answer> 5</answer>\n<scores> 0, 1</scores>"
+    texts = [wrong, scored, wrong, right, right, right, wrong, wrong, wrong]
+    rewards = [realm_reward(parse_response(text, n_routes), "7", [])
+               for text, n_routes in zip(texts, [2, 2, 2, 0, 0, 0, 2, 2, 2])]
+    seen = []
+
+    def watched(model, optimizer, lesson, micro_batch, weight):
+        seen.append((lesson, weight))
+        return 0.0, 0.0
+
+    monkeypatch.setattr(train, "demonstrations", lambda model, tokenizer, *texts: texts)
+    monkeypatch.setattr(train, "sft_update", watched)
+    optimizer = SimpleNamespace(steps=0)
+    share = train.remember(None, None, optimizer, batch, shown, rewards, texts, c, random.Random(0))
+    # Neither an answer that needed no routes, nor a wrong one, nor the scores of absent routes.
+    assert seen == [(([mrpv_prompt("shown", [])], [right]), 1 / 3)] and share == 1 / 3
+    assert train.remember(None, None, optimizer, batch[1:], shown[1:], rewards[3:], texts[3:], c,
+                          random.Random(0)) == 0 and len(seen) == 1
+
+
+def test_remembering_raises_an_answer_without_routes_and_changes_only_its_own_step(tmp_path):
+    flags = ("--schedule", "constant", "--teacher-error", "0", "--steps", "2")
+    without = run(tmp_path / "without", *flags)
+    whole = run(tmp_path / "with", *flags, "--remember")
+    first, second = (json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+                     for folder in (without, whole))
+    assert second.pop("remembered") > 0 and first.items() <= second.items()
+    problem = load_problems("shop", "train", 30)[0]
+    text = make_routes([problem], shop.teacher(error=0), 1)[0].routes[0].text
+    found = []
+    for folder in (without, whole):
+        model, tokenizer = train.load_policy(str(folder))
+        lesson = grpo.demonstrations(model, tokenizer, [mrpv_prompt(problem.question, [])],
+                                     [demonstration(text, problem.answer)])
+        found.append(grpo.completion_logps(model, lesson).sum().item())
+    assert found[1] > found[0]
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.25])
+def test_the_weight_of_a_lesson_is_that_of_its_gradient(weight):
+    model, tokenizer = train.load_policy("tiny")
+    lesson = grpo.demonstrations(model, tokenizer, ["2 tea"], ["<think> tea</think>"])
+    loss, norm = grpo.sft_update(model, train.Optimizer(model, 0.0), lesson, 4, weight)
+    whole, whole_norm = grpo.sft_update(model, train.Optimizer(model, 0.0), lesson, 4)
+    assert (loss, norm) == pytest.approx((weight * whole, weight * whole_norm))
 
 
 def test_any_method_can_begin_where_realm_r1_does():
