@@ -134,6 +134,10 @@ def curriculum_arms():
         # The cosine again, but every route shown is wrong somewhere (what C4 found to last).
         labels = {"price known": known, "curriculum": "cosine, all wrong"}
         arms.append(Arm(labels, f"{flags} --error-ratio 1"))
+        # Ours: beside the cosine, right answers are imitated without the routes.
+        for name, more in (("remember", "--remember"),
+                           ("remember, 150 steps", "--remember --steps 150")):
+            arms.append(Arm({"price known": known, "curriculum": name}, f"{flags} {more}"))
     return arms
 
 
