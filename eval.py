@@ -279,8 +279,8 @@ class Config(TeacherFlags):
     """The flags. Those of TeacherFlags say which problems, and who writes routes where there are
     none. What is not given is the first run's, except the seed, which is 0: so different runs are
     asked with the same routes."""
-    task: str | None = same_flag(TeacherFlags, "task", None, FIRST_RUNS + ", else shop or ads for "
-                                 "tiny or tiny-ads, else gsm8k")
+    task: str | None = same_flag(TeacherFlags, "task", None, FIRST_RUNS + ", else ads for "
+                                 "tiny-ads, shop for tiny and tiny-checks, gsm8k for others")
     teacher_error: float | None = same_flag(TeacherFlags, "teacher_error", None,
                                             FIRST_RUNS + ", else 0.65")
     systematic: float | None = same_flag(TeacherFlags, "systematic", None,

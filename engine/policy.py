@@ -25,7 +25,7 @@ transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()  # load_policy raises an error where a warning matters
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-TINY = ("tiny", "tiny-ads")  # the students that ship with this project
+TINY = ("tiny", "tiny-ads", "tiny-checks")  # the students that ship with this project
 ALL_TAGS = "".join(f"<{tag}></{tag}>" for tag in TAGS)
 HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama",
               "Mistral": "mistralai"}
@@ -33,8 +33,8 @@ HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama",
 
 # ---- names ---------------------------------------------------------------------------------------
 def resolve_model(name):
-    """What from_pretrained takes for a name: `tiny`, `tiny-ads`, a run folder, a local folder, a
-    Hub id, or a short name (`Qwen2.5-0.5B`).
+    """What from_pretrained takes for a name: one of TINY, a run folder, a local folder, a Hub id,
+    or a short name (`Qwen2.5-0.5B`).
 
     Raises ValueError, in one line, for a name that is none of these.
     """
@@ -262,8 +262,8 @@ def must_write(tokenizer, questions, name):
     written = tokenizer.batch_decode(tokenizer(prompts, add_special_tokens=False)["input_ids"])
     for question, prompt, copy in zip(questions, prompts, written):
         if characters(copy) != characters(prompt):
-            raise ValueError(f"model {name}: its tokenizer cannot write {question[:60]!r} (tiny "
-                             "and tiny-ads know only the words of their own tasks)")
+            raise ValueError(f"model {name}: its tokenizer cannot write {question[:60]!r} (the "
+                             "tiny students know only the words of their own tasks)")
     spaced = "<think> </think>\n<answer> </answer>\n<scores> </scores>"
     tags = decode_completions(tokenizer, [tokenizer(spaced, add_special_tokens=False)["input_ids"]])
     if characters(tags[0]) != ALL_TAGS:

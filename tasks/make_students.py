@@ -1,7 +1,9 @@
-"""Make the shipped tiny students.
+r"""Make the shipped tiny students.
 
     python -m tasks.make_students --task shop --out assets/tiny
     python -m tasks.make_students --task ads --out assets/tiny-ads
+    python -m tasks.make_students --task shop-checks --init assets/tiny --steps 1600 --lr 2e-3 \
+        --muon-lr 0.01 --out assets/tiny-checks
 
 A student is a Qwen2-architecture model of about 0.2M parameters with a tokenizer of its own. It is
 pretrained from scratch on generated text. Each example of this corpus has random facts of its own
@@ -21,20 +23,20 @@ from pathlib import Path
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from engine.flags import refuse_out
 from engine.policy import choose_device
 from realm import MRPV_INSTRUCTION, PLAIN_INSTRUCTION
-from tasks import ads, shop
+from tasks import ads, shop, shop_checks
 
-TASKS = {"shop": shop, "ads": ads}
+TASKS = {"shop": shop, "ads": ads, "shop-checks": shop_checks}
 SPECIAL = ("<|pad|>", "<|end|>", "<|unk|>")
 # Each fixed part of the prompts is a single token: a student this small should spend its context on
 # the problem.
 PHRASES = [PLAIN_INSTRUCTION, MRPV_INSTRUCTION, "Problem:", "\nSolution:\n", "<think>",
            "</think>\n", "<answer>", "</answer>", "\n<scores>", "</scores>", "\nRoute"]
-NOT_TRAINED = -100  # the label of padding
+NOT_TRAINED = -100  # the label of padding, and of a task's FACT tokens in a prompt
 
 
 def tiny_tokenizer(task_tokens=shop.TOKENS):
@@ -60,9 +62,13 @@ def batches_of(task, tokenizer, rng, size, pool=16):
     """Endless batches (ids, labels, starts) of the pretraining corpus.
 
     ids, labels: [size, T], padded on the right. starts: where each completion begins. The whole
-    text is trained, for a route is as good a lesson in arithmetic as a completion. `pool` batches
-    are made at a time, so that each can hold rows of similar length.
+    text is trained, for a route is as good a lesson in arithmetic as a completion. Only tokens of a
+    prompt that begin with task.FACT are not, if the task has it. `pool` batches are made at a time,
+    so that each can hold rows of similar length.
     """
+    facts = set()
+    if hasattr(task, "FACT"):
+        facts = {i for token, i in tokenizer.get_vocab().items() if token.startswith(task.FACT)}
     while True:
         examples = [task.example(rng) for _ in range(pool * size)]
         prompts = tokenizer([prompt for prompt, _ in examples])["input_ids"]
@@ -76,8 +82,10 @@ def batches_of(task, tokenizer, rng, size, pool=16):
             ids, labels = [], []
             for i in chosen:
                 padding = width - len(rows[i])
+                prompt, completion = rows[i][:starts[i]], rows[i][starts[i]:]
+                told = [NOT_TRAINED if token in facts else token for token in prompt]
                 ids.append(rows[i] + [tokenizer.pad_token_id] * padding)
-                labels.append(rows[i] + [NOT_TRAINED] * padding)
+                labels.append(told + completion + [NOT_TRAINED] * padding)
             yield torch.tensor(ids), torch.tensor(labels), [starts[i] for i in chosen]
 
 
@@ -94,7 +102,7 @@ def fluency(task, model, tokenizer, rng, n=256):
     found = []
     for row, start in enumerate(starts):
         pieces = tokenizer.convert_ids_to_tokens(ids[row].tolist())
-        length = int((labels[row] != NOT_TRAINED).sum())
+        length = int((labels[row] != NOT_TRAINED).nonzero()[-1]) + 1
         computed = False
         for t in range(start, length):
             if computed:
@@ -115,6 +123,22 @@ def new_student(tokenizer, width, layers):
         initializer_range=0.1,
         max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+
+
+def with_tokens(model, known, wanted):
+    """Give a student the vocabulary of another tokenizer. Tokens that it knows keep their row, new
+    ones get a random one. known, wanted: its tokenizer, and the new one."""
+    old = model.get_input_embeddings().weight.detach().clone()
+    rows = known.get_vocab()
+    model.resize_token_embeddings(len(wanted), mean_resizing=False)
+    weight = model.get_input_embeddings().weight
+    with torch.no_grad():
+        for i, token in enumerate(wanted.convert_ids_to_tokens(range(len(wanted)))):
+            if token in rows:
+                weight[i] = old[rows[token]]
+            else:
+                weight[i].normal_(std=model.config.initializer_range)
+    return model
 
 
 def optimizers(model, lr, muon_lr=None):
@@ -179,6 +203,7 @@ def main():
     tokenizer = tiny_tokenizer(task.TOKENS)
     if args.init:
         model = Qwen2ForCausalLM.from_pretrained(args.init)
+        model = with_tokens(model, AutoTokenizer.from_pretrained(args.init), tokenizer)
     else:
         model = new_student(tokenizer, args.width, args.layers)
     model.to(args.device)

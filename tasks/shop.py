@@ -120,31 +120,51 @@ def teacher(error=0.65, systematic=0.5, seed=0):
 def example(rng):
     """(prompt, completion) of the pretraining corpus, under a price list of this example's own.
 
-    Two beliefs about each price recur in the routes, as the truth and the misconception do in the
-    task. The student takes each price from a random route: it learns to copy, and not from whom.
+    The student takes each price from a random route: it learns to copy, and not from whom.
     """
-    def random_price():
-        return rng.randint(LOWEST, HIGHEST)
-
     order = read_order(new_order(rng, rng.choice([1, 2, 2, 3, 3, 4, 5]), ITEMS))
-    question = ", ".join(f"{quantity} {item}" for quantity, item in order)
-    beliefs = {item: (random_price(), random_price()) for _, item in order}
+    routes, believed = routes_of_beliefs(order, [0, 0, 1, 2, 3, 3, 4], rng)
+    text, total = work_out(order, own_prices(order, believed, rng))
+    scores = corpus_scores(routes, str(total), rng)
+    return mrpv_prompt(question_of(order), routes), demonstration(text, total, scores)
+
+
+def question_of(order):
+    """An order as it is asked."""
+    return ", ".join(f"{quantity} {item}" for quantity, item in order)
+
+
+def routes_of_beliefs(order, how_many, rng):
+    """Routes of a corpus example -> (routes, the prices of each as a dict).
+
+    Two beliefs about each price recur in them, as the truth and the misconception do in the task.
+    how_many: the numbers of routes to choose from.
+    """
+    beliefs = {item: (random_price(rng), random_price(rng)) for _, item in order}
     second_share = rng.random()  # how often a route holds the second belief
     noise = rng.random() * 0.6  # how often it holds neither
-    routes, route_prices = [], []
-    for _ in range(rng.choice([0, 0, 1, 2, 3, 3, 4])):
+    routes, believed = [], []
+    for _ in range(rng.choice(how_many)):
         prices = {}
         for item, (first, second) in beliefs.items():
             if rng.random() < noise:
-                prices[item] = random_price()
+                prices[item] = random_price(rng)
             else:
                 prices[item] = second if rng.random() < second_share else first
         text, total = work_out(order, prices)
         routes.append(Route(text, str(total), False))
-        route_prices.append(prices)
+        believed.append(prices)
+    return routes, believed
+
+
+def own_prices(order, believed, rng):
+    """The student's prices in a corpus example: each from a random route, or random without any."""
     prices = {}
-    for item in beliefs:
-        prices[item] = rng.choice(route_prices)[item] if routes else random_price()
-    text, total = work_out(order, prices)
-    scores = corpus_scores(routes, str(total), rng)
-    return mrpv_prompt(question, routes), demonstration(text, total, scores)
+    for _, item in order:
+        prices[item] = rng.choice(believed)[item] if believed else random_price(rng)
+    return prices
+
+
+def random_price(rng):
+    """Any price."""
+    return rng.randint(LOWEST, HIGHEST)

@@ -1,12 +1,16 @@
 """tasks/make_students.py: how the tiny students are pretrained."""
+import random
+import re
 import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tasks import make_students
-from tasks.make_students import learning_rates, new_student, optimizers, tiny_tokenizer
+from realm import parse_response
+from tasks import make_students, shop, shop_checks
+from tasks.make_students import (
+    NOT_TRAINED, batches_of, learning_rates, new_student, optimizers, tiny_tokenizer, with_tokens)
 
 
 def made(monkeypatch, folder, *flags):
@@ -45,6 +49,60 @@ def test_each_weight_has_one_optimizer_and_muon_only_the_attentions_matrices(muo
     of_muon = groups[1] if muon_lr else []
     assert len(of_muon) == (8 if muon_lr else 0)  # q, k, v and o of two layers
     assert all(".self_attn." in name and name.endswith("weight") for name in of_muon)
+
+
+def test_a_student_that_gets_another_vocabulary_keeps_the_tokens_that_it_knows():
+    known, wanted = tiny_tokenizer(shop.TOKENS), tiny_tokenizer(shop_checks.TOKENS)
+    before = new_student(known, 16, 1)
+    old = before.get_input_embeddings().weight.detach().clone()
+    after = with_tokens(before, known, wanted)
+    new, head = after.get_input_embeddings().weight, after.get_output_embeddings().weight
+    assert new is head and len(new) == len(wanted) == after.config.vocab_size
+    for token, i in wanted.get_vocab().items():
+        if token in known.get_vocab():
+            assert torch.equal(new[i], old[known.get_vocab()[token]])
+        else:
+            assert 0 < new[i].abs().max() < 1
+
+
+def test_only_facts_of_a_prompt_are_no_lesson():
+    tokenizer = tiny_tokenizer(shop_checks.TOKENS)
+    ids, labels, starts = next(batches_of(shop_checks, tokenizer, random.Random(0), 4, pool=1))
+    for row, told, start in zip(ids.tolist(), labels.tolist(), starts):
+        for t, token in enumerate(tokenizer.convert_ids_to_tokens(row)):
+            is_fact = t < start and token.startswith(" @")
+            is_padding = token == tokenizer.pad_token
+            assert told[t] == (NOT_TRAINED if is_fact or is_padding else row[t])
+
+
+def test_a_corpus_example_of_checks_scores_a_route_by_the_students_own_prices():
+    rng = random.Random(0)
+    scores, verdicts = [], []
+    for _ in range(300):
+        prompt, completion = shop_checks.example(rng)
+        n_routes = prompt.count("\nRoute ")
+        found = parse_response(completion, n_routes)
+        assert found.reasoning and found.answer
+        if not n_routes:
+            assert found.scores is None and "route" not in completion
+            continue
+        routes = re.findall(r"Route \d+: (.*)", prompt)
+        own = prices_of(found.reasoning)
+        assert found.scores == [float(prices_of(route) == own) for route in routes]
+        scores += found.scores
+        verdicts += re.findall(r" (yes|no)\.", completion)
+        checked = re.findall(r" route \d+:((?: \w+ @\d+ @\d+)+) (yes|no)\.", completion)
+        assert len(checked) == n_routes
+        for pairs, verdict in checked:
+            equal = [a == b for a, b in re.findall(r"@(\d+) @(\d+)", pairs)]
+            assert all(equal[:-1]) and equal[-1] == (verdict == "yes")
+    assert verdicts == ["yes" if score else "no" for score in scores]
+    assert 0.1 < sum(scores) / len(scores) < 0.5  # both are frequent
+
+
+def prices_of(text):
+    """item -> price, as a solution of the shop states them."""
+    return dict(re.findall(r"([a-z]+) @(\d+) x", text))
 
 
 def test_the_rate_rises_stays_and_falls():
