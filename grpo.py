@@ -11,9 +11,7 @@ being trained, and pi_old is the policy that sampled:
     k3_it = pi_ref/pi - log(pi_ref/pi) - 1                                      KL to a reference
     loss  = the mean over completions of the mean over their tokens of l_it     token_weights
 
-docs/grpo_questions.md answers six questions about these five lines: why there is no critic, why a
-group sees one prompt, how a loss of 0 can teach, why there is a minimum, when the clip is idle,
-and how a long wrong completion is punished.
+docs/grpo_questions.md answers six questions about these five lines.
 
 Shapes: P prompts, G completions each, B = P * G rows (row p * G + g), Tp prompt tokens, C
 completion tokens, V vocabulary, E hidden size. This file knows nothing of routes.

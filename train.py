@@ -33,6 +33,7 @@ from engine.report import (check_figure, closing_table, describe, other_runs, re
 from engine.run import Run, refuse_folder, resume, stop_after_step
 from engine.shared_prompt import is_out_of_memory, with_smaller_parts
 from engine.team import ALONE, Team
+from engine.text import speaks_of_routes
 from grpo import Optimizer, demonstrations, group_advantages, load_policy, sft_update
 from realm import (SELECTIONS, choose_routes, demonstration, mrpv_prompt, parse_response,
                    reasoning_only)
@@ -86,7 +87,7 @@ class Config(TeacherFlags):
     temperature: float = flag(1.0, "sampling temperature, above 0", least=0, most=100)
     lr: float = flag((5e-4, 3e-6), "learning rate of RL", least=0)
     sft_lr: float = flag((5e-4, 1e-5), "learning rate of SFT", least=0)
-    warmup: int = flag(10, "steps over which the learning rate rises from 0", least=0)
+    warmup: int = flag(10, "updates over which the learning rate rises from 0", least=0)
     beta: float = flag(0.0, "weight of the KL to the frozen reference; 0 keeps no reference in "
                        "memory", least=0, most=1000)
     loss_type: str = flag("grpo", "how token losses are averaged",
@@ -198,8 +199,9 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step, team
 
     updated = with_smaller_parts(config, optimizer, update)
     if config.remember:
-        updated["remembered"] = remember(model, tokenizer, optimizer, batch, shown, rewards,
-                                         rollouts.texts, config, rng)
+        share, norm = remember(model, tokenizer, optimizer, batch, shown, rewards, rollouts.texts,
+                               config, rng)
+        updated |= {"remembered": share, "skipped": updated["skipped"] + (not math.isfinite(norm))}
     metrics = {"phase": "rl", "step": step,
                **step_metrics(p_t, rewards, shown, rollouts, advantages), **updated}
     timing = step_timing(began, sampled, scored, time.perf_counter(), rollouts)
@@ -232,10 +234,11 @@ def draw_routes(problem, config, rng):
 
 
 def remember(model, tokenizer, optimizer, batch, shown, rewards, texts, config, rng):
-    """Imitate, without the routes, one right answer of each prompt that carried some -> the share
-    of the P prompts that gave one. (Ours; STaR's rationalization, arXiv 2203.14465, is similar.)
+    """Imitate, without the routes, one right answer of each prompt that carried some (ours; STaR,
+    arXiv 2203.14465, is similar) -> (share of the P prompts that gave one, gradient norm).
 
-    With routes a student may learn only to recognise what is right. Here it learns to recall it.
+    With routes a student may learn only to recognise what is right. Here it learns to recall it,
+    with RL's optimizer and rate. Reasoning that speaks of routes is left out.
     """
     prompts, completions = [], []
     for p, (problem, routes) in enumerate(zip(batch, shown)):
@@ -243,12 +246,13 @@ def remember(model, tokenizer, optimizer, batch, shown, rewards, texts, config, 
         right = [i for i in members if rewards[i].answer]
         if routes and right:
             found = parse_response(texts[rng.choice(right)], n_routes=len(routes))
-            prompts.append(mrpv_prompt(problem.question, []))
-            completions.append(demonstration(found.reasoning, found.answer))
-    share = len(prompts) / len(batch)
-    if prompts:  # a lesson of few answers counts less
-        imitate(model, tokenizer, optimizer, prompts, completions, config, share)
-    return share
+            if not speaks_of_routes(found.reasoning):
+                prompts.append(mrpv_prompt(problem.question, []))
+                completions.append(demonstration(found.reasoning, found.answer))
+    if not prompts:
+        return 0.0, 0.0
+    share = len(prompts) / len(batch)  # a lesson of few answers counts less
+    return share, imitate(model, tokenizer, optimizer, prompts, completions, config, share)[1]
 
 
 def sft_step(model, tokenizer, optimizer, problems, config, step):
@@ -354,9 +358,8 @@ def load_splits(config, given=()):
     where = problem_source(config)
     sizes = {"train": config.limit, "validation": min(64, config.eval_limit),
              "test": config.eval_limit}
-    splits = {}
-    for split, size in sizes.items():
-        splits[split] = load_problems(where, split, size, config.data)
+    splits = {split: load_problems(where, split, size, config.data)
+              for split, size in sizes.items()}
     if not all(splits.values()):
         raise ValueError(f"{where}: too few problems to have some for training, validation and "
                          f"test")
@@ -386,8 +389,7 @@ def evaluate_student(model, tokenizer, config, team, problems, when=None):
     """eval.evaluate with the sizes of the run. when: words for a line that announces it."""
     if when:
         print(f"evaluating the student on {len(problems)} test problems, {when}", flush=True)
-    # A GPU has room for as many rows as a step samples.
-    rows = 0 if config.device == "cpu" else config.prompts_per_step * config.group_size
+    rows = 0 if config.device == "cpu" else config.prompts_per_step * config.group_size  # a step's
     return evaluation.evaluate(model, tokenizer, problems, config.routes,
                                max_new_tokens=config.max_new_tokens, sampler=team.sample,
                                batch=max(16, config.micro_batch, rows))

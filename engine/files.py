@@ -3,7 +3,7 @@
 Promise: a file that is written here has its old content, or its new content, or does not exist,
 even if the program is killed or the disk is full. What is left behind is at most NAME.new.
 To read: `write_whole`.
-Held to it by tests/test_survive.py, tests/test_data.py and `python -m tests.kill`.
+Held to it by tests/test_survive.py and `python -m tests.kill`.
 """
 import json
 import os

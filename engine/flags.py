@@ -253,6 +253,7 @@ def idle_rules(config):
          "--schedule constant has no fade"),
         (("sft_lr",), config.sft_steps == 0, "there are no SFT steps"),
         (("explain_figure",), not config.explain, "there is no --explain"),
+        (("remember",), config.explain, "--explain shows the step of GRPO alone"),
         (("processes",), config.device != "cpu", "a GPU is not shared"),
     ]
 

@@ -195,8 +195,8 @@ def refuse_folder(config):
     folder = Path(config.out)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {config.out}: is a file, not a folder")
-    # A run killed before it began leaves at most a file NAME.new (engine/files.py)
-    taken = folder.exists() and any(path.suffix != ".new" for path in folder.iterdir())
+    # A run killed before it began leaves at most this file (engine/files.py).
+    taken = folder.exists() and any(path.name != "config.json.new" for path in folder.iterdir())
     if taken and not (config.resume or config.explain):
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or "
                          f"continue it with --resume {config.out}")

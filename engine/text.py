@@ -3,6 +3,7 @@
     harmless(text)          a question or a route that can not pass for another part of the prompt
     reasoning_only(route)   a route's reasoning, without its closing answer and without our tags
     printable(text)         text that may be shown on a terminal
+    speaks_of_routes(text)  does reasoning mention a route by its number?
 
 Promise: a target of SFT, which puts `reasoning_only` between <think> and </think>, is read back to
 exactly this reasoning, and holds no rest of a tag.
@@ -31,6 +32,7 @@ UPPER_CASE = re.compile(r"\[(/?)(THINK|ANSWER)\]")  # Mistral's
 SPECIAL = re.compile(
     rf"<\|[^<>|\n]{{1,40}}\|>|<\uff5c[^<>\uff5c\n]{{1,40}}\uff5c>"
     rf"|\[/?INST\]|</?(?:{ANY_CONTROL})>", flags=re.IGNORECASE)
+NUMBERED_ROUTE = re.compile(r"\broutes? \d", flags=re.IGNORECASE)
 THINK = re.compile(r"</?think>", flags=re.IGNORECASE)
 SCORES = re.compile(r"<scores>[^<>]*</scores>", flags=re.IGNORECASE)
 OPEN = re.compile(r"<answer>", flags=re.IGNORECASE)
@@ -246,3 +248,12 @@ def before_answer_line(text):
     if headed:
         return text.rstrip()[:-len(headed[0])]
     return text
+
+
+def speaks_of_routes(text):
+    """Does this reasoning mention a route of the prompt by its number?
+
+    >>> speaks_of_routes("Route 2 has the wrong price."), speaks_of_routes("The route is long.")
+    (True, False)
+    """
+    return bool(NUMBERED_ROUTE.search(text))

@@ -34,7 +34,7 @@ def sampling_flags(parser, argv=None):
 
 def measure_runs(name, doc, main, default=None):
     """main(runs), with the runs named on the command line, or the default one if none is. All
-    names are checked before the first run is measured."""
+    names are checked before the first run is measured, which has one thread."""
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*" if default else "+", help="run folders or models")

@@ -9,8 +9,8 @@ Two rules that need no training. They ask of the prompts that a student will see
     copying    how often a student is right that knows no price: it copies one of the routes as it
                stands, or each price from a route of its own, whichever pays more. If this pays
                well, the student needs to know nothing.
-    voting     how often a student is right that takes, for each item, the price that most of the
-               routes state. It needs to know nothing either.
+    voting     how often a student is right that takes, for each item, the most frequent price of
+               the routes (by chance, if there are several). It needs to know nothing either.
 
 The first rule looks at copying, and at what knowledge adds to it (possible - copying).
 
@@ -20,7 +20,7 @@ The first rule looks at copying, and at what knowledge adds to it (possible - co
 
 The second rule was made when the first one had been tested. It looks at voting too.
 
-    nothing    copying > 0.4, or voting > 0.54, or possible - the larger of both < 0.05
+    nothing    copying > 0.4, or voting > 0.54, or possible - max(copying, voting) < 0.05
     open       else, if possible < 0.3: few answers are right at first; a seed may never start
     stays      else
 

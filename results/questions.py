@@ -1,6 +1,7 @@
 """The paper's open questions, measured: `python -m results.questions QUESTION`.
 
-    O1 selections of routes, O2 their number, O2-test and O2-votes what was predicted, O3 curricula
+O1: selections of routes. O2: their number. O2-test and O2-votes: what two rules predicted. O3:
+curricula.
 
     python -m results.questions O2 --jobs 2               train what is missing, then save
     python -m results.questions O2 --have                 save the runs that are done so far
@@ -113,8 +114,8 @@ def prediction_arms():
 
 
 def vote_arms():
-    """O2: cells that neither the map nor its test holds, to test the second rule. Systematic is how
-    many of a teacher's errors are its misconception; without any, a vote is easy."""
+    """O2: cells that neither the map nor its test holds, to test the second rule. Systematic is
+    what share of a teacher's errors is its misconception; without any, a vote is easy."""
     arms = []
     for known, k, systematic in ((0.5, 6, 0), (0.55, 6, 0.5), (0.6, 2, 0.5), (0.6, 6, 0.5),
                                  (0.65, 3, 1), (0.65, 4, 1), (0.7, 2, 0.5)):

@@ -6,16 +6,18 @@ r"""Make the shipped tiny students.
         --muon-lr 0.01 --out assets/tiny-checks
 
 A student is a Qwen2-architecture model of about 0.2M parameters with a tokenizer of its own. It is
-pretrained from scratch on generated text. Each example of this corpus has random facts of its own
-(a price list, say). So the student becomes fluent in the steps of the task and in both prompt
-formats. It learns to read routes, and to copy each fact from a random one. It knows none of the
-facts of the task itself: RL can only choose among behaviours that the student already has.
+pretrained on generated text, from scratch or (tiny-checks) from another student. Each example of
+this corpus has random facts of its own (a price list, say). So the student becomes fluent in the
+steps of the task and in both prompt formats. It learns to read routes, and to copy each fact from a
+random one. It knows none of the facts of the task itself: RL can only choose among behaviours that
+the student already has.
 
 Promise: the same flags give the same weights on the same kind of CPU.
 To read: main, then batches_of; tiny_tokenizer is plumbing.
 tests/test_students.py holds it to that, and tests/test_data.py and tests/test_ads.py the corpus.
 """
 import argparse
+import math
 import random
 import sys
 from pathlib import Path
@@ -127,7 +129,7 @@ def new_student(tokenizer, width, layers):
 
 def with_tokens(model, known, wanted):
     """Give a student the vocabulary of another tokenizer. Tokens that it knows keep their row, new
-    ones get a random one. known, wanted: its tokenizer, and the new one."""
+    ones get a random one -> model. known, wanted: its tokenizer, and the new one."""
     old = model.get_input_embeddings().weight.detach().clone()
     rows = known.get_vocab()
     model.resize_token_embeddings(len(wanted), mean_resizing=False)
@@ -146,7 +148,7 @@ def optimizers(model, lr, muon_lr=None):
     the student soon copies from its prompt more cleanly."""
     attention, others = [], []
     for name, parameter in model.named_parameters():
-        of_muon = muon_lr and "self_attn" in name and parameter.ndim == 2
+        of_muon = muon_lr is not None and "self_attn" in name and parameter.ndim == 2
         (attention if of_muon else others).append(parameter)
     found = [torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)]
     if attention:
@@ -183,10 +185,15 @@ def flags():
     for name in ("steps", "batch", "width", "layers"):
         if getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
+    for name in ("lr", "muon_lr"):
+        rate = getattr(args, name)
+        if rate is not None and not 0 < rate < math.inf:
+            parser.error(f"--{name.replace('_', '-')} must be above 0, not {rate:g}")
     if args.muon_lr and not hasattr(torch.optim, "Muon"):
         parser.error(f"--muon-lr: torch {torch.__version__} has no Muon")
-    if args.init and not (Path(args.init) / "config.json").is_file():
-        parser.error(f"--init {args.init}: no folder with a config.json")
+    for name in ("config.json", "tokenizer.json"):
+        if args.init and not (Path(args.init) / name).is_file():
+            parser.error(f"--init {args.init}: no folder with a {name}")
     try:
         choose_device(args.device)
         Path(args.out).mkdir(parents=True, exist_ok=True)

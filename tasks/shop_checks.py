@@ -7,8 +7,9 @@ side by side, and stops at the first item where they differ:
     <scores> 0, 1</scores>
 
 Why? A model of 0.2M parameters cannot compare two totals that are far apart, so its scores stay a
-constant. Two prices side by side it can compare. This student can tell from the start which routes
-agree with it. It knows no price, so agreement says little until RL has taught it some.
+constant. It can compare two prices side by side. This student can tell from the start which routes
+agree with it. It knows no price, so agreement says little until RL has taught it some. With three
+routes its completions have up to 100 tokens: train.py needs `--max-new-tokens 128`.
 
 Promise: a score of the corpus is 1 where the route has the student's price of every item, else 0.
 To read: check, then example (the pretraining corpus of assets/tiny-checks).

@@ -75,6 +75,9 @@ def test_the_second_rule_forbids_an_easy_vote():
     assert second_verdict({"possible": 0.9, "copying": 0.41, "voting": 0.2}) == "nothing"
     assert second_verdict({"possible": 0.08, "copying": 0.09, "voting": 0.08}) == "nothing"
     assert second_verdict({"possible": 0.29, "copying": 0.1, "voting": 0.1}) == "open"
+    assert second_verdict({"possible": 0.31, "copying": 0.1, "voting": 0.1}) == "stays"
+    assert second_verdict({"possible": 0.9, "copying": 0.1, "voting": 0.53}) == "stays"
+    assert second_verdict({"possible": 0.5, "copying": 0.1, "voting": 0.48}) == "nothing"
 
 
 def test_it_reads_the_prompts_that_train_would_draw():

@@ -38,6 +38,28 @@ def test_a_student_can_be_trained_on(monkeypatch, tmp_path):
         torch.testing.assert_close(on[name], weight)
 
 
+def test_a_student_is_trained_on_for_another_task_with_muon(monkeypatch, tmp_path):
+    made(monkeypatch, tmp_path / "a")
+    flags = ("--init", str(tmp_path / "a"), "--task", "shop-checks")
+    adamw = made(monkeypatch, tmp_path / "b", *flags)
+    muon = made(monkeypatch, tmp_path / "c", *flags, "--muon-lr", "0.01")
+    assert len(muon["model.embed_tokens.weight"]) == len(tiny_tokenizer(shop_checks.TOKENS))
+    for name in muon:
+        if "self_attn" in name and muon[name].ndim == 2:
+            assert not torch.equal(muon[name], adamw[name])
+
+
+@pytest.mark.parametrize("flags, said", [
+    (("--muon-lr", "-1"), "--muon-lr must be above 0, not -1"),
+    (("--lr", "nan"), "--lr must be above 0, not nan"),
+    (("--init", "no/such/folder"), "--init no/such/folder: no folder with a config.json")])
+def test_bad_flags_are_refused_in_one_line(monkeypatch, tmp_path, capsys, flags, said):
+    with pytest.raises(SystemExit):
+        made(monkeypatch, tmp_path / "a", *flags)
+    assert capsys.readouterr().err.splitlines()[-1].endswith(said)
+    assert not (tmp_path / "a").exists()
+
+
 @pytest.mark.parametrize("muon_lr", [None, 0.01])
 def test_each_weight_has_one_optimizer_and_muon_only_the_attentions_matrices(muon_lr):
     model = new_student(tiny_tokenizer(), 16, 2)
@@ -62,7 +84,7 @@ def test_a_student_that_gets_another_vocabulary_keeps_the_tokens_that_it_knows()
         if token in known.get_vocab():
             assert torch.equal(new[i], old[known.get_vocab()[token]])
         else:
-            assert 0 < new[i].abs().max() < 1
+            assert 0 < new[i].abs().max() < 1 and not (new[i] == old).all(1).any()
 
 
 def test_only_facts_of_a_prompt_are_no_lesson():
@@ -97,7 +119,7 @@ def test_a_corpus_example_of_checks_scores_a_route_by_the_students_own_prices():
             equal = [a == b for a, b in re.findall(r"@(\d+) @(\d+)", pairs)]
             assert all(equal[:-1]) and equal[-1] == (verdict == "yes")
     assert verdicts == ["yes" if score else "no" for score in scores]
-    assert 0.1 < sum(scores) / len(scores) < 0.5  # both are frequent
+    assert 0.25 < sum(scores) / len(scores) < 0.5  # both are frequent
 
 
 def prices_of(text):

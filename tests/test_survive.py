@@ -19,6 +19,7 @@ import grpo
 import train
 from tasks import shop
 from data import load_problems, make_routes
+from engine.files import write_json, write_whole
 from engine.flags import for_the_record
 from engine.run import resume
 from helpers import by_hand, small_model, write_bank
@@ -310,6 +311,21 @@ def test_the_number_of_threads_is_the_runs_own(undisturbed, tmp_path):
     config = json.loads((out / "config.json").read_text())
     assert torch.get_num_threads() == 1 == config["threads"]
     assert results(out) == results(undisturbed)
+
+
+# ---- files ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path, error):
+    path = tmp_path / "result.json"
+    write_json(path, "before")
+
+    def half(new):
+        new.write_text("half")
+        raise error
+
+    with pytest.raises(type(error)):
+        write_whole(path, half)
+    assert json.loads(path.read_text()) == "before" and list(tmp_path.iterdir()) == [path]
 
 
 # ---- numbers that go wrong -----------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The whole run: its folder, its determinism, what it refuses."""
 import dataclasses
 import json
+import math
 import random
 from types import SimpleNamespace
 
@@ -354,8 +355,11 @@ def test_what_was_right_with_routes_is_imitated_without_them(monkeypatch):
     scored = right + "\n<scores> 0, 1</scores>"
     wrong = "<think> so it was</think>\n<answer> 5</answer>\n<scores> 0, 1</scores>"
     texts = [wrong, scored, wrong, right, right, right, wrong, wrong, wrong]
-    rewards = [realm_reward(parse_response(text, n_routes), "7", [])
-               for text, n_routes in zip(texts, [2, 2, 2, 0, 0, 0, 2, 2, 2])]
+    rewards = []  # of one stage: a wrong answer with good scores earns something, and is no lesson
+    for text, routes_shown in zip(texts, [shown[0]] * 3 + [[]] * 3 + [shown[2]] * 3):
+        labels = [route.correct for route in routes_shown]
+        response = parse_response(text, len(labels))
+        rewards.append(realm_reward(response, "7", labels, two_stage=False))
     seen = []
 
     def watched(model, optimizer, lesson, micro_batch, weight):
@@ -365,11 +369,19 @@ def test_what_was_right_with_routes_is_imitated_without_them(monkeypatch):
     monkeypatch.setattr(train, "demonstrations", lambda model, tokenizer, *texts: texts)
     monkeypatch.setattr(train, "sft_update", watched)
     optimizer = SimpleNamespace(steps=0)
-    share = train.remember(None, None, optimizer, batch, shown, rewards, texts, c, random.Random(0))
+    found = train.remember(None, None, optimizer, batch, shown, rewards, texts, c, random.Random(0))
     # Neither an answer that needed no routes, nor a wrong one, nor the scores of absent routes.
-    assert seen == [(([mrpv_prompt("shown", [])], [right]), 1 / 3)] and share == 1 / 3
+    assert seen == [(([mrpv_prompt("shown", [])], [right]), 1 / 3)] and found == (1 / 3, 0.0)
     assert train.remember(None, None, optimizer, batch[1:], shown[1:], rewards[3:], texts[3:], c,
-                          random.Random(0)) == 0 and len(seen) == 1
+                          random.Random(0)) == (0.0, 0.0) and len(seen) == 1
+    texts[1] = scored.replace("so it is", "Route 2 is right")  # the plain prompt has no route 2
+    assert train.remember(None, None, optimizer, batch, shown, rewards, texts, c,
+                          random.Random(0)) == (0.0, 0.0)
+    texts[0] = texts[2] = right  # one of three is drawn, and not always the first
+    rewards[0] = rewards[2] = rewards[1]
+    shares = [train.remember(None, None, optimizer, batch, shown, rewards, texts, c,
+                             random.Random(seed))[0] for seed in range(20)]
+    assert set(shares) == {0.0, 1 / 3}
 
 
 def test_remembering_raises_an_answer_without_routes_and_changes_only_its_own_step(tmp_path):
@@ -388,6 +400,14 @@ def test_remembering_raises_an_answer_without_routes_and_changes_only_its_own_st
                                      [demonstration(text, problem.answer)])
         found.append(grpo.completion_logps(model, lesson).sum().item())
     assert found[1] > found[0]
+
+
+def test_a_lesson_without_a_number_is_counted_as_skipped(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "sft_update", lambda *args: (math.nan, math.nan))
+    folder = run(tmp_path / "run", "--remember", "--teacher-error", "0", "--schedule", "constant")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["skipped"] == (line["remembered"] > 0) for line in lines)
+    assert any(line["remembered"] for line in lines)
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])
@@ -596,6 +616,8 @@ def test_grpo_writes_no_routes_and_asks_no_teacher_unless_told_to_evaluate_with_
     (["--method", "grpo", "--error-ratio", "0.9"],
      "--error-ratio has no effect: --method grpo trains on prompts without routes"),
     (["--method", "grpo", "--one-stage"], "--one-stage has no effect: --method grpo shows no"),
+    (["--method", "grpo", "--remember"], "--remember has no effect: --method grpo shows no"),
+    (["--explain", "--remember"], "--remember has no effect: --explain shows"),
     (["--method", "rft", "--eval-every", "3"], "--eval-every has no effect: --method rft has no"),
     (["--task", "my.jsonl", "--data", "x"], "--data has no effect: the task is my.jsonl, not"),
     (["--method", "grpo", "--sft-steps", "3", "--error-ratio", "0.9"], None),
