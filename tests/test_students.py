@@ -7,7 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from data import load_problems
+from grpo import load_policy
 from realm import parse_response
+from results import knows
 from tasks import make_students, shop, shop_checks
 from tasks.make_students import (
     NOT_TRAINED, batches_of, learning_rates, new_student, optimizers, tiny_tokenizer, with_tokens)
@@ -120,6 +123,24 @@ def test_a_corpus_example_of_checks_scores_a_route_by_the_students_own_prices():
             assert all(equal[:-1]) and equal[-1] == (verdict == "yes")
     assert verdicts == ["yes" if score else "no" for score in scores]
     assert 0.25 < sum(scores) / len(scores) < 0.5  # both are frequent
+
+
+@torch.no_grad()
+def test_the_base_that_checks_can_compare_two_prices_and_knows_none_of_the_shops():
+    model, tokenizer = load_policy("tiny-checks")
+    rng = random.Random("held out")
+    right = {" yes.": [], " no.": []}
+    for _ in range(60):
+        prompt, completion = shop_checks.example(rng)
+        start = len(tokenizer(prompt)["input_ids"])
+        ids = tokenizer(prompt + completion)["input_ids"]
+        likeliest = model(torch.tensor([ids])).logits[0].argmax(-1).tolist()
+        for t, token in enumerate(tokenizer.convert_ids_to_tokens(ids)):
+            if t >= start and token in right:
+                right[token].append(likeliest[t - 1] == ids[t])
+    assert all(len(found) > 20 and sum(found) / len(found) > 0.95 for found in right.values())
+    asked = load_problems("shop", "validation", 40)
+    assert knows.measure(model, tokenizer, asked, 0)["prices"] < 0.1
 
 
 def prices_of(text):
