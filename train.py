@@ -237,8 +237,8 @@ def remember(model, tokenizer, optimizer, batch, shown, rewards, texts, config, 
     """Imitate, without the routes, one right answer of each prompt that carried some (ours; STaR,
     arXiv 2203.14465, is similar) -> (share of the P prompts that gave one, gradient norm).
 
-    With routes a student may learn only to recognise what is right. Here it learns to recall it,
-    with RL's optimizer and rate. Reasoning that speaks of routes is left out.
+    What a student learns with routes may stay tied to prompts that show some. Here it learns to do
+    without, with RL's optimizer and rate. Reasoning that speaks of routes is left out.
     """
     prompts, completions = [], []
     for p, (problem, routes) in enumerate(zip(batch, shown)):
