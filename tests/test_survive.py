@@ -377,7 +377,7 @@ def test_after_five_such_steps_in_a_row_the_run_stops_with_a_checkpoint_and_a_hi
     real = train.sft_update
     out = tmp_path / "run"
 
-    def broken(model, optimizer, rollouts, micro_batch):
+    def broken(model, optimizer, rollouts, micro_batch, weight=1.0):
         if optimizer.steps >= 2:
             param = next(iter(model.parameters()))
             param.grad = torch.full_like(param, math.nan)
