@@ -31,6 +31,7 @@ METHODS = {
     "realm-zero": ["--method", "realm-zero"],
     "realm-r1": ["--method", "realm-r1", "--sft-steps", "2"],
     "rft": ["--method", "rft", "--sft-steps", "5"],
+    "remember": ["--method", "mrpv", "--remember", "--teacher-error", "0"],
     "kl": ["--method", "realm-r1", "--sft-steps", "2", "--beta", "0.1"]}
 RESULTS = ("config.json", "before.json", "metrics.jsonl", "result.json", "model/model.safetensors")
 # The audit events of file operations.

@@ -198,10 +198,11 @@ def short_of_memory(monkeypatch, most):
     monkeypatch.setattr(grpo, "completion_logps", scarce)
 
 
-@pytest.mark.parametrize("method", ["realm-zero", "rft"])
+@pytest.mark.parametrize("flags", [
+    ["--method", "realm-zero"], ["--method", "rft", "--sft-steps", "3"],
+    ["--method", "mrpv", "--remember", "--teacher-error", "0"]])
 def test_where_memory_is_short_micro_batches_are_halved_and_nothing_else_changes(
-        tmp_path, monkeypatch, capsys, method):
-    flags = ["--method", method, "--sft-steps", "3" if method == "rft" else "0"]
+        tmp_path, monkeypatch, capsys, flags):
     wanted = run(tmp_path / "a", *flags, "--micro-batch", "3")
     short_of_memory(monkeypatch, 3)
     found = run(tmp_path / "b", *flags, "--micro-batch", "12")
