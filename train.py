@@ -184,8 +184,7 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step, team
         labels = [route.correct for route in routes]
         rewards.append(realm_reward(response, problem.answer, labels, config.utility_weight,
                                     not config.one_stage))
-    totals = torch.tensor([reward.total for reward in rewards])
-    totals = totals.view(-1, config.group_size)  # [P, G]
+    totals = torch.tensor([reward.total for reward in rewards]).view(len(batch), -1)  # [P, G]
     scale = "none" if config.loss_type == "dr_grpo" else "std"
     advantages = group_advantages(totals, scale)
     scored = time.perf_counter()
@@ -389,7 +388,8 @@ def evaluate_student(model, tokenizer, config, team, problems, when=None):
     """eval.evaluate with the sizes of the run. when: words for a line that announces it."""
     if when:
         print(f"evaluating the student on {len(problems)} test problems, {when}", flush=True)
-    rows = 0 if config.device == "cpu" else config.prompts_per_step * config.group_size  # a step's
+    # A GPU has room for as many rows as a step samples.
+    rows = 0 if config.device == "cpu" else config.prompts_per_step * config.group_size
     return evaluation.evaluate(model, tokenizer, problems, config.routes,
                                max_new_tokens=config.max_new_tokens, sampler=team.sample,
                                batch=max(16, config.micro_batch, rows))

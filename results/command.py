@@ -32,6 +32,15 @@ def sampling_flags(parser, argv=None):
     return given
 
 
+def help_was_asked(doc):
+    """Print doc and return True, if the command line is --help alone. For commands whose other
+    flags are train.py's."""
+    asked = sys.argv[1:] in (["-h"], ["--help"])
+    if asked:
+        print(doc)
+    return asked
+
+
 def measure_runs(name, doc, main, default=None):
     """main(runs), with the runs named on the command line, or the default one if none is. All
     names are checked before the first run is measured, which has one thread."""

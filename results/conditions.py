@@ -42,6 +42,7 @@ import sys
 import train
 from data import load_problems, with_routes
 from engine.flags import given_flags
+from results.command import help_was_asked
 from results.knows import LINE
 from results.variants import VARIANTS, Variant
 from tasks.shop import price_lists, read_order
@@ -153,8 +154,7 @@ def conditions_of(prompts):
 
 
 def main():
-    if sys.argv[1:] in (["-h"], ["--help"]):
-        print(__doc__)
+    if help_was_asked(__doc__):
         return
     try:
         prompts = shown_prompts(" ".join(sys.argv[1:]))

@@ -21,7 +21,6 @@ import random
 import re
 from collections import Counter
 
-
 from data import load_problems, make_routes
 from engine.answers import answers_match
 from grpo import load_policy, sample

@@ -28,6 +28,7 @@ from dataclasses import replace
 
 import train
 from realm import choose_routes
+from results.command import help_was_asked
 from schedule import eaai_probability
 
 
@@ -165,8 +166,7 @@ def install(variant):
 
 
 def main():
-    if sys.argv[1:] in (["-h"], ["--help"]):
-        print(__doc__)
+    if help_was_asked(__doc__):
         return
     if len(sys.argv) < 2 or sys.argv[1] not in VARIANTS:
         sys.exit(f"results.variants: name one of {', '.join(VARIANTS)}, then flags of train.py")

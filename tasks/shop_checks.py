@@ -59,8 +59,7 @@ def example(rng):
     of_one_route = believed and rng.random() < 0.15
     own = own_prices(order, [rng.choice(believed)] if of_one_route else believed, rng)
     text, total = work_out(order, own)
-    completion = demonstration(text, total)
-    if routes:
-        checks, scores = check(order, own, believed)
-        completion += f"{checks}\n<scores> {', '.join(f'{score:g}' for score in scores)}</scores>"
+    checks, scores = check(order, own, believed)
+    completion = demonstration(text, total, scores or None)
+    completion = completion.replace("\n<scores>", f"{checks}\n<scores>")  # behind the answer
     return mrpv_prompt(question_of(order), routes), completion
