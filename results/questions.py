@@ -10,8 +10,9 @@ curricula.
 A question is a list of arms, and an arm is a command of train.py (or of results.variants). Each is
 trained on each seed, one core a run, and tested by eval.py on 300 test questions that no run has
 seen. A run that is there already is not run again, so that a sweep that was cut goes on.
-results/open_questions/NAME.json holds the figures. The table and a picture go into
-results/open_questions.md.
+results/open_questions/NAME.json holds the figures, and they are kept: a sweep that began on one
+machine goes on on another. To measure a question anew, delete its file. The table and a picture go
+into results/open_questions.md.
 
 Promise: a figure that is not measured is missing, and never filled in.
 To read: QUESTIONS, then measure. results/sweep.py does the same for the paper's claims.
@@ -239,19 +240,39 @@ def prompt_tokens(prompts):
 
 
 # ---- a question ----------------------------------------------------------------------------------
-def collect(name, seeds, jobs, may_train=True):
+def figures_kept(before, arm, seed):
+    """The figures that an earlier file has of a run, or None."""
+    for other in before["arms"]:
+        if other["command"] == " ".join(arm.command()) and seed in before["seeds"]:
+            at = before["seeds"].index(seed)
+            found = {name: other["figures"][name][at] for name in FIGURES}
+            return None if found["alone"] is None else found
+    return None
+
+
+def collect(name, seeds, jobs, may_train=True, before=None):
     """Train and test every arm on every seed -> what open_questions/NAME.json holds. An arm of
-    which no run is done is left out; a run that is missing has the figure None."""
+    which no run is done is left out; a run that is missing has the figure None. before is what the
+    file holds so far: its figures are kept, also those of other seeds."""
+    before = before or {"seeds": [], "commit": [], "arms": []}
+
+    def figures_of_run(arm, seed):
+        old = figures_kept(before, arm, seed)
+        return old or (measure(arm, seed, may_train) if seed in seeds else None)
+
     arms = QUESTIONS[name][0]()
-    runs = [(arm, seed) for seed in seeds for arm in arms]  # a whole seed before the next
+    by_seed = {}
     with ThreadPoolExecutor(jobs) as pool:
-        figures = list(pool.map(lambda run: measure(*run, may_train), runs))
-    saved = {"question": name, "seeds": list(seeds), "commit": set(), "arms": []}
-    for arm in arms:
-        found = [f for (other, _), f in zip(runs, figures) if other is arm]  # of each seed
+        for seed in sorted({*seeds, *before["seeds"]}):  # a whole seed before the next
+            by_seed[seed] = pool.map(figures_of_run, arms, [seed] * len(arms))
+    by_seed = {seed: list(found) for seed, found in by_seed.items()}
+    by_seed = {seed: found for seed, found in by_seed.items() if any(found)}
+    saved = {"question": name, "seeds": list(by_seed), "commit": set(before["commit"]), "arms": []}
+    for i, arm in enumerate(arms):
+        found = [figures[i] for figures in by_seed.values()]
         if not any(found):
             continue
-        saved["commit"] |= {f["commit"] for f in found if f}
+        saved["commit"] |= {f["commit"] for f in found if f and "commit" in f}
         by_figure = {key: [f and f[key] for f in found] for key in FIGURES}
         labels, figures_before = known_before(name, arm)
         saved["arms"].append({"labels": arm.labels | labels,
@@ -291,7 +312,8 @@ def main():
         sys.exit(f"results.questions: {path} is not there yet: no run of {args.question} is saved")
     if not args.draw:
         seeds = args.seeds or range(QUESTIONS[args.question][1])
-        saved = collect(args.question, seeds, args.jobs, not args.have)
+        before = json.loads(path.read_text()) if path.exists() else None
+        saved = collect(args.question, seeds, args.jobs, not args.have, before)
         SAVED.mkdir(exist_ok=True)
         path.write_text(json.dumps(saved, indent=1) + "\n")
     saved = json.loads(path.read_text())

@@ -250,11 +250,39 @@ def test_a_run_that_is_missing_stays_missing(monkeypatch):
     [arm] = saved["arms"]
     assert arm["labels"] == {"price known": 0.5, "k": 2, "first rule": "stays",
                              "second rule": "stays"}
-    assert arm["figures"]["alone"] == [None, 0.5]
+    assert saved["seeds"] == [1]
+    assert arm["figures"]["alone"] == [0.5]
     assert len(arm["figures"]["possible"]) == 1  # it does not depend on the seed
     assert saved["commit"] == ["abc"]
     with pytest.raises(SystemExit, match="no run of O2"):
         questions.collect("O2", [0], jobs=1, may_train=False)
+
+
+def test_what_a_file_holds_is_kept_and_not_run_again(monkeypatch):
+    """The folders of runs are not in the repository. So a sweep goes on from the file alone."""
+    monkeypatch.setattr(questions, "known_before", lambda name, arm: ({}, {}))
+    asked = []
+
+    def measure(arm, seed, may_train):
+        asked.append((arm.labels["k"], seed))
+        return dict.fromkeys(questions.FIGURES, 0.1 * seed) | {"commit": f"commit {seed}"}
+
+    monkeypatch.setattr(questions, "measure", measure)
+    monkeypatch.setitem(questions.QUESTIONS, "O2", (lambda: questions.map_arms()[:2], 2, ()))
+    first = questions.collect("O2", [1], jobs=1)
+    first["arms"].pop()  # of the arm k = 2 nothing is known
+    asked.clear()
+    second = questions.collect("O2", [0, 2], jobs=1, before=first)
+    assert asked == [(1, 0), (2, 0), (1, 2), (2, 2)]
+    assert second["seeds"] == [0, 1, 2]
+    assert second["commit"] == ["commit 0", "commit 1", "commit 2"]
+    assert second["arms"][0]["figures"]["alone"] == [0.0, 0.1, 0.2]
+    assert second["arms"][1]["figures"]["alone"] == [0.0, None, 0.2]
+    asked.clear()
+    assert questions.collect("O2", [0, 1], jobs=1, before=second)["seeds"] == [0, 1, 2]
+    assert asked == [(2, 1)]
+    monkeypatch.setattr(questions, "measure", lambda *_: None)  # a seed without runs leaves no gap
+    assert questions.collect("O2", [3], jobs=1, may_train=False, before=second) == second
 
 
 @pytest.mark.parametrize("path", sorted(questions.SAVED.glob("*.json")), ids=lambda path: path.stem)
