@@ -22,7 +22,7 @@ from realm import Problem, Route, demonstration, mrpv_prompt, parse_response
 from rewards import realm_reward
 
 SMALL = ["--steps", "4", "--prompts-per-step", "4", "--group-size", "4", "--max-new-tokens", "60",
-         "--eval-limit", "8", "--limit", "30", "--eval-every", "2", "--save-every", "2",
+         "--eval-limit", "8", "--limit", "30", "--eval-every", "0", "--save-every", "2",
          "--warmup", "2"]
 
 
@@ -90,7 +90,7 @@ def test_what_an_evaluation_on_validation_problems_found_stands_in_metrics(tmp_p
         return result
 
     monkeypatch.setattr(train.evaluation, "evaluate", marked)
-    folder = run(tmp_path / "run")
+    folder = run(tmp_path / "run", "--eval-every", "2")
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     assert (last["eval_alone"], last["eval_routes"], last["eval_auc"]) == (0.25, 0.5, 0.75)
 
@@ -171,7 +171,7 @@ def test_a_cut_run_resumes_bit_for_bit(tmp_path, monkeypatch):
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
     found = []
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        folder = run(tmp_path / name, "--seed", seed)
+        folder = run(tmp_path / name, "--seed", seed, "--steps", "2")
         found.append((folder / "metrics.jsonl").read_bytes())
     first, again, other = found
     assert first == again != other
@@ -203,6 +203,7 @@ def short_of_memory(monkeypatch, most):
     ["--method", "mrpv", "--remember", "--teacher-error", "0"]])
 def test_where_memory_is_short_micro_batches_are_halved_and_nothing_else_changes(
         tmp_path, monkeypatch, capsys, flags):
+    flags = [*flags, "--steps", "2"]
     wanted = run(tmp_path / "a", *flags, "--micro-batch", "3")
     short_of_memory(monkeypatch, 3)
     found = run(tmp_path / "b", *flags, "--micro-batch", "12")
