@@ -224,10 +224,10 @@ def known_before(name, arm):
         return {}, {}
     make_shop(arm)
     prompts = shown_prompts(arm.all_flags(), arm.variant)
-    if name == "O1":
-        return {}, {"redundancy": [redundancy(prompts)]}
     figures = conditions_of(prompts)
     labels = {"first rule": verdict(figures), "second rule": second_verdict(figures)}
+    if name == "O1":
+        return labels, {"redundancy": [redundancy(prompts)]}
     figures["prompt tokens"] = prompt_tokens(prompts)
     return labels, {key: [value] for key, value in figures.items()}
 
