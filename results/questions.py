@@ -146,7 +146,7 @@ def curriculum_arms():
 # name -> (its arms, how many seeds, the figures that its table shows). The JSON file has them all.
 MAP = ("coverage", *CONDITIONS, "alone", "with routes", "live", "prompt tokens", "seconds a step")
 QUESTIONS = {
-    "O1": (selection_arms, 5, ("redundancy", "alone", "with routes", "AUC", "teacher", "live")),
+    "O1": (selection_arms, 5, ("redundancy", "right", "alone", "with routes", "AUC", "live")),
     "O2": (map_arms, 2, MAP),
     "O2-test": (prediction_arms, 2, (*CONDITIONS, "alone", "with routes", "live")),
     "O2-votes": (vote_arms, 2, (*CONDITIONS, "alone", "with routes", "live")),
@@ -218,6 +218,13 @@ def redundancy(prompts):
     return round(statistics.mean(repeated), 4)
 
 
+def right_share(prompts):
+    """The share of shown routes that are right. A selection may show more or fewer of them than
+    the teacher writes."""
+    labels = [route.correct for _, routes in prompts for route in routes]
+    return round(statistics.mean(labels), 4)
+
+
 def known_before(name, arm):
     """What can be said of an arm without training it -> (labels, figures)."""
     if name == "O3":
@@ -227,7 +234,7 @@ def known_before(name, arm):
     figures = conditions_of(prompts)
     labels = {"first rule": verdict(figures), "second rule": second_verdict(figures)}
     if name == "O1":
-        return labels, {"redundancy": [redundancy(prompts)]}
+        return labels, {"redundancy": [redundancy(prompts)], "right": [right_share(prompts)]}
     figures["prompt tokens"] = prompt_tokens(prompts)
     return labels, {key: [value] for key, value in figures.items()}
 

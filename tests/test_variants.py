@@ -155,16 +155,20 @@ def test_every_arm_is_a_command_that_train_understands(name):
         train.Config(**given_flags(train.Config, None, arm.all_flags().split()))
 
 
-def test_redundancy_is_the_share_of_repeated_answers():
+def test_redundancy_is_the_share_of_repeated_answers_and_right_that_of_right_routes():
     arms = [arm for arm in questions.selection_arms() if arm.labels["price known"] == 0.2
             and arm.labels["routes in bank"] == 16]
-    shown = {}
+    shown, right = {}, {}
     for arm in arms:
-        prompts = shown_prompts(arm.flags, arm.variant, [a_problem(right=14, wrong=2)])
+        prompts = shown_prompts(arm.flags, arm.variant, [a_problem(right=14, wrong=2)] * 200)
         shown[arm.labels["selection"]] = questions.redundancy(prompts)
+        right[arm.labels["selection"]] = questions.right_share(prompts)
     assert shown["diverse"] == 0
     assert 0.7 < shown["random"] <= 1
     assert shown["wrong-first"] == 0
+    assert right["random"] == pytest.approx(14 / 16, abs=0.05)
+    assert right["balanced"] == pytest.approx(1 / 2, abs=0.05)
+    assert right["wrong-first"] == pytest.approx(1 / 3, abs=1e-3)
 
 
 def test_a_table_says_what_is_missing():
