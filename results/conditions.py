@@ -43,7 +43,7 @@ import train
 from data import load_problems, with_routes
 from engine.flags import given_flags
 from results.command import help_was_asked
-from results.knows import LINE
+from results.knows import shown_prices
 from results.variants import VARIANTS, Variant
 from tasks.shop import price_lists, read_order
 
@@ -52,21 +52,6 @@ HARD, TOO_EASY = 0.27, 0.4   # limits of copying
 VOTE_TOO_EASY = 0.54
 TOO_LITTLE = 0.05            # of the gain over copying and voting
 RARE = 0.3                   # limit of possible
-
-
-def shown_prices(routes):
-    """item -> the prices that the routes state for it.
-
-    >>> from realm import Route
-    >>> shown_prices([Route("tea @40 x 2 = 80 sum 80; total 80.", "80", True),
-    ...               Route("tea @45 x 2 = 90 sum 90; total 90.", "90", False)])
-    {'tea': [40, 45]}
-    """
-    found = {}
-    for route in routes:
-        for item, price, *_ in LINE.findall(route.text):
-            found.setdefault(item, []).append(int(price))
-    return found
 
 
 def conditions(prompts, prices):

@@ -6,13 +6,15 @@ line of the reasoning is checked by itself:
 
     names     share of the lines that name the item of the order
     prices    share of the lines whose price is the true price of the order's item
+    unseen    the same, of the items whose true price no shown route states
     products  share of the products that follow from the stated price and quantity
     sums      share of the running sums that follow from the sum before and the stated product
     totals    share of the answers whose total and discount follow from the last sum
     right     share of right final answers
 
 The base knows no price, but it calculates well. RL first damages its sums and repairs them later.
-Only the final answer is paid, so a student may call an item by another item's name.
+Only the final answer is paid, so a student may call an item by another item's name. Who knows a price
+only where routes are shown, right or wrong ones, has many of "unseen" with routes and few without.
 
 Promise: a wrong number is counted once, where it arises, and not again where it is used.
 tests/test_variants.py holds this file to that.
@@ -30,18 +32,35 @@ from tasks.shop import price_lists, read_order, teacher
 
 LINE = re.compile(r"([a-z]+) @(\d+) x (\d) = (\d+) sum (\d+);")
 TOTAL = re.compile(r"total (\d+)(?: - 10 = (\d+))?\.")
-PARTS = ("names", "prices", "products", "sums", "totals", "right")
+PARTS = ("names", "prices", "unseen", "products", "sums", "totals", "right")
 
 
-def check(reasoning, order, prices):
-    """Check a solution of the shop -> (right, seen), two Counters over the parts.
+def shown_prices(routes):
+    """item -> the prices that the routes state for it.
+
+    >>> from realm import Route
+    >>> shown_prices([Route("tea @40 x 2 = 80 sum 80; total 80.", "80", True),
+    ...               Route("tea @45 x 2 = 90 sum 90; total 90.", "90", False)])
+    {'tea': [40, 45]}
+    """
+    found = {}
+    for route in routes:
+        for item, price, *_ in LINE.findall(route.text):
+            found.setdefault(item, []).append(int(price))
+    return found
+
+
+def check(reasoning, order, prices, routes=()):
+    """Check a solution of the shop -> (right, seen), two Counters over the parts. routes: those
+    that the prompt showed.
 
     >>> right, seen = check("tea @40 x 2 = 80 sum 80; oil @30 x 2 = 60 sum 150; total 150 - 10 = "
     ...                     "140.", [(3, "tea"), (2, "jam")], {"tea": 40, "jam": 30})
-    >>> [f"{part} {right[part]}/{seen[part]}" for part in PARTS[:5]]
-    ['names 1/2', 'prices 2/2', 'products 2/2', 'sums 1/2', 'totals 1/1']
+    >>> [f"{part} {right[part]}/{seen[part]}" for part in PARTS[:6]]
+    ['names 1/2', 'prices 2/2', 'unseen 2/2', 'products 2/2', 'sums 1/2', 'totals 1/1']
     """
     right, seen = Counter(), Counter()
+    shown = shown_prices(routes)
     before = 0
     for (name, *numbers), (_, item) in zip(LINE.findall(reasoning), order):
         price, quantity, product, total = map(int, numbers)
@@ -49,6 +68,9 @@ def check(reasoning, order, prices):
         right["prices"] += price == prices[item]
         right["products"] += product == price * quantity
         right["sums"] += total == before + product
+        if prices[item] not in shown.get(item, ()):
+            right["unseen"] += price == prices[item]
+            seen["unseen"] += 1
         seen.update(("names", "prices", "products", "sums"))
         before = total
     seen["totals"] += 1
@@ -63,15 +85,17 @@ def check(reasoning, order, prices):
 def measure(model, tokenizer, asked, k):
     """The shares of a student that sees k routes of each problem -> dict."""
     prices, _ = price_lists()
-    prompts = []
+    shown = []
     for problem in asked:
-        routes = choose_routes(problem.routes, k, random.Random(problem.question)) if k else []
-        prompts.append(mrpv_prompt(problem.question, routes))
+        rng = random.Random(problem.question)
+        shown.append(choose_routes(problem.routes, k, rng) if k else [])
+    prompts = [mrpv_prompt(problem.question, routes) for problem, routes in zip(asked, shown)]
     texts = sample(model, tokenizer, prompts, 1, 128, temperature=0.0).texts
     right, seen = Counter(), Counter()
-    for problem, text in zip(asked, texts):
+    for problem, routes, text in zip(asked, shown, texts):
         response = parse_response(text)
-        found, looked_at = check(response.reasoning or "", read_order(problem.question), prices)
+        order = read_order(problem.question)
+        found, looked_at = check(response.reasoning or "", order, prices, routes)
         found["right"] += answers_match(response.answer, problem.answer)
         looked_at["right"] += 1
         right.update(found)

@@ -27,19 +27,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from data import load_problems, make_routes
 from engine.policy import encode_prompts
 from grpo import load_policy
-from realm import mrpv_prompt
+from realm import Problem, mrpv_prompt
 from results.conditions import conditions_of, second_verdict, shown_prompts, verdict
+from results.knows import measure as measure_parts
 from results.question_figures import draw
 from results.sweep import commit_file, fill, python, run_name, spread, train_arm
+from tasks.shop import teacher
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "questions"
 SAVED = ROOT / "results" / "open_questions"
 PAGE = ROOT / "results" / "open_questions.md"
 CONDITIONS = ("possible", "copying", "voting")
-FIGURES = ("alone", "with routes", "AUC", "vote", "teacher", "live", "seconds a step",
+FIGURES = ("alone", "with routes", "unseen", "AUC", "vote", "teacher", "live", "seconds a step",
            "1000 tokens a step")
 
 
@@ -136,6 +139,10 @@ def curriculum_arms():
         # The cosine again, but every route shown is wrong somewhere (what C4 found to last).
         labels = {"price known": known, "curriculum": "cosine, all wrong"}
         arms.append(Arm(labels, f"{flags} --error-ratio 1"))
+        # More steps: the same fade and then 165 steps without routes, or a slower fade.
+        for name, more in (("cosine, then alone, 450 steps", "--steps 450 --fade 0.633"),
+                           ("cosine, 450 steps", "--steps 450")):
+            arms.append(Arm({"price known": known, "curriculum": name}, f"{flags} {more}"))
         # Ours: beside the cosine, right answers are imitated without the routes.
         for name, more in (("remember", "--remember"),
                            ("remember, 150 steps", "--remember --steps 150")):
@@ -144,13 +151,15 @@ def curriculum_arms():
 
 
 # name -> (its arms, how many seeds, the figures that its table shows). The JSON file has them all.
-MAP = ("coverage", *CONDITIONS, "alone", "with routes", "live", "prompt tokens", "seconds a step")
+MAP = ("coverage", *CONDITIONS, "alone", "with routes", "unseen", "live", "prompt tokens",
+       "seconds a step")
 QUESTIONS = {
-    "O1": (selection_arms, 5, ("redundancy", "right", "alone", "with routes", "AUC", "live")),
+    "O1": (selection_arms, 5, ("redundancy", "right", "alone", "with routes", "unseen", "AUC",
+                               "live")),
     "O2": (map_arms, 2, MAP),
-    "O2-test": (prediction_arms, 2, (*CONDITIONS, "alone", "with routes", "live")),
-    "O2-votes": (vote_arms, 2, (*CONDITIONS, "alone", "with routes", "live")),
-    "O3": (curriculum_arms, 5, ("alone", "with routes", "AUC", "vote", "teacher", "live")),
+    "O2-test": (prediction_arms, 2, (*CONDITIONS, "alone", "with routes", "unseen", "live")),
+    "O2-votes": (vote_arms, 2, (*CONDITIONS, "alone", "with routes", "unseen", "live")),
+    "O3": (curriculum_arms, 5, ("alone", "with routes", "unseen", "AUC", "vote", "teacher", "live")),
 }
 
 
@@ -198,6 +207,7 @@ def figures_of(folder):
         "commit": commit_file(folder).read_text(),
         "alone": found["alone"]["accuracy"],
         "with routes": found["routes"]["accuracy"],
+        "unseen": unseen_prices(folder),
         "AUC": found["routes"]["score_auc"],
         "vote": found["vote"],
         "teacher": found["teacher"],
@@ -205,6 +215,17 @@ def figures_of(folder):
         "seconds a step": round(seconds, 3),
         "1000 tokens a step": round(statistics.mean(time["tokens"] for time in times) / 1000, 3),
     }
+
+
+def unseen_prices(folder):
+    """The share of right prices of a run's student, in prompts with as many routes as in its
+    training, of the items whose price no shown route has right. The routes are those of a weak
+    teacher, so that there are many such items."""
+    config = json.loads((folder / "config.json").read_text())
+    asked = load_problems(config["bank"] or "shop", "validation", 100)
+    asked = make_routes([Problem(p.question, p.answer) for p in asked], teacher(0.8), n=8)
+    model, tokenizer = load_policy(str(folder), "cpu")
+    return round(measure_parts(model, tokenizer, asked, config["routes"])["unseen"], 4)
 
 
 # ---- what is shown -------------------------------------------------------------------------------
@@ -252,7 +273,10 @@ def figures_kept(before, arm, seed):
     for other in before["arms"]:
         if other["command"] == " ".join(arm.command()) and seed in before["seeds"]:
             at = before["seeds"].index(seed)
-            found = {name: other["figures"][name][at] for name in FIGURES}
+            found = {}
+            for name in FIGURES:
+                values = other["figures"].get(name)  # None: no such figure when it was written
+                found[name] = values and values[at]
             return None if found["alone"] is None else found
     return None
 
@@ -265,7 +289,10 @@ def collect(name, seeds, jobs, may_train=True, before=None):
 
     def figures_of_run(arm, seed):
         old = figures_kept(before, arm, seed)
-        return old or (measure(arm, seed, may_train) if seed in seeds else None)
+        if old and old["unseen"] is not None:
+            return old
+        new = measure(arm, seed, may_train and not old) if old or seed in seeds else None
+        return new or old
 
     arms = QUESTIONS[name][0]()
     by_seed = {}

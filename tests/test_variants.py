@@ -198,6 +198,16 @@ def test_a_wrong_sum_is_counted_once():
     assert right["prices"] == right["products"] == 3
 
 
+def test_a_price_is_unseen_if_no_route_states_it_right():
+    order, prices = [(1, "tea"), (1, "jam"), (2, "milk")], {"tea": 40, "jam": 30, "milk": 20}
+    routes = [Route("tea @40 x 1 = 40 sum 40; jam @35 x 1 = 35 sum 75;", "75", False),
+              Route("tea @41 x 1 = 41 sum 41; jam @36 x 1 = 36 sum 77;", "77", False)]
+    text = "tea @40 x 1 = 40 sum 40; jam @30 x 1 = 30 sum 70; milk @25 x 2 = 50 sum 120;"
+    right, seen = knows.check(text, order, prices, routes)
+    assert (right["prices"], seen["prices"]) == (2, 3)
+    assert (right["unseen"], seen["unseen"]) == (1, 2)  # jam is right, milk is not, tea was shown
+
+
 # ---- another shop --------------------------------------------------------------------------------
 def test_another_shop_has_so_many_items_and_facts_and_true_labels():
     train_set, test = other_shop(items=5, facts=2, known=0.3, n=4)
@@ -287,6 +297,25 @@ def test_what_a_file_holds_is_kept_and_not_run_again(monkeypatch):
     assert asked == [(2, 1)]
     monkeypatch.setattr(questions, "measure", lambda *_: None)  # a seed without runs leaves no gap
     assert questions.collect("O2", [3], jobs=1, may_train=False, before=second) == second
+
+
+def test_a_figure_that_an_older_file_does_not_have_is_read_from_the_run_if_it_is_there(monkeypatch):
+    monkeypatch.setattr(questions, "known_before", lambda name, arm: ({}, {}))
+    monkeypatch.setitem(questions.QUESTIONS, "O2", (lambda: questions.map_arms()[:2], 1, ()))
+    both = dict.fromkeys(questions.FIGURES, 0.5)
+    monkeypatch.setattr(questions, "measure", lambda *_: both)
+    older = questions.collect("O2", [0], jobs=1)
+    for arm in older["arms"]:
+        del arm["figures"]["unseen"]
+
+    def measure(arm, seed, may_train):
+        assert not may_train  # what was measured is not trained again
+        return both | {"unseen": 0.8} if arm.labels["k"] == 1 else None
+
+    monkeypatch.setattr(questions, "measure", measure)
+    found = questions.collect("O2", [0], jobs=1, before=older)
+    assert [arm["figures"]["unseen"] for arm in found["arms"]] == [[0.8], [None]]
+    assert [arm["figures"]["alone"] for arm in found["arms"]] == [[0.5], [0.5]]
 
 
 @pytest.mark.parametrize("path", sorted(questions.SAVED.glob("*.json")), ids=lambda path: path.stem)
