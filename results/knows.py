@@ -13,8 +13,8 @@ line of the reasoning is checked by itself:
     right     share of right final answers
 
 The base knows no price, but it calculates well. RL first damages its sums and repairs them later.
-Only the final answer is paid, so a student may call an item by another item's name. Who knows a price
-only where routes are shown, right or wrong ones, has many of "unseen" with routes and few without.
+Only the final answer is paid, so a student may call an item by another item's name. What a student
+knows may be tied to prompts with routes: then it has many of "unseen" with them, and few without.
 
 Promise: a wrong number is counted once, where it arises, and not again where it is used.
 tests/test_variants.py holds this file to that.

@@ -159,7 +159,8 @@ QUESTIONS = {
     "O2": (map_arms, 2, MAP),
     "O2-test": (prediction_arms, 2, (*CONDITIONS, "alone", "with routes", "unseen", "live")),
     "O2-votes": (vote_arms, 2, (*CONDITIONS, "alone", "with routes", "unseen", "live")),
-    "O3": (curriculum_arms, 5, ("alone", "with routes", "unseen", "AUC", "vote", "teacher", "live")),
+    "O3": (curriculum_arms, 5, ("alone", "with routes", "unseen", "AUC", "vote", "teacher",
+                                "live")),
 }
 
 
