@@ -133,12 +133,14 @@ def curriculum_arms():
     arms = []
     for known in (0.9, 0.7, 0.35):
         flags = f"--teacher-error {round(1 - known, 2)} --n 16"
-        for name in ("cosine", "tail", "error", "error-on", "fewer", "paced", "shorter"):
+        for name in ("cosine", "tail", "error", "error-on", "fewer", "thinned", "paced",
+                     "shorter"):
             labels = {"price known": known, "curriculum": name}
             arms.append(Arm(labels, flags, "" if name == "cosine" else name))
-        # The cosine again, but every route shown is wrong somewhere (what C4 found to last).
-        labels = {"price known": known, "curriculum": "cosine, all wrong"}
-        arms.append(Arm(labels, f"{flags} --error-ratio 1"))
+        # Again, but every route shown is wrong somewhere (what C4 found to last).
+        for name, variant in (("cosine, all wrong", ""), ("fewer, all wrong", "fewer")):
+            labels = {"price known": known, "curriculum": name}
+            arms.append(Arm(labels, f"{flags} --error-ratio 1", variant))
         # More steps: the same fade and then 165 steps without routes, or a slower fade.
         for name, more in (("cosine, then alone, 450 steps", "--steps 450 --fade 0.633"),
                            ("cosine, 450 steps", "--steps 450")):

@@ -9,6 +9,8 @@ with probability p(t), or none. c(t) is EAAI's cosine, which falls from 1 to 0.
     error     p = c, and the share of wrong routes among the k rises as 1 - c
     error-on  p = 1, and the share of wrong routes rises as 1 - c: quality fades, presence does not
     fewer     p = 1 while k falls: k * c routes, rounded up or down at random, until none is left
+    thinned   p = 1, and each of the k routes is left out with probability 1 - c, so that every
+              number from k to 0 is shown at any time
     paced     p falls evenly, but only after steps in which the student is right with routes half
               of the time and a tenth of the groups are live; it waits after the others
     shorter   p = 1, and each route is cut behind a share c of its steps, rounded up or down at
@@ -84,6 +86,14 @@ class Fewer(Variant):
         return self.draw(problem, rng, k=rounded(self.config.routes * self.c(), rng))
 
 
+class Thinned(Variant):
+    def probability(self):
+        return 1.0
+
+    def routes(self, problem, rng):
+        return [route for route in self.draw(problem, rng) if rng.random() < self.c()]
+
+
 class Shorter(Variant):
     def probability(self):
         return 1.0
@@ -126,8 +136,8 @@ class WrongFirst(Variant):
         return self.draw(problem, rng, error_ratio=1.0)
 
 
-VARIANTS = {"tail": Tail, "error": Error, "error-on": ErrorOn, "fewer": Fewer, "paced": Paced,
-            "shorter": Shorter, "never-agree": NeverAgree, "wrong-first": WrongFirst}
+VARIANTS = {"tail": Tail, "error": Error, "error-on": ErrorOn, "fewer": Fewer, "thinned": Thinned,
+            "paced": Paced, "shorter": Shorter, "never-agree": NeverAgree, "wrong-first": WrongFirst}
 
 
 def rounded(x, rng):

@@ -68,9 +68,12 @@ def test_error_on_is_always_present_and_error_fades():
 
 
 @pytest.mark.parametrize("step, mean", [(0, 3.0), (45, 1.5), (99, 0.0)])
-def test_fewer_routes_are_shown(step, mean):
-    prompts = shown(a_variant("fewer", step), a_problem(), n=2000)
-    assert sum(map(len, prompts)) / len(prompts) == pytest.approx(mean, abs=0.05)
+@pytest.mark.parametrize("name, at_half", [("fewer", {1, 2}), ("thinned", {0, 1, 2, 3})])
+def test_fewer_routes_are_shown(name, at_half, step, mean):
+    lengths = [len(routes) for routes in shown(a_variant(name, step), a_problem(), n=2000)]
+    assert sum(lengths) / len(lengths) == pytest.approx(mean, abs=0.06)
+    if step == 45:
+        assert set(lengths) == at_half
 
 
 def test_routes_get_shorter_until_none_is_left():
