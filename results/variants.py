@@ -137,7 +137,8 @@ class WrongFirst(Variant):
 
 
 VARIANTS = {"tail": Tail, "error": Error, "error-on": ErrorOn, "fewer": Fewer, "thinned": Thinned,
-            "paced": Paced, "shorter": Shorter, "never-agree": NeverAgree, "wrong-first": WrongFirst}
+            "paced": Paced, "shorter": Shorter,
+            "never-agree": NeverAgree, "wrong-first": WrongFirst}
 
 
 def rounded(x, rng):
