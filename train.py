@@ -24,7 +24,7 @@ from tqdm import tqdm
 import eval as evaluation
 from data import BUILT_IN, all_with_routes, load_problems, with_routes
 from engine import explain
-from engine.bank import why_it_cannot_teach
+from engine.bank import why_it_cannot_teach, with_correct_route
 from engine.flags import (TeacherFlags, check_bounds, flag, given_flags, idle_rules,
                           problem_source, same_flag, say, without_effect)
 from engine.policy import check_prompts, choose_device, is_tiny, resolve_model
@@ -71,6 +71,8 @@ class Config(TeacherFlags):
                          choices=SHAPES)
     fade: float = flag(0.95, "share of the training over which p(t) falls", least=0, most=1)
     p_end: float = flag(0.0, "p(t) after the fade", least=0, most=1)
+    one_by_one: bool = flag(False, "take the routes away one by one: every prompt carries k * p(t) "
+                            "of them, rounded at random (ours, not the paper's)")
     utility_weight: float = flag(0.5, "what perfect utility scores add to a right answer's "
                                  "reward of 1", least=0, most=1000)
     one_stage: bool = flag(False, "pay for scores after wrong answers too (an ablation)")
@@ -169,8 +171,8 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step, team
     batch = draw_problems(problems, config, step)
     shown = []  # each prompt's routes; the whole group sees the same, so that its mean is fair
     for problem in batch:
-        carries_routes = rng.random() < p_t
-        shown.append(draw_routes(problem, config, rng) if carries_routes else [])
+        k = number_of_routes(config, p_t, rng)
+        shown.append(draw_routes(problem, config, rng, k) if k else [])
     prompts = [mrpv_prompt(problem.question, routes) for problem, routes in zip(batch, shown)]
     generator = torch.Generator(model.device).manual_seed(rng.getrandbits(63))
     rollouts = team.sample(model, tokenizer, prompts, config.group_size, config.max_new_tokens,
@@ -215,6 +217,14 @@ def route_probability(config, step):
     return eaai_probability(step, config.steps, shape, end=config.p_end, fade=config.fade)
 
 
+def number_of_routes(config, p_t, rng):
+    """How many routes a prompt carries: k with probability p(t), or else none (ReaLM, EAAI). With
+    --one-by-one it is k * p(t), rounded at random so that the mean is the same (ours)."""
+    if config.one_by_one:
+        return int(config.routes * p_t + rng.random())
+    return config.routes if rng.random() < p_t else 0
+
+
 def draw_problems(problems, config, step):
     """The P problems of step t. All problems are used once in a random order, then once in a new
     one. A batch may span two orders, so that none is dropped."""
@@ -227,9 +237,9 @@ def draw_problems(problems, config, step):
     return orders[first % n:first % n + config.prompts_per_step]
 
 
-def draw_routes(problem, config, rng):
+def draw_routes(problem, config, rng, k):
     """The k routes that a prompt of this problem carries."""
-    return choose_routes(problem.routes, config.routes, rng, config.error_ratio, config.selection)
+    return choose_routes(problem.routes, k, rng, config.error_ratio, config.selection)
 
 
 def remember(model, tokenizer, optimizer, batch, shown, rewards, texts, config, rng):
@@ -266,7 +276,7 @@ def sft_step(model, tokenizer, optimizer, problems, config, step):
     for problem in rng.choices(problems, k=2 * config.prompts_per_step):
         target = rng.choice([route for route in problem.routes if route.correct])
         carries_routes = config.method != "rft" and rng.random() < 0.5
-        routes = draw_routes(problem, config, rng) if carries_routes else []
+        routes = draw_routes(problem, config, rng, config.routes) if carries_routes else []
         scores = [float(route.correct) for route in routes] or None
         prompts.append(mrpv_prompt(problem.question, routes))
         completions.append(demonstration(reasoning_only(target.text), problem.answer, scores))
@@ -360,18 +370,8 @@ def load_splits(config, given=()):
     splits = {split: load_problems(where, split, size, config.data)
               for split, size in sizes.items()}
     if not all(splits.values()):
-        raise ValueError(f"{where}: too few problems to have some for training, validation and "
-                         f"test")
+        raise ValueError(f"{where}: too few problems for training, validation and test")
     return tuple(all_with_routes(splits, config, given).values())
-
-
-def with_correct_route(problems, config):
-    """The problems that SFT can imitate. Raises ValueError if SFT needs one and there is none."""
-    found = [p for p in problems if any(route.correct for route in p.routes)]
-    if config.sft_steps and not found:
-        raise ValueError(f"--method {config.method}: no question of the bank has a correct route "
-                         f"to learn from")
-    return found
 
 
 def load_student(config, state):

@@ -369,6 +369,15 @@ def is_gold_only(problem):
     return route.correct and "####" in route.text
 
 
+def with_correct_route(problems, config):
+    """The problems that SFT can imitate. Raises ValueError if SFT needs one and there is none."""
+    found = [p for p in problems if any(route.correct for route in p.routes)]
+    if config.sft_steps and not found:
+        raise ValueError(f"--method {config.method}: no question of the bank has a correct route "
+                         f"to learn from")
+    return found
+
+
 def why_it_cannot_teach(problems, judges=True):
     """One line that says why a bank cannot teach, with three examples; None if it can.
 

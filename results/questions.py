@@ -133,14 +133,15 @@ def curriculum_arms():
     arms = []
     for known in (0.9, 0.7, 0.35):
         flags = f"--teacher-error {round(1 - known, 2)} --n 16"
-        for name in ("cosine", "tail", "error", "error-on", "fewer", "thinned", "paced",
-                     "shorter"):
+        for name in ("cosine", "tail", "error", "error-on", "thinned", "paced", "shorter"):
             labels = {"price known": known, "curriculum": name}
             arms.append(Arm(labels, flags, "" if name == "cosine" else name))
         # Again, but every route shown is wrong somewhere (what C4 found to last).
-        for name, variant in (("cosine, all wrong", ""), ("fewer, all wrong", "fewer")):
-            labels = {"price known": known, "curriculum": name}
-            arms.append(Arm(labels, f"{flags} --error-ratio 1", variant))
+        # Ours: the routes are taken away one by one.
+        for name, more in (("cosine, all wrong", "--error-ratio 1"),
+                           ("one by one", "--one-by-one"),
+                           ("one by one, all wrong", "--one-by-one --error-ratio 1")):
+            arms.append(Arm({"price known": known, "curriculum": name}, f"{flags} {more}"))
         # More steps: the same fade and then 165 steps without routes, or a slower fade.
         for name, more in (("cosine, then alone, 450 steps", "--steps 450 --fade 0.633"),
                            ("cosine, 450 steps", "--steps 450")):

@@ -8,7 +8,6 @@ with probability p(t), or none. c(t) is EAAI's cosine, which falls from 1 to 0.
     tail      p = max(c, 0.1): a few prompts carry routes to the end
     error     p = c, and the share of wrong routes among the k rises as 1 - c
     error-on  p = 1, and the share of wrong routes rises as 1 - c: quality fades, presence does not
-    fewer     p = 1 while k falls: k * c routes, rounded up or down at random, until none is left
     thinned   p = 1, and each of the k routes is left out with probability 1 - c, so that every
               number from k to 0 is shown at any time
     paced     p falls evenly, but only after steps in which the student is right with routes half
@@ -51,12 +50,11 @@ class Variant:
         """The routes that a prompt carries."""
         return self.draw(problem, rng)
 
-    def draw(self, problem, rng, k=None, error_ratio=None):
+    def draw(self, problem, rng, error_ratio=None):
         """k routes of the problem, by default as the flags say."""
         config = self.config
-        k = config.routes if k is None else k
         error_ratio = config.error_ratio if error_ratio is None else error_ratio
-        return choose_routes(problem.routes, k, rng, error_ratio, config.selection)
+        return choose_routes(problem.routes, config.routes, rng, error_ratio, config.selection)
 
     def look(self, metrics):
         """See the metrics of the step that is over."""
@@ -76,14 +74,6 @@ class Error(Variant):
 class ErrorOn(Error):
     def probability(self):
         return 1.0
-
-
-class Fewer(Variant):
-    def probability(self):
-        return 1.0
-
-    def routes(self, problem, rng):
-        return self.draw(problem, rng, k=rounded(self.config.routes * self.c(), rng))
 
 
 class Thinned(Variant):
@@ -136,9 +126,8 @@ class WrongFirst(Variant):
         return self.draw(problem, rng, error_ratio=1.0)
 
 
-VARIANTS = {"tail": Tail, "error": Error, "error-on": ErrorOn, "fewer": Fewer, "thinned": Thinned,
-            "paced": Paced, "shorter": Shorter,
-            "never-agree": NeverAgree, "wrong-first": WrongFirst}
+VARIANTS = {"tail": Tail, "error": Error, "error-on": ErrorOn, "thinned": Thinned, "paced": Paced,
+            "shorter": Shorter, "never-agree": NeverAgree, "wrong-first": WrongFirst}
 
 
 def rounded(x, rng):
@@ -173,7 +162,7 @@ def install(variant):
 
     train.rl_step = rl_step
     train.route_probability = lambda config, step: variant.probability()
-    train.draw_routes = lambda problem, config, rng: variant.routes(problem, rng)
+    train.draw_routes = lambda problem, config, rng, k: variant.routes(problem, rng)
 
 
 def main():

@@ -3,6 +3,7 @@ import dataclasses
 import json
 import math
 import random
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -315,6 +316,38 @@ def test_p_decides_for_each_prompt_and_the_whole_group_sees_the_same(monkeypatch
     assert metrics["carried"] == carried / 64
 
 
+@pytest.mark.parametrize("p_t, shown", [(1.0, {3: 1}), (0.5, {1: 1 / 2, 2: 1 / 2}),
+                                        (0.9, {2: 0.3, 3: 0.7}), (0.1, {0: 0.7, 1: 0.3}),
+                                        (0.0, {0: 1})])
+def test_one_by_one_shows_as_many_routes_on_average_as_the_fade(p_t, shown):
+    """k * p(t), rounded down or up at random. All k or none have the same mean."""
+    rng = random.Random(0)
+    for c, expected in ((config(routes=3, one_by_one=True), shown),
+                        (config(routes=3), {0: 1 - p_t, 3: p_t})):
+        counts = Counter(train.number_of_routes(c, p_t, rng) for _ in range(5000))
+        for k in range(4):
+            assert counts[k] / 5000 == pytest.approx(expected.get(k, 0), abs=0.03)
+        assert set(counts) == {k for k, share in expected.items() if share}
+
+
+def test_one_by_one_the_prompts_of_a_step_carry_one_route_or_two(monkeypatch):
+    c = config(steps=100, prompts_per_step=64, group_size=2, max_new_tokens=8, one_by_one=True)
+    problems = make_routes(load_problems("shop", "train", 64), shop.teacher(), 4)
+    model, tokenizer = train.load_policy("tiny")
+    numbers, real = [], train.mrpv_prompt
+
+    def watched(question, routes):
+        numbers.append(len(routes))
+        return real(question, routes)
+
+    monkeypatch.setattr(train, "mrpv_prompt", watched)
+    metrics, _, _ = train.rl_step(model, tokenizer, None, train.Optimizer(model, 0.0), problems, c,
+                                  47)
+    assert metrics["p"] == pytest.approx(0.51, abs=0.01)  # so that k * p is 1.5
+    assert set(numbers) == {1, 2} and 20 <= numbers.count(2) <= 44
+    assert metrics["carried"] == 1.0
+
+
 def test_every_problem_is_drawn_once_before_any_is_drawn_again():
     c = config(prompts_per_step=4)
     # 10 is no multiple of 4, and the last batch, which is not full, is not dropped.
@@ -622,6 +655,8 @@ def test_grpo_writes_no_routes_and_asks_no_teacher_unless_told_to_evaluate_with_
     (["--method", "grpo", "--one-stage"], "--one-stage has no effect: --method grpo shows no"),
     (["--method", "grpo", "--remember"], "--remember has no effect: --method grpo shows no"),
     (["--explain", "--remember"], "--remember has no effect: --explain shows"),
+    (["--explain", "--one-by-one"], "--one-by-one has no effect: --explain shows"),
+    (["--method", "mrpv", "--one-by-one"], "--one-by-one has no effect: --method mrpv has no"),
     (["--method", "rft", "--eval-every", "3"], "--eval-every has no effect: --method rft has no"),
     (["--task", "my.jsonl", "--data", "x"], "--data has no effect: the task is my.jsonl, not"),
     (["--method", "grpo", "--sft-steps", "3", "--error-ratio", "0.9"], None),
