@@ -12,7 +12,8 @@ from results.sweep import present
 ROWS = {"O1": ("selection", ("price known", "routes in bank")),
         "O2-test": (None, ("first rule",)),
         "O2-votes": (None, ("second rule",)),
-        "O3": ("curriculum", ("price known",))}
+        "O3": ("curriculum", ("price known",)),
+        "O3-test": (None, ("items", "facts"))}
 
 
 def draw(saved, path):

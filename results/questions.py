@@ -1,7 +1,7 @@
 """The paper's open questions, measured: `python -m results.questions QUESTION`.
 
 O1: selections of routes. O2: their number. O2-test and O2-votes: what two rules predicted. O3:
-curricula.
+curricula. O3-test: what was predicted of one of them.
 
     python -m results.questions O2 --jobs 2               train what is missing, then save
     python -m results.questions O2 --have                 save the runs that are done so far
@@ -153,6 +153,23 @@ def curriculum_arms():
     return arms
 
 
+def untied_arms():
+    """O3: cells in which nothing stays with the cosine, to test what was said of --one-by-one with
+    routes that are all wrong."""
+    arms = []
+    for known, k in ((0.65, 4), (0.65, 6), (0.8, 3), (0.8, 4), (0.9, 2), (0.9, 4)):
+        flags = f"--teacher-error {round(1 - known, 2)} --n 16 --routes {k}"
+        arms.append(Arm({"items": 6, "facts": "2 to 3", "price known": known, "k": k}, flags))
+    for items, fewest, facts in ((9, 2, 3), (6, 3, 4), (6, 1, 4)):
+        labels = {"items": items, "facts": f"{fewest} to {facts}", "price known": 0.8, "k": 3}
+        flags = "--routes 3" if facts < 4 else "--routes 3 --max-new-tokens 128"
+        shop = f"--items {items} --fewest {fewest} --facts {facts} --known 0.8"
+        arms.append(Arm(labels, flags, shop=shop))
+    for arm in arms:
+        arm.flags += " --one-by-one --error-ratio 1"
+    return arms
+
+
 # name -> (its arms, how many seeds, the figures that its table shows). The JSON file has them all.
 MAP = ("coverage", *CONDITIONS, "alone", "with routes", "unseen", "live", "prompt tokens",
        "seconds a step")
@@ -164,6 +181,7 @@ QUESTIONS = {
     "O2-votes": (vote_arms, 2, (*CONDITIONS, "alone", "with routes", "unseen", "live")),
     "O3": (curriculum_arms, 5, ("alone", "with routes", "unseen", "AUC", "vote", "teacher",
                                 "live")),
+    "O3-test": (untied_arms, 2, ("alone", "with routes", "unseen", "vote", "live")),
 }
 
 
@@ -252,7 +270,7 @@ def right_share(prompts):
 
 def known_before(name, arm):
     """What can be said of an arm without training it -> (labels, figures)."""
-    if name == "O3":
+    if name.startswith("O3"):
         return {}, {}
     make_shop(arm)
     prompts = shown_prompts(arm.all_flags(), arm.variant)
