@@ -23,6 +23,7 @@ import json
 import re
 import statistics
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "questions"
 SAVED = ROOT / "results" / "open_questions"
 PAGE = ROOT / "results" / "open_questions.md"
+LOADING = threading.Lock()  # transformers cannot load two models at a time
 CONDITIONS = ("possible", "copying", "voting")
 FIGURES = ("alone", "with routes", "unseen", "AUC", "vote", "teacher", "live", "seconds a step",
            "1000 tokens a step")
@@ -179,8 +181,7 @@ QUESTIONS = {
     "O2": (map_arms, 2, MAP),
     "O2-test": (prediction_arms, 2, (*CONDITIONS, "alone", "with routes", "unseen", "live")),
     "O2-votes": (vote_arms, 2, (*CONDITIONS, "alone", "with routes", "unseen", "live")),
-    "O3": (curriculum_arms, 5, ("alone", "with routes", "unseen", "AUC", "vote", "teacher",
-                                "live")),
+    "O3": (curriculum_arms, 5, ("alone", "with routes", "unseen", "vote", "live")),
     "O3-test": (untied_arms, 2, ("alone", "with routes", "unseen", "vote", "live")),
 }
 
@@ -246,7 +247,8 @@ def unseen_prices(folder):
     config = json.loads((folder / "config.json").read_text())
     asked = load_problems(config["bank"] or "shop", "validation", 100)
     asked = make_routes([Problem(p.question, p.answer) for p in asked], teacher(0.8), n=8)
-    model, tokenizer = load_policy(str(folder), "cpu")
+    with LOADING:
+        model, tokenizer = load_policy(str(folder), "cpu")
     return round(measure_parts(model, tokenizer, asked, config["routes"])["unseen"], 4)
 
 
