@@ -31,7 +31,7 @@ from pathlib import Path
 from data import load_problems, make_routes
 from engine.policy import encode_prompts
 from grpo import load_policy
-from realm import Problem, mrpv_prompt
+from realm import mrpv_prompt
 from results.conditions import conditions_of, second_verdict, shown_prompts, verdict
 from results.knows import measure as measure_parts
 from results.question_figures import draw
@@ -138,19 +138,18 @@ def curriculum_arms():
         for name in ("cosine", "tail", "error", "error-on", "thinned", "paced", "shorter"):
             labels = {"price known": known, "curriculum": name}
             arms.append(Arm(labels, flags, "" if name == "cosine" else name))
-        # Again, but every route shown is wrong somewhere (what C4 found to last).
-        # Ours: the routes are taken away one by one.
-        for name, more in (("cosine, all wrong", "--error-ratio 1"),
-                           ("one by one", "--one-by-one"),
-                           ("one by one, all wrong", "--one-by-one --error-ratio 1")):
-            arms.append(Arm({"price known": known, "curriculum": name}, f"{flags} {more}"))
-        # More steps: the same fade and then 165 steps without routes, or a slower fade.
-        for name, more in (("cosine, then alone, 450 steps", "--steps 450 --fade 0.633"),
-                           ("cosine, 450 steps", "--steps 450")):
-            arms.append(Arm({"price known": known, "curriculum": name}, f"{flags} {more}"))
-        # Ours: beside the cosine, right answers are imitated without the routes.
-        for name, more in (("remember", "--remember"),
-                           ("remember, 150 steps", "--remember --steps 150")):
+        for name, more in (
+                # "All wrong": every route shown is wrong somewhere (what C4 found to last).
+                ("cosine, all wrong", "--error-ratio 1"),
+                # Ours: the routes are taken away one by one.
+                ("one by one", "--one-by-one"),
+                ("one by one, all wrong", "--one-by-one --error-ratio 1"),
+                # More steps: the same fade and then 165 steps without routes, or a slower fade.
+                ("cosine, then alone, 450 steps", "--steps 450 --fade 0.633"),
+                ("cosine, 450 steps", "--steps 450"),
+                # Ours: beside the cosine, right answers are imitated without the routes.
+                ("remember", "--remember"),
+                ("remember, 150 steps", "--remember --steps 150")):
             arms.append(Arm({"price known": known, "curriculum": name}, f"{flags} {more}"))
     return arms
 
@@ -246,7 +245,7 @@ def unseen_prices(folder):
     teacher, so that there are many such items."""
     config = json.loads((folder / "config.json").read_text())
     asked = load_problems(config["bank"] or "shop", "validation", 100)
-    asked = make_routes([Problem(p.question, p.answer) for p in asked], teacher(0.8), n=8)
+    asked = make_routes(asked, teacher(0.8), n=8)  # in place of a bank's own routes
     with LOADING:
         model, tokenizer = load_policy(str(folder), "cpu")
     return round(measure_parts(model, tokenizer, asked, config["routes"])["unseen"], 4)

@@ -320,6 +320,28 @@ def test_a_figure_that_an_older_file_does_not_have_is_read_from_the_run_if_it_is
     assert [arm["figures"]["alone"] for arm in found["arms"]] == [[0.5], [0.5]]
 
 
+def test_unseen_prices_are_asked_with_as_many_routes_as_in_training_and_those_of_a_weak_teacher(
+        tmp_path, monkeypatch):
+    train_set, test = other_shop(items=6, facts=2, known=1.0, n=2)
+    write_folder(tmp_path / "shop", train_set, test)
+    (tmp_path / "config.json").write_text(json.dumps({"bank": str(tmp_path / "shop"), "routes": 2}))
+    monkeypatch.setattr(questions, "load_policy", lambda *_: (None, None))
+    asked = []
+
+    def measure(model, tokenizer, problems, k):
+        asked.extend(problems)
+        assert k == 2
+        return {"unseen": 0.25}
+
+    monkeypatch.setattr(questions, "measure_parts", measure)
+    assert questions.unseen_prices(tmp_path) == 0.25
+    prices, _ = price_lists()
+    stated = [int(price) == prices[item] for problem in asked for route in problem.routes
+              for item, price in re.findall(r"([a-z]+) @([0-9]+)", route.text)]
+    assert all(len(problem.routes) == 8 for problem in asked)
+    assert sum(stated) / len(stated) == pytest.approx(0.2, abs=0.05)
+
+
 @pytest.mark.parametrize("path", sorted(questions.SAVED.glob("*.json")), ids=lambda path: path.stem)
 def test_the_page_shows_what_the_file_holds(path):
     found = json.loads(path.read_text())
