@@ -35,7 +35,7 @@ from realm import mrpv_prompt
 from results.conditions import conditions_of, second_verdict, shown_prompts, verdict
 from results.knows import measure as measure_parts
 from results.question_figures import draw
-from results.sweep import commit_file, fill, python, run_name, spread, train_arm
+from results.sweep import commit_file, fill, present, python, run_name, spread, train_arm
 from tasks.shop import teacher
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -341,6 +341,15 @@ def collect(name, seeds, jobs, may_train=True, before=None):
     return saved
 
 
+def cell(values):
+    """Two or three values stand one by one: an interval from so few says nothing, and a mean of
+    runs that start and runs that do not is no run's. More are 'mean ± half of a 95% interval'."""
+    values = present(values)
+    if not 2 <= len(values) <= 3:
+        return spread(values)
+    return " / ".join(f"{value:.3f}" for value in values)
+
+
 def table(saved):
     """A Markdown table: one line an arm."""
     shown = QUESTIONS[saved["question"]][2]
@@ -348,7 +357,7 @@ def table(saved):
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for arm in saved["arms"]:
         cells = [str(value) for value in arm["labels"].values()]
-        cells += [spread(arm["figures"][name]) for name in shown]
+        cells += [cell(arm["figures"][name]) for name in shown]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -177,8 +177,15 @@ def test_a_table_says_what_is_missing():
     figures = dict.fromkeys(questions.QUESTIONS["O3"][2], [None, None]) | {"alone": [0.5, 0.7]}
     saved = {"question": "O3", "arms": [{"labels": {"curriculum": "tail"}, "figures": figures}]}
     last = questions.table(saved).splitlines()[-1]
-    assert last == "| tail | 0.600 ± 1.271 | - | - | - | - |"
+    assert last == "| tail | 0.500 / 0.700 | - | - | - | - |"
     json.dumps(saved)
+
+
+def test_few_runs_stand_one_by_one_in_a_table_and_more_have_an_interval():
+    assert questions.cell([0.5]) == "0.500"
+    assert questions.cell([0.9, None, 0.003]) == "0.900 / 0.003"
+    assert questions.cell([0.1, 0.2, 0.3]) == "0.100 / 0.200 / 0.300"
+    assert questions.cell([0.1, 0.2, 0.3, 0.4, 0.5]) == "0.300 ± 0.196"
 
 
 # ---- what a student knows ----------------------------------------------------------------------
