@@ -13,7 +13,9 @@ ROWS = {"O1": ("selection", ("price known", "routes in bank")),
         "O2-test": (None, ("first rule",)),
         "O2-votes": (None, ("second rule",)),
         "O3": ("curriculum", ("price known",)),
-        "O3-test": (None, ("items", "facts"))}
+        "O3-test": (None, ("items", "facts")),
+        "scores": ("flags", ())}
+DOTS = {"with routes": ("x", "0.5"), "alone": ("o", "C0"), "AUC": ("^", "C1")}
 
 
 def draw(saved, path):
@@ -22,6 +24,8 @@ def draw(saved, path):
     figure = Figure(figsize=(10, 6), layout="constrained")
     if saved["question"] == "O2":
         draw_map(figure, saved["arms"])
+    elif saved["question"] == "scores":
+        draw_dots(figure, saved["arms"], *ROWS["scores"], DOTS)
     else:
         draw_dots(figure, saved["arms"], *ROWS[saved["question"]])
     figure.savefig(path, dpi=110)
@@ -44,15 +48,17 @@ def row_name(arm, row, names):
     return ", ".join(f"{k} {v}" for k, v in arm["labels"].items() if k not in names)
 
 
-def draw_dots(figure, arms, row, names):
-    """A panel for each value of `names`, and in it a line for each arm and a dot for each run."""
+def draw_dots(figure, arms, row, names, figures=("with routes", "alone")):
+    """A panel for each value of `names`, and in it a line for each arm and a dot for each run and
+    each of the figures."""
     panels = panels_of(arms, names)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True)
     for ax, (title, shown) in zip(axes.flat, panels.items()):
         for y, arm in enumerate(shown):
-            for figure_name, marker, color in (("with routes", "x", "0.5"), ("alone", "o", "C0")):
+            for figure_name in figures:
+                marker, color = DOTS[figure_name]
                 values = present(arm["figures"][figure_name])
                 ax.plot(values, [y] * len(values), marker, color=color, alpha=0.8,
                         label=figure_name if y == 0 else None)
@@ -62,7 +68,7 @@ def draw_dots(figure, arms, row, names):
         ax.grid(alpha=0.3)
     for ax in list(axes.flat)[len(panels):]:
         ax.set_visible(False)
-    axes[-1, 0].set_xlabel("accuracy")
+    axes[-1, 0].set_xlabel("accuracy, AUC" if "AUC" in figures else "accuracy")
     axes[0, 0].legend(fontsize=7, loc="best")
 
 

@@ -1,7 +1,7 @@
 """The paper's open questions, measured: `python -m results.questions QUESTION`.
 
 O1: selections of routes. O2: their number. O2-test and O2-votes: what two rules predicted. O3:
-curricula. O3-test: what was predicted of one of them.
+curricula. O3-test: what was predicted of one of them. scores: runs that learn the utility scores.
 
     python -m results.questions O2 --jobs 2               train what is missing, then save
     python -m results.questions O2 --have                 save the runs that are done so far
@@ -171,6 +171,26 @@ def untied_arms():
     return arms
 
 
+def score_arms():
+    """Scores that ReaLM-Zero learns: a student that checks each route in writing. It is shown the
+    teacher's routes at random, or a fixed share of wrong ones."""
+    common = "--model tiny-checks --remember --max-new-tokens 128"
+    arms = []
+    for flags in ("", "--n 16 --selection balanced",
+                  "--n 16 --selection balanced --utility-weight 1",
+                  "--n 16 --utility-weight 1 --selection balanced --steps 120",
+                  "--n 16 --utility-weight 1 --error-ratio 0.75",
+                  "--n 16 --utility-weight 1 --error-ratio 0.75 --p-end 0.5",
+                  "--n 16 --utility-weight 1 --error-ratio 0.75 --method mrpv --steps 200",
+                  "--n 16 --utility-weight 1 --error-ratio 0.75 --p-end 0.3 --steps 200",
+                  "--n 16 --utility-weight 1 --error-ratio 0.85 --steps 150"):
+        labels = {"flags": f"--remember {flags}".strip()}
+        arms.append(Arm(labels, f"{common} {flags}".strip()))
+    flags = "--n 16 --selection balanced"  # the method itself, without our lesson
+    arms.append(Arm({"flags": flags}, f"--model tiny-checks --max-new-tokens 128 {flags}"))
+    return arms
+
+
 # name -> (its arms, how many seeds, the figures that its table shows). The JSON file has them all.
 MAP = ("coverage", *CONDITIONS, "alone", "with routes", "unseen", "live", "prompt tokens",
        "seconds a step")
@@ -182,6 +202,8 @@ QUESTIONS = {
     "O2-votes": (vote_arms, 2, (*CONDITIONS, "alone", "with routes", "unseen", "live")),
     "O3": (curriculum_arms, 5, ("alone", "with routes", "unseen", "vote", "live")),
     "O3-test": (untied_arms, 2, ("alone", "with routes", "unseen", "vote", "live")),
+    "scores": (score_arms, 5, ("alone", "with routes", "unseen", "AUC", "live",
+                               "seconds a step")),
 }
 
 
@@ -271,7 +293,7 @@ def right_share(prompts):
 
 def known_before(name, arm):
     """What can be said of an arm without training it -> (labels, figures)."""
-    if name.startswith("O3"):
+    if name in ("O3", "O3-test", "scores"):
         return {}, {}
     make_shop(arm)
     prompts = shown_prompts(arm.all_flags(), arm.variant)

@@ -17,7 +17,7 @@ from results import knows, questions
 from results.conditions import shown_prompts
 from results.copying import three_routes
 from results.other_shop import other_shop, write_folder
-from results.question_figures import ROWS, draw_dots, draw_map
+from results.question_figures import DOTS, ROWS, draw_dots, draw_map
 from results.variants import VARIANTS, Variant, first_steps, install, steps_of
 from tasks.shop import ITEMS, price_lists, read_order, work_out
 
@@ -375,7 +375,7 @@ def dots_of(figure):
             for ax in figure.axes if ax.get_visible()]
 
 
-@pytest.mark.parametrize("name", ["O1", "O2-test", "O2-votes", "O3", "O3-test"])
+@pytest.mark.parametrize("name", ["O1", "O2-test", "O2-votes", "O3", "O3-test", "scores"])
 def test_a_figure_has_a_dot_for_each_run_and_none_for_a_missing_one(name):
     arms = [{"labels": arm.labels | {"first rule": "open", "second rule": "open"},
              "figures": {"alone": [0.5, None, 0.7], "with routes": [None, None, 0.8]}}
@@ -383,6 +383,14 @@ def test_a_figure_has_a_dot_for_each_run_and_none_for_a_missing_one(name):
     figure = Figure()
     draw_dots(figure, arms, *ROWS[name])
     assert sum(dots_of(figure)) == 2 * len(arms)
+
+
+def test_the_figure_of_the_scores_shows_their_auc_too():
+    figures = {"alone": [0.5, None], "with routes": [0.4, 0.3], "AUC": [0.9, None]}
+    figure = Figure()
+    draw_dots(figure, [{"labels": {"flags": "-"}, "figures": figures}], *ROWS["scores"], DOTS)
+    shown = {line.get_label(): list(line.get_xdata()) for line in figure.axes[0].lines}
+    assert shown == {"with routes": [0.4, 0.3], "alone": [0.5], "AUC": [0.9]}
 
 
 def test_the_map_leaves_a_cell_white_that_is_not_measured():
