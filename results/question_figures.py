@@ -8,13 +8,14 @@ import statistics
 
 from results.sweep import present
 
-# A dot plot: which label makes the rows, and which labels the panels.
+# A dot plot: which label makes the rows, which labels the panels, and which figures the dots if
+# not the usual two.
 ROWS = {"O1": ("selection", ("price known", "routes in bank")),
         "O2-test": (None, ("first rule",)),
         "O2-votes": (None, ("second rule",)),
         "O3": ("curriculum", ("price known",)),
         "O3-test": (None, ("items", "facts")),
-        "scores": ("flags", ())}
+        "scores": ("flags", (), ("with routes", "alone", "AUC"))}
 DOTS = {"with routes": ("x", "0.5"), "alone": ("o", "C0"), "AUC": ("^", "C1")}
 
 
@@ -24,8 +25,6 @@ def draw(saved, path):
     figure = Figure(figsize=(10, 6), layout="constrained")
     if saved["question"] == "O2":
         draw_map(figure, saved["arms"])
-    elif saved["question"] == "scores":
-        draw_dots(figure, saved["arms"], *ROWS["scores"], DOTS)
     else:
         draw_dots(figure, saved["arms"], *ROWS[saved["question"]])
     figure.savefig(path, dpi=110)

@@ -80,11 +80,15 @@ def selection_arms():
     for known in (0.2, 0.35, 0.7):
         for n in (4, 16):
             bank = f"--teacher-error {round(1 - known, 2)} --n {n}"
-            for how in ("random", "diverse", "balanced", "never-agree", "wrong-first"):
-                labels = {"price known": known, "routes in bank": n, "selection": how}
-                ours = how in ("never-agree", "wrong-first")
-                flags = bank if ours else f"{bank} --selection {how}"
-                arms.append(Arm(labels, flags, how if ours else ""))
+            for name, more, variant in (
+                    ("random", "--selection random", ""),
+                    ("diverse", "--selection diverse", ""),
+                    ("balanced", "--selection balanced", ""),
+                    ("never-agree", "", "never-agree"),
+                    # Right routes only where too few are wrong.
+                    ("wrong-first", "--error-ratio 1", "")):
+                labels = {"price known": known, "routes in bank": n, "selection": name}
+                arms.append(Arm(labels, f"{bank} {more}".strip(), variant))
     return arms
 
 

@@ -15,10 +15,9 @@ with probability p(t), or none. c(t) is EAAI's cosine, which falls from 1 to 0.
     shorter   p = 1, and each route is cut behind a share c of its steps, rounded up or down at
               random; a prompt of which no step is left carries no routes
 
-*Selections* (open question 1), beside --selection random, diverse and balanced:
+*A selection* (open question 1), beside --selection and --error-ratio:
 
     never-agree  random, but drawn again until two of the k have different answers, if the bank can
-    wrong-first  wrong routes first; right ones only where too few are wrong
 
 Promise: all else is train.py as it is.
 To read: VARIANTS. results/questions.py runs them.
@@ -121,13 +120,8 @@ class NeverAgree(Variant):
         return drawn
 
 
-class WrongFirst(Variant):
-    def routes(self, problem, rng):
-        return self.draw(problem, rng, error_ratio=1.0)
-
-
 VARIANTS = {"tail": Tail, "error": Error, "error-on": ErrorOn, "thinned": Thinned, "paced": Paced,
-            "shorter": Shorter, "never-agree": NeverAgree, "wrong-first": WrongFirst}
+            "shorter": Shorter, "never-agree": NeverAgree}
 
 
 def rounded(x, rng):

@@ -17,7 +17,7 @@ from results import knows, questions
 from results.conditions import shown_prompts
 from results.copying import three_routes
 from results.other_shop import other_shop, write_folder
-from results.question_figures import DOTS, ROWS, draw_dots, draw_map
+from results.question_figures import ROWS, draw_dots, draw_map
 from results.variants import VARIANTS, Variant, first_steps, install, steps_of
 from tasks.shop import ITEMS, price_lists, read_order, work_out
 
@@ -32,7 +32,7 @@ def a_problem(right=4, wrong=4):
 
 
 def a_variant(name, step=0, **flags):
-    variant = VARIANTS[name]()
+    variant = VARIANTS[name]() if name else Variant()
     variant.config = SimpleNamespace(**{"steps": 100, "fade": 0.9, "routes": 3, "error_ratio": None,
                                         "selection": "random", **flags})
     variant.step = step
@@ -114,8 +114,9 @@ def test_never_agree_shows_two_answers_if_the_bank_can():
 
 
 def test_wrong_first_shows_a_right_route_only_where_wrong_ones_are_missing():
-    assert share_wrong(shown(a_variant("wrong-first"), a_problem())) == 1
-    assert share_wrong(shown(a_variant("wrong-first"), a_problem(wrong=1))) == pytest.approx(1 / 3)
+    wrong_first = a_variant("", error_ratio=1.0)  # what O1 calls so
+    assert share_wrong(shown(wrong_first, a_problem())) == 1
+    assert share_wrong(shown(wrong_first, a_problem(wrong=1))) == pytest.approx(1 / 3)
 
 
 def test_a_variant_takes_the_place_of_what_train_shows(monkeypatch):
@@ -378,7 +379,8 @@ def dots_of(figure):
 @pytest.mark.parametrize("name", ["O1", "O2-test", "O2-votes", "O3", "O3-test", "scores"])
 def test_a_figure_has_a_dot_for_each_run_and_none_for_a_missing_one(name):
     arms = [{"labels": arm.labels | {"first rule": "open", "second rule": "open"},
-             "figures": {"alone": [0.5, None, 0.7], "with routes": [None, None, 0.8]}}
+             "figures": {"alone": [0.5, None, 0.7], "with routes": [None, None, 0.8],
+                         "AUC": [None, 0.5, None]}}
             for arm in questions.QUESTIONS[name][0]()]
     figure = Figure()
     draw_dots(figure, arms, *ROWS[name])
@@ -388,7 +390,7 @@ def test_a_figure_has_a_dot_for_each_run_and_none_for_a_missing_one(name):
 def test_the_figure_of_the_scores_shows_their_auc_too():
     figures = {"alone": [0.5, None], "with routes": [0.4, 0.3], "AUC": [0.9, None]}
     figure = Figure()
-    draw_dots(figure, [{"labels": {"flags": "-"}, "figures": figures}], *ROWS["scores"], DOTS)
+    draw_dots(figure, [{"labels": {"flags": "-"}, "figures": figures}], *ROWS["scores"])
     shown = {line.get_label(): list(line.get_xdata()) for line in figure.axes[0].lines}
     assert shown == {"with routes": [0.4, 0.3], "alone": [0.5], "AUC": [0.9]}
 
