@@ -62,12 +62,6 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch):
-    """Drawing takes half of the time of so short a run."""
-    monkeypatch.setattr(engine.run, "draw_curves", lambda history, path: None)
-
-
 @pytest.fixture
 def folder(undisturbed, tmp_path):
     return Path(shutil.copytree(undisturbed, tmp_path / "copy"))

@@ -11,7 +11,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import data
-import engine.run
 import engine.team
 from engine import report
 import grpo
@@ -25,13 +24,6 @@ from rewards import realm_reward
 SMALL = ["--steps", "4", "--prompts-per-step", "4", "--group-size", "4", "--max-new-tokens", "60",
          "--eval-limit", "8", "--limit", "30", "--eval-every", "0", "--save-every", "2",
          "--warmup", "2"]
-
-
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch, request):
-    """Drawing takes half of the time of so short a run. test_report.py tests it."""
-    if "everything" not in request.node.name:
-        monkeypatch.setattr(engine.run, "draw_curves", lambda history, path: None)
 
 
 def run(folder, *flags):
@@ -56,7 +48,7 @@ def config(**changes):
     return train.prepare(dataclasses.replace(train.Config(), **changes), {})
 
 
-def test_a_run_leaves_everything_it_promises(tmp_path, capsys):
+def test_a_run_leaves_everything_it_promises(tmp_path, capsys, curves):
     folder = run(tmp_path / "run")
     names = {p.name for p in folder.iterdir()}
     promised = {"config.json", "metrics.jsonl", "timing.jsonl", "curves.png", "model", "checkpoint"}
