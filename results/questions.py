@@ -1,7 +1,8 @@
 """The paper's open questions, measured: `python -m results.questions QUESTION`.
 
 O1: selections of routes. O2: their number. O2-test and O2-votes: what two rules predicted. O3:
-curricula. O3-test: what was predicted of one of them. scores: runs that learn the utility scores.
+curricula. O3-test: what was predicted of one of them. lesson: --remember where right routes are
+rare. scores: runs that learn the utility scores.
 
     python -m results.questions O2 --jobs 2               train what is missing, then save
     python -m results.questions O2 --have                 save the runs that are done so far
@@ -35,7 +36,7 @@ from realm import mrpv_prompt
 from results.conditions import conditions_of, second_verdict, shown_prompts, verdict
 from results.knows import measure as measure_parts
 from results.question_figures import draw
-from results.sweep import commit_file, fill, present, python, run_name, spread, train_arm
+from results.sweep import FEW, commit_file, fill, present, python, run_name, spread, train_arm
 from tasks.shop import teacher
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -175,6 +176,17 @@ def untied_arms():
     return arms
 
 
+def lesson_arms():
+    """O3: where hardly a route is right throughout, is the lesson without routes worth more than
+    plain SFT on the right ones? C7 has the other methods with few routes, C11 with price known 0.2.
+    """
+    arms = []
+    for bank, flags in (("few (C7)", FEW), ("price known 0.2", "--teacher-error 0.8")):
+        for method in ("--remember", "--method rft"):
+            arms.append(Arm({"routes": bank, "method": method}, f"{flags} {method}"))
+    return arms
+
+
 def score_arms():
     """Scores that ReaLM-Zero learns: a student that checks each route in writing. It is shown the
     teacher's routes at random, or a fixed share of wrong ones."""
@@ -206,6 +218,7 @@ QUESTIONS = {
     "O2-votes": (vote_arms, 2, (*CONDITIONS, "alone", "with routes", "unseen", "live")),
     "O3": (curriculum_arms, 5, ("alone", "with routes", "unseen", "vote", "live")),
     "O3-test": (untied_arms, 2, ("alone", "with routes", "unseen", "vote", "live")),
+    "lesson": (lesson_arms, 5, ("alone", "with routes", "unseen", "teacher", "live")),
     "scores": (score_arms, 5, ("alone", "with routes", "unseen", "AUC", "live",
                                "seconds a step")),
 }
@@ -249,6 +262,7 @@ def figures_of(folder):
     """What a table shows of a run that is trained and tested."""
     found = next(iter(json.loads((folder / "eval.json").read_text())["results"].values()))["test"]
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    live = [step["live"] for step in steps if "live" in step]  # RFT has no groups
     times = [json.loads(line) for line in (folder / "timing.jsonl").read_text().splitlines()]
     seconds = statistics.median(time["step_s"] for time in times)  # a run may have been paused
     return {
@@ -259,7 +273,7 @@ def figures_of(folder):
         "AUC": found["routes"]["score_auc"],
         "vote": found["vote"],
         "teacher": found["teacher"],
-        "live": round(statistics.mean(step["live"] for step in steps), 4),
+        "live": round(statistics.mean(live), 4) if live else None,
         "seconds a step": round(seconds, 3),
         "1000 tokens a step": round(statistics.mean(time["tokens"] for time in times) / 1000, 3),
     }
@@ -297,7 +311,7 @@ def right_share(prompts):
 
 def known_before(name, arm):
     """What can be said of an arm without training it -> (labels, figures)."""
-    if name in ("O3", "O3-test", "scores"):
+    if name in ("O3", "O3-test", "lesson", "scores"):
         return {}, {}
     make_shop(arm)
     prompts = shown_prompts(arm.all_flags(), arm.variant)
