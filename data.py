@@ -24,7 +24,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from engine.bank import (append_batch, bank_settings, bank_summary, continue_bank, cut_summary,
-                         lack_routes, open_bank, read_bank, recorded_tally, why_it_cannot_teach)
+                         each_once, has_gold_solution, lack_routes, open_bank, read_bank,
+                         recorded_tally, why_it_cannot_teach)
 from engine.flags import (DEFAULT_TEACHER, TEACHER_FLAGS, TeacherFlags, check_bounds, flag,
                           given_flags, idle_source_rules, idle_teacher_flags, is_address,
                           problem_source, refuse_out, say, shown_address, without_effect)
@@ -137,8 +138,8 @@ def teacher_kind(config, problems):
         return "server"
     if name and name != "simulated":
         return "model"
-    gold_solutions = all(p.routes and "####" in p.routes[0].text for p in problems)
-    if name == "simulated" or problem_source(config) in BUILT_IN or gold_solutions:
+    has_solutions = all(map(has_gold_solution, problems))
+    if name == "simulated" or problem_source(config) in BUILT_IN or has_solutions:
         return "simulated"
     return "model"
 
@@ -291,7 +292,7 @@ def build_bank(config, given=()):
     check_bounds(config)
     refuse_out("--out", config.out)
     problems = load_problems(config.task, config.split, config.limit, config.data)
-    problems = list({p.question: p for p in problems}.values())  # asked twice in a file: once here
+    problems = each_once(problems)
     teacher, what = teacher_for(config, problems, config.temperature, config.max_new_tokens)
     say_idle_flags(config, given, problems)
     with open_bank(config.out) as file:

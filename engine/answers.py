@@ -27,11 +27,12 @@ MAX_ANSWER = 200  # characters
 MAX_MARKUP = 2000  # characters an answer may have before its markup is taken off
 
 # ---- marks of a final answer in free text, the clearest first ------------------------------------
+ANSWER_LINE = r"(?m)^[ \t]*A:[ \t]*(\S.*)"  # or the option A
 MARKERS = [
     r"####[ \t]*(\S.*)",
-    r"(?m)^[ \t]*A:[ \t]*(\S.*)",
     r"(?i)\b(?:answer|correct (?:option|choice)) is\b[ \t:*]*(?:therefore |thus |simply )?"
     r"([^\s:*].*)",
+    ANSWER_LINE,
     r"(?im)^[ \t*]*(?:final )?answer:[ \t*]*([^\s*].*)"]
 THINKING = "</think>"
 ANSWER_TAG = re.compile(r"<\s?(/?)\s?answer\b[^<>]{0,40}>", flags=re.IGNORECASE)
@@ -225,7 +226,7 @@ def final_answer(text):
     r"""The final answer in a teacher's free text, or None.
 
     It is the *last* of the first kind of these that occurs: <answer>..</answer>, \boxed{..},
-    "#### ..", a line "A: ..", "the answer is ..", a line "Answer: ..", any number or time.
+    "#### ..", "the answer is ..", a line "A: ..", a line "Answer: ..", any number or time.
 
     >>> [final_answer(t) for t in ("6 x 7 = 42\nA: 42", "The answer is $1,000.", "3 + 4 is 7", "?")]
     ['42', '$1,000', '7', None]
@@ -239,7 +240,7 @@ def final_answer(text):
     inside = tagged("answer", text)
     if inside is not None:
         inner = boxed_answer(inside)
-        inner = marked(inside) if inner is None else inner
+        inner = marked(inside, in_tag=True) if inner is None else inner
         return last_side(tidy(inside)) if inner is None else inner
     inside = boxed_answer(text)
     if inside is not None:
@@ -248,13 +249,15 @@ def final_answer(text):
     return last_number(text) if answer is None else answer
 
 
-def marked(text):
+def marked(text, in_tag=False):
     """The answer behind the clearest mark in prose, or None.
 
     Where a mark has nothing behind it, the answer stands on another line. It is the last number,
-    most likely.
+    most likely. in_tag: the text stands in <answer>, where "A: Paris" is an option.
     """
     for marker in MARKERS:
+        if in_tag and marker == ANSWER_LINE:
+            continue
         found = re.findall(marker, text)
         said = re.sub(r"(?i)^the (?:final )?answer is:?\s", "", found[-1]) if found else ""
         answer = last_side(tidy(clause(said)))

@@ -17,6 +17,7 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
+from engine.answers import last_side, tidy
 from engine.files import write_json
 from engine.flags import flag_name, for_the_record
 from realm import Problem, Route
@@ -117,7 +118,8 @@ def to_problem(entry, where):
     routes = []
     if "####" in answer:
         solution = answer
-        answer = final_answer(solution)
+        # All that stands behind the last mark, commas too: it is no teacher's prose.
+        answer = last_side(tidy(solution.rpartition("####")[2]))
         if answer is None:
             raise ValueError(
                 f"{where}: field 'answer (behind its ####)' must be a str, not missing")
@@ -163,6 +165,17 @@ def read_bank(path):
     if not problems:
         raise ValueError(f"{path}: holds no problems")
     return problems
+
+
+def each_once(problems):
+    """Each question once, at its first place, with the rules of all its lines."""
+    found = {}
+    for problem in problems:
+        first = found.setdefault(problem.question, problem)
+        if first is not problem:
+            rules = list(dict.fromkeys(first.rules + problem.rules))
+            found[problem.question] = dataclasses.replace(first, rules=rules)
+    return list(found.values())
 
 
 # ---- writing -------------------------------------------------------------------------------------
@@ -363,15 +376,20 @@ def lack_routes(problems):
 
 def is_gold_only(problem):
     """Is a gold solution, as GSM8K has them, the only route of this problem?"""
-    if len(problem.routes) != 1:
-        return False
-    route = problem.routes[0]
-    return route.correct and "####" in route.text
+    return len(problem.routes) == 1 and has_gold_solution(problem)
+
+
+def has_gold_solution(problem):
+    """Is the first route of a problem a right solution in GSM8K's form? (true or false)"""
+    first = problem.routes[0] if problem.routes else None
+    return first is not None and first.correct and "####" in first.text
 
 
 def with_correct_route(problems, config):
     """The problems that SFT can imitate. Raises ValueError if SFT needs one and there is none."""
     found = [p for p in problems if any(route.correct for route in p.routes)]
+    if config.sft_steps and not found and not config.routes:
+        raise ValueError("--routes 0: no teacher was asked, and SFT needs its correct routes")
     if config.sft_steps and not found:
         raise ValueError(f"--method {config.method}: no question of the bank has a correct route "
                          f"to learn from")

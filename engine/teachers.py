@@ -447,11 +447,11 @@ def named_pause(header, otherwise):
 def text_of_reply(text):
     """The route in a chat completion -> str, or CutText if the token limit cut it.
 
-    Reasoning that a server splits off comes first. Raises UnreadableReply, or Hopeless for a
-    stream.
+    Reasoning that a server splits off comes first, in the tags that it lost, so that no answer is
+    read from it. Raises UnreadableReply, or Hopeless for a stream.
 
     >>> text_of_reply('{"choices": [{"message": {"content": "4", "reasoning": "2 + 2"}}]}')
-    '2 + 2\\n4'
+    '<think>2 + 2</think>\\n4'
     """
     if re.match(r"\s*(data|event|id|retry)?:", text):
         refuse_stream()
@@ -463,7 +463,10 @@ def text_of_reply(text):
         message = choice["message"]
         split_off = message.get("reasoning_content") or message.get("reasoning") or ""
         thought, written = text_of_content(message.get("content"))
-        written = "\n".join(["".join(text_of_content(split_off)) + thought, written]).strip()
+        thought = "".join(text_of_content(split_off)) + thought
+        if thought.strip():
+            written = f"<think>{thought}</think>\n{written}"
+        written = written.strip()
         written = written.encode(errors="replace").decode()  # half a surrogate pair is no text
         cut = str(choice.get("finish_reason")).lower() in CUT
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):

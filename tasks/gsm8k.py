@@ -17,6 +17,7 @@ import random
 import urllib.request
 from pathlib import Path
 
+from engine.bank import has_gold_solution
 from tasks import simulated_teacher
 from tasks.gsm8k_mistakes import corrupt_solution
 
@@ -46,12 +47,11 @@ def gsm8k_file(name):
 
 def gold_solution(problem):
     """The gold solution of a problem: its first route, where load_problems puts it."""
-    text = problem.routes[0].text if problem.routes else ""
-    if "####" not in text:
+    if not has_gold_solution(problem):
         raise ValueError(f"{problem.question[:60]!r} has no gold solution (an answer like GSM8K's "
                          "'... #### 72'), which the simulated teacher needs: name another "
                          "with --teacher")
-    return text
+    return problem.routes[0].text
 
 
 def teacher(error=0.65, systematic=0.5, seed=0):

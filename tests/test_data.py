@@ -16,7 +16,7 @@ import data
 from tasks import shop
 from data import bank_summary, load_problems, make_routes, with_routes, read_bank
 from engine import bank as bank_file, flags as flags_file
-from engine.bank import why_it_cannot_teach
+from engine.bank import each_once, why_it_cannot_teach
 from engine.flags import TeacherFlags, check_bounds, flag, given_flags, same_flag
 from realm import Problem, Route, mrpv_prompt, parse_response, teacher_prompt
 
@@ -115,6 +115,26 @@ def test_a_line_of_gsm8k_gives_its_solution_as_the_first_route(tmp_path):
     problem, = read_bank(write(tmp_path / "x.jsonl", {"question": "q", "answer": solution}))
     assert problem.answer == "2"
     assert problem.routes == [Route(solution, "2", True)]
+
+
+@pytest.mark.parametrize("gold", ["Alice, Bob", "x > 3, x < 7", "red; blue", "5%, 10%",
+                                  "5 feet, 6 inches", "x = 1, x = 2"])
+def test_a_gold_answer_is_all_that_stands_behind_its_mark(tmp_path, gold):
+    first = re.split("[,;]", gold)[0]
+    routes = [{"text": f"<answer>{text}</answer>"} for text in (gold, first)]
+    line = {"question": "q", "answer": f"as said\n#### {gold}", "routes": routes}
+    problem, = read_bank(write(tmp_path / "x.jsonl", line))
+    assert problem.answer == gold
+    assert [route.correct for route in problem.routes] == [True, True, False]
+
+
+def test_a_wrong_route_is_no_gold_solution(tmp_path):
+    text = "13 + 16 = <<13+16=30>>30\n#### 30"
+    bank = write(tmp_path / "x.jsonl", *[
+        {"question": f"{i}?", "answer": "29", "routes": [{"text": text}] * 2} for i in range(3)])
+    with pytest.raises(SystemExit, match="has no gold solution"):
+        build("--task", bank, "--teacher", "simulated", "--out", tmp_path / "bank.jsonl")
+    assert data.teacher_kind(data.Config(task=str(bank)), read_bank(bank)) == "model"
 
 
 def test_text_of_all_kinds_survives_the_disk(tmp_path):
@@ -510,6 +530,14 @@ def test_a_question_that_a_file_holds_twice_is_asked_once(tmp_path):
     gold = {"question": "1 + 1?", "answer": "1 + 1 = <<1+1=2>>2\n#### 2"}
     build("--task", write(tmp_path / "my.jsonl", gold, gold), "--out", tmp_path / "bank.jsonl")
     assert len(read_bank(tmp_path / "bank.jsonl")) == 1
+
+
+def test_a_question_that_stands_on_two_lines_has_the_rules_of_both():
+    lines = [Problem("q", "5", [], ["first", "both"]), Problem("p", "6", [], []),
+             Problem("q", "5", [], ["both", "second"])]
+    found = each_once(lines)
+    assert [p.question for p in found] == ["q", "p"]
+    assert found[0].rules == ["first", "both", "second"]
 
 
 def test_a_refused_bank_takes_nothing_away_that_was_there(tmp_path, capsys):

@@ -39,6 +39,9 @@ SOLUTIONS = GSM8K / "model_solutions_6b.jsonl"
     (r"The final answer is: \(42\)", "42"), ("so\n\\[\n42\n\\]\nThe answer is:", "42"),
     ("Answer: (B)", "B"), (r"\boxed{(1,2)}", "(1,2)"),
     ("Final answer: $42$.", "42"), ("The answer is.", None),
+    # Options: "A:" is one inside of a tag, and where the answer is named behind it.
+    ("<answer>A: Paris</answer>", "A: Paris"), ("<answer>B: Bonn</answer>", "B: Bonn"),
+    ("A: Paris is a capital.\nB: Bonn is not.\nThe answer is B.", "B"),
     # The last resort: the last number.
     ("3, then 4, then 7 of them", "7"), ("it falls to -7 degrees", "-7"),
     ("it costs .5 dollars", ".5"),

@@ -621,17 +621,28 @@ def test_no_more_requests_are_open_than_allowed(serve):
     (completion(None), ""),
     (completion("", refusal="no"), ""),
     (completion("  4\n"), "4"),
-    # The reasoning is part of the route.
-    (completion("so 4", reasoning_content="2 + 2"), "2 + 2\nso 4"),
-    (completion("so 4", reasoning="2 + 2"), "2 + 2\nso 4"),
-    (completion(None, reasoning_content="2 + 2 is"), "2 + 2 is"),
-    (completion("so 4", reasoning="2 + 2", reasoning_content="2 + 2"), "2 + 2\nso 4"),
+    # The reasoning is part of the route, but no answer is read from it.
+    (completion("so 4", reasoning_content="2 + 2"), "<think>2 + 2</think>\nso 4"),
+    (completion("so 4", reasoning="2 + 2"), "<think>2 + 2</think>\nso 4"),
+    (completion(None, reasoning_content="2 + 2 is"), "<think>2 + 2 is</think>"),
+    (completion("so 4", reasoning="2 + 2", reasoning_content="2 + 2"),
+     "<think>2 + 2</think>\nso 4"),
     (json.dumps({"choices": [{"finish_reason": "length", "message": {"content": "2 + 2"}}]}),
      "2 + 2"),
     (json.dumps({"choices": [{"finish_reason": "content_filter", "message": {}}]}), "")])
 def test_whatever_a_reply_holds_becomes_a_route(serve, pauses, reply, text):
     assert ask(serve(lambda request, attempt: (200, reply))) == [[text]]
     assert not pauses
+
+
+@pytest.mark.parametrize("message", [
+    {"content": "She sells 5 eggs, so **5**.",
+     "reasoning": "Perhaps \\boxed{7}? I must end with <answer>...</answer>."},
+    {"content": "The answer is 5.", "reasoning_content": "First try: <answer>7</answer>? No."},
+    {"content": [{"type": "thinking", "thinking": "#### 7"}, {"type": "text", "text": "It is 5"}]}])
+def test_no_answer_is_read_from_reasoning_that_a_server_splits_off(message):
+    text = teachers.text_of_reply(json.dumps({"choices": [{"message": message}]}))
+    assert final_answer(text) == "5"
 
 
 @pytest.mark.parametrize("error, asked", [
@@ -812,11 +823,11 @@ def test_fields_that_cannot_be_sent_are_refused_before_anything_is(serve, option
     ([], ""),
     ([{"type": "image_url"}], ""),
     ([{"type": "thinking", "thinking": [{"type": "text", "text": "2 + 2"}]},
-      {"type": "text", "text": "so 4"}], "2 + 2\nso 4"),
+      {"type": "text", "text": "so 4"}], "<think>2 + 2</think>\nso 4"),
     ([{"type": "reasoning", "text": "2 + 2"}, {"type": "output_text", "text": "so 4"}],
-     "2 + 2\nso 4"),
+     "<think>2 + 2</think>\nso 4"),
     ([{"type": "text", "text": {"value": "4"}}], "4"),
-    ([{"type": "thinking", "thinking": "2 + 2"}, {"text": "4"}], "2 + 2\n4")])
+    ([{"type": "thinking", "thinking": "2 + 2"}, {"text": "4"}], "<think>2 + 2</think>\n4")])
 def test_content_that_comes_in_parts_is_read(serve, pauses, content, text):
     assert ask(serve(lambda request, attempt: (200, completion(content)))) == [[text]]
     assert not pauses
