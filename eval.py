@@ -29,14 +29,13 @@ from pathlib import Path
 
 import torch
 from tqdm import tqdm
-from transformers import AutoTokenizer
 
 from data import BUILT_IN, all_with_routes, load_problems
 from engine.flags import (TeacherFlags, check_bounds, flag, for_the_record, given_flags,
-                          idle_source_rules, problem_source, refuse_out, same_flag, say,
-                          without_effect)
-from engine.policy import choose_device, is_tiny, must_write, resolve_model
-from engine.report import check_figure, write_results
+                          idle_source_rules, problem_source, same_flag, say, without_effect)
+from engine.policy import (check_tokenizers, choose_device, is_tiny, resolve_model,
+                           routes_must_fit)
+from engine.report import check_figure, check_json, write_results
 from engine.run import must_be_there, read_run
 from engine.shared_prompt import is_out_of_memory
 from grpo import load_policy, sample
@@ -320,7 +319,7 @@ def prepare(config, given=()):
         resolve_model(name)
     run = read_run(Path(config.models[0]))
     if config.json:
-        refuse_out("--json", config.json)
+        check_json("--json", config.json)
     if config.figure:
         check_figure("--figure", config.figure)
     routes_given = config.routes is not None
@@ -330,10 +329,8 @@ def prepare(config, given=()):
         print(f"--routes is 0, as in {config.models[0]}, so no student is shown routes; --routes 3 "
               "shows them to all", flush=True)
     problems = find_problems(config)
-    check_tokenizers(config, problems)
-    if config.positive and not any(answers_match(problem.answer, config.positive)
-                                   for some in problems.values() for problem in some):
-        raise ValueError(f"--positive {config.positive}: is the answer of no question")
+    check_tokenizers(config.models, sum(problems.values(), []))
+    check_positive(config, problems)
     say(without_effect(given, idle_source_rules(config, f"--bank {config.bank}")))
     return all_with_routes(problems, config, given)
 
@@ -365,7 +362,17 @@ def fill_defaults(config, run):
     for name, default in defaults.items():
         if getattr(config, name) is None:
             setattr(config, name, run.get(name, default))
-    if not config.positive and config.task == "ads":
+
+
+def check_positive(config, problems):
+    """Complete --positive for ads. Raises ValueError if it is the answer of no question."""
+    def is_answer(positive):
+        return any(answers_match(problem.answer, positive)
+                   for some in problems.values() for problem in some)
+
+    if config.positive and not is_answer(config.positive):
+        raise ValueError(f"--positive {config.positive}: is the answer of no question")
+    if not config.positive and config.task == "ads" and is_answer("relevant"):
         config.positive = "relevant"
 
 
@@ -385,23 +392,14 @@ def find_problems(config):
     return problems
 
 
-def check_tokenizers(config, problems):
-    """Raises ValueError if a model cannot write a question."""
-    for name in config.models:
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(resolve_model(name), trust_remote_code=False)
-        except Exception:
-            continue  # load_policy says in one line what is wrong with such a model
-        for some in problems.values():
-            must_write(tokenizer, [problem.question for problem in some], name)
-
-
 def evaluate_all(config, problems, results):
     """Evaluate each model on each split, and put what was found into results: model -> split."""
     settings = {name: getattr(config, name) for name in
                 ("routes", "samples", "max_new_tokens", "seed", "batch", "positive")}
     for name in config.models:
         model, tokenizer = load_policy(name, config.device)
+        routes_must_fit(model, tokenizer, sum(problems.values(), []), config.routes,
+                        config.max_new_tokens)
         found = {}
         for split, some in problems.items():
             found[split] = evaluate(model, tokenizer, some, **settings)

@@ -301,7 +301,7 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
     """
     if prompt is None:
         prompt = prompt_pass(model, rollouts.prompt_ids, rollouts.prompt_lengths)
-    last, *stored = prompt
+    last, *stored = prompt  # [P, E], then the keys and values of each layer
     G = rollouts.group_size
     hidden = last.repeat_interleave(G, dim=0)[:, None]  # [B, 1, E] predicts the first token
     inputs = rollouts.completion_ids[:, :-1]            # the last token predicts nothing

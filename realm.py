@@ -20,7 +20,7 @@ import re
 from dataclasses import dataclass, field
 
 from engine.answers import canonical, tagged
-from engine.text import harmless, reasoning_only, without_litter  # noqa: F401  re-exported
+from engine.text import harmless, plain_answer, reasoning_only  # noqa: F401  re-exported
 
 PLAIN_INSTRUCTION = (
     "Solve the problem. Reply in exactly this form:\n"
@@ -100,7 +100,7 @@ def demonstration(reasoning, answer, scores=None):
 
     scores: one number for each route that is shown, or None where none is.
     """
-    answer = without_litter(str(answer))  # parse_response must read it back unchanged
+    answer = plain_answer(str(answer))  # parse_response must read it back unchanged
     text = f"<think> {harmless(reasoning).strip()}</think>\n<answer> {answer}</answer>"
     if scores is None:
         return text
@@ -170,13 +170,13 @@ def choose_routes(routes, k, rng, error_ratio=None, selection="random"):
 
 
 def with_share_wrong(drawn, k, share, rng):
-    """k of the routes drawn, of which k * share are wrong on average."""
-    n_wrong = int(k * share)  # k * share, rounded down or up at random so that its mean is right
-    if rng.random() < k * share - n_wrong:
-        n_wrong += 1
+    """k of the routes drawn, of which k * share are wrong on average, where there are enough."""
+    wanted = int(k * share)  # k * share, rounded down or up at random so that its mean is right
+    if rng.random() < k * share - wanted:
+        wanted += 1
     wrong = [route for route in drawn if not route.correct]
     right = [route for route in drawn if route.correct]
-    n_wrong = min(n_wrong, len(wrong))
+    n_wrong = min(wanted, len(wrong))
     n_wrong = max(n_wrong, k - len(right))  # too few right ones: wrong ones fill up
     return wrong[:n_wrong] + right[:k - n_wrong]
 

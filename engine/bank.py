@@ -20,6 +20,7 @@ from pathlib import Path
 from engine.answers import last_side, tidy
 from engine.files import write_json
 from engine.flags import flag_name, for_the_record
+from engine.text import plain_answer
 from realm import Problem, Route
 from rewards import answers_match, canonical, final_answer
 
@@ -429,14 +430,15 @@ def why_it_cannot_teach(problems, judges=True):
 
 def is_unreadable(gold):
     """Is a gold answer too long to be repeated word for word, or nothing that can be compared?
+    An answer that is our markup can not be written.
 
-    >>> [is_unreadable(gold) for gold in ("1/2", "not relevant", "word " * 20, ".")]
-    [False, False, True, True]
+    >>> [is_unreadable(gold) for gold in ("1/2", "not relevant", "word " * 20, ".", "<think>")]
+    [False, False, True, True, True]
     """
     if is_number(gold):
         return False
     too_long = len(gold.split()) > MAX_WORDS or len(gold) > MAX_CHARACTERS
-    return too_long or not answers_match(gold, gold)
+    return too_long or not answers_match(plain_answer(gold), gold)
 
 
 def is_number(answer):

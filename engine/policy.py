@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from engine.sampler import decodable
-from engine.text import TAGS
+from engine.text import TAGS, harmless
 from realm import mrpv_prompt
 
 # cuDNN's gradients under a mask may be nan (pytorch#196678), and it plans anew for each new shape.
@@ -27,6 +27,8 @@ transformers_logging.set_verbosity_error()  # load_policy raises an error where 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 TINY = ("tiny", "tiny-ads", "tiny-checks")  # the students that ship with this project
 ALL_TAGS = "".join(f"<{tag}></{tag}>" for tag in TAGS)
+# Llama's template writes today's date, unless it is told one. A run must not depend on the day.
+SAME_DAY = {"date_string": "26 Jul 2024"}  # what the template itself writes without a clock
 HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama",
               "Mistral": "mistralai"}
 
@@ -67,8 +69,11 @@ def is_tiny(name):
     if name in TINY:
         return True
     # Anything else is not tiny: no run folder, a damaged one, or a run that is its own model.
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        return is_tiny(json.loads((Path(name) / "config.json").read_text())["model"])
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError,
+                             RecursionError):
+        config = json.loads((Path(name) / "config.json").read_text())
+        recorded = config.get("run", {}).get("tiny")  # the model it began from may have moved
+        return is_tiny(config["model"]) if recorded is None else recorded
     return False
 
 
@@ -153,7 +158,7 @@ def turn_end(tokenizer):
     if not tokenizer.chat_template:
         return None
     dialogue = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "REPLY"}]
-    written = tokenizer.apply_chat_template(dialogue, tokenize=False)
+    written = tokenizer.apply_chat_template(dialogue, tokenize=False, **SAME_DAY)
     end = written.rpartition("REPLY")[2]
     ids = tokenizer(end, add_special_tokens=False)["input_ids"]
     known = tokenizer.all_special_ids + list(tokenizer.added_tokens_decoder)
@@ -178,7 +183,7 @@ def encode_prompts(tokenizer, prompts):
     written = []
     for prompt in prompts:
         text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False,
-                                             add_generation_prompt=True)
+                                             add_generation_prompt=True, **SAME_DAY)
         # Some templates open <think> themselves. Here the student writes it.
         written.append(re.sub(r"<think>\s*$", "", text))
     return tokenizer(written, add_special_tokens=False)["input_ids"]
@@ -236,16 +241,46 @@ def all_must_fit(model, tokenizer, prompts, problems, max_new_tokens, advice):
 
 def check_prompts(model, tokenizer, problems, config):
     """Raises ValueError, which names the question, if a prompt cannot be written or does not fit.
+    Says if SFT will imitate completions that are longer than the student may write.
 
     config: train.py's. This is said before the run, and not at the step that draws the prompt.
     """
+    routes_must_fit(model, tokenizer, problems, config.routes, config.max_new_tokens)
+    must_write(tokenizer, [problem.question for problem in problems], config.model)
+    too_long = too_long_to_imitate(tokenizer, problems, config.max_new_tokens)
+    if config.sft_steps and too_long:
+        print(f"{too_long} correct routes are longer than --max-new-tokens {config.max_new_tokens}:"
+              " a student that imitates them will be cut before its answer", flush=True)
+
+
+def routes_must_fit(model, tokenizer, problems, k, max_new_tokens):
+    """Raises ValueError, which names the question, if a prompt with k routes does not fit."""
     longest = []  # of each problem: its prompt with the k longest routes
     for problem in problems:
-        routes = sorted(problem.routes, key=lambda route: -len(route.text))
-        longest.append(mrpv_prompt(problem.question, routes[:config.routes]))
-    all_must_fit(model, tokenizer, longest, problems, config.max_new_tokens,
+        texts = [harmless(route.text) for route in problem.routes]  # as a prompt shows them
+        lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]] if texts else []
+        order = sorted(range(len(texts)), key=lambda i: -lengths[i])
+        longest.append(mrpv_prompt(problem.question, [problem.routes[i] for i in order[:k]]))
+    all_must_fit(model, tokenizer, longest, problems, max_new_tokens,
                  "show fewer --routes, lower --max-new-tokens, or leave it out")
-    must_write(tokenizer, [problem.question for problem in problems], config.model)
+
+
+def too_long_to_imitate(tokenizer, problems, max_new_tokens):
+    """"n of m" correct routes have more than max_new_tokens tokens; "" if there is none."""
+    texts = [route.text for problem in problems for route in problem.routes if route.correct]
+    lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]] if texts else []
+    too_long = sum(length > max_new_tokens for length in lengths)
+    return f"{too_long} of {len(lengths)}" if too_long else ""
+
+
+def check_tokenizers(names, problems):
+    """Raises ValueError if one of these models cannot write a question. It loads no weights."""
+    for name in names:
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(resolve_model(name), trust_remote_code=False)
+        except Exception:
+            continue  # load_policy says in one line what is wrong with such a model
+        must_write(tokenizer, [problem.question for problem in problems], name)
 
 
 def must_write(tokenizer, questions, name):

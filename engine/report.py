@@ -352,6 +352,13 @@ def check_figure(flag, path):
         raise ValueError(f"{flag} {path}: its name must end in .png, .pdf, .svg or .jpg")
 
 
+def check_json(flag, path):
+    """Raises ValueError, in one line, if results should not be written there. flag: its name."""
+    refuse_out(flag, path)
+    if path.endswith(".jsonl"):
+        raise ValueError(f"{flag} {path}: is named like a bank; the results are one .json file")
+
+
 def write_results(results, config, json_path, figure_path):
     """Print the table of an evaluation, and write its JSON file and its figure if asked for.
 
@@ -360,7 +367,7 @@ def write_results(results, config, json_path, figure_path):
     print(results_table(results))
     if json_path:
         saved = {"config": config, "results": results,
-                 "lm_eval": {name: harness_form(found, config["task"])
+                 "lm_eval": {name: harness_form(found, config["bank"] or config["task"])
                              for name, found in results.items()}}
         write_json(json_path, saved)
     if figure_path:

@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.files import write_json, write_whole
 from engine.flags import flag_name, for_the_record, is_address, problem_source, shown_address
+from engine.policy import is_tiny
 from engine.report import diagnosis, draw_curves, hash_of, question_hash
 
 FORMAT = 2  # of a run folder; a folder of another format is refused
@@ -55,7 +56,8 @@ class Run:
         if record:
             self.done, self.state = load_checkpoint(self.folder)
         self.record = record or {"format": FORMAT, "problems": problems,
-                                 "questions": question_hash(splits), "changes": []}
+                                 "questions": question_hash(splits), "changes": [],
+                                 "tiny": is_tiny(config.model)}
         self.history = read_log(self.folder / "metrics.jsonl", self.done)
         self.diagnosed = False
 

@@ -20,12 +20,12 @@ ANNOTATION = re.compile(r"<<[^<>=]*=[^<>]*>>")  # GSM8K's calculator
 ANY_TAG = "|".join(TAGS)
 ANY_CONTROL = "|".join(CONTROL)
 MARKUP = re.compile(rf"<([\s/]*)({ANY_TAG}|{ANY_CONTROL})\s*>", flags=re.IGNORECASE)
-BRACKETED = re.compile(rf"\([\s/]*?(/?)\s*({ANY_TAG})\s*\)", flags=re.IGNORECASE)  # made harmless
+BRACKETED = re.compile(rf"\(([\s/]*)({ANY_TAG})\s*\)", flags=re.IGNORECASE)  # made harmless
 MEANT = {"think": "think", "thinking": "think", "thought": "think", "reasoning": "think",
          "answer": "answer", "final_answer": "answer", "scores": "scores"}
 ANY_MEANT = "|".join(MEANT)
 OTHER_SPELLING = re.compile(  # of our tags: <answer id=1>  </ answer>  &lt;answer&gt;  \\<answer\\>
-    rf"(?:\\?<|&lt;)\s*(/?)\s*({ANY_MEANT})\b[^<>&/\\]{{0,40}}(/?)(?:\\?>|&gt;)"
+    rf"(?:\\?<|&lt;)\s{{0,20}}(/?)\s{{0,20}}({ANY_MEANT})\b[^<>&/\\]{{0,40}}(/?)(?:\\?>|&gt;)"
     r"|\u25c1(/?)(think)\u25b7",
     flags=re.IGNORECASE | re.ASCII)  # in Unicode the Turkish dotted capital I is an i, too
 UPPER_CASE = re.compile(r"\[(/?)(THINK|ANSWER)\]")  # Mistral's
@@ -74,6 +74,11 @@ def harmless(text):
     text = re.sub(r"(Route\s*[0-9]+|Problem|Solution)([\s*]*):", r"(\1)\2", text)
     text = re.sub(r"(?im)^([ \t*]*)(route\s*[0-9]+|problem|solution)([\s*]*):", r"\1(\2)\3", text)
     text = re.sub(r"\[(/?INST)\]", r"(\1)", text)  # Mistral's
+    return apart(text)
+
+
+def apart(text):
+    """Text in which no control token can begin or end: their two signs are set apart."""
     text = text.replace("<|", "< |").replace("|>", "| >")
     return text.replace("<\uff5c", "< \uff5c").replace("\uff5c>", "\uff5c >")  # DeepSeek's
 
@@ -112,6 +117,20 @@ def without_litter(text):
     return text
 
 
+def plain_answer(text):
+    """An answer as it may stand in <answer>: without our tags and without control tokens.
+
+    >>> plain_answer(" Route 2: by rail "), plain_answer("<answer>5</answer><|im_end|>")
+    ('Route 2: by rail', '5')
+    """
+    for _ in range(4):  # what is taken out may put another tag together
+        clean = apart(without_tags(text)).strip()
+        if clean == text:
+            return text
+        text = clean
+    return re.sub(r"[<>]", "", text).strip()  # hostile: brackets nested in brackets
+
+
 def in_our_tags(text):
     """Text in which a teacher's spellings of our tags are our tags.
 
@@ -138,7 +157,7 @@ def reasoning_only(route):
     '2 + 2 = 4'
     """
     text = in_our_tags(ANNOTATION.sub("", route))
-    text = BRACKETED.sub(r"<\1\2>", text)
+    text = BRACKETED.sub(lambda found: f"<{'/' * ('/' in found[1])}{found[2]}>", text)
     text = SCORES.sub("", SPECIAL.sub("", text))
     parts = [part.strip() for part in THINK.split(text)]
     text = "\n".join(part for part in parts if part) if len(parts) > 1 else text.strip()

@@ -262,8 +262,10 @@ def figures_of(folder):
     """What a table shows of a run that is trained and tested."""
     found = next(iter(json.loads((folder / "eval.json").read_text())["results"].values()))["test"]
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    live = [step["live"] for step in steps if "live" in step]  # RFT has no groups
     times = [json.loads(line) for line in (folder / "timing.jsonl").read_text().splitlines()]
+    # RFT samples nothing: it has no groups and no tokens.
+    live = [step["live"] for step in steps if "live" in step]
+    tokens = [time["tokens"] / 1000 for time in times if "tokens" in time]
     seconds = statistics.median(time["step_s"] for time in times)  # a run may have been paused
     return {
         "commit": commit_file(folder).read_text(),
@@ -275,7 +277,7 @@ def figures_of(folder):
         "teacher": found["teacher"],
         "live": round(statistics.mean(live), 4) if live else None,
         "seconds a step": round(seconds, 3),
-        "1000 tokens a step": round(statistics.mean(time["tokens"] for time in times) / 1000, 3),
+        "1000 tokens a step": round(statistics.mean(tokens), 3) if tokens else None,
     }
 
 

@@ -23,6 +23,7 @@ import argparse
 import dataclasses
 import json
 import random
+from pathlib import Path
 
 from engine.flags import refuse_out
 from realm import Problem, Route
@@ -91,9 +92,12 @@ def main(argv=None):
         refuse_out("--out", args.out)
     except ValueError as error:
         parser.error(str(error))
-    with open(args.out, "w", encoding="utf-8") as file:
-        for problem in bank(args.n, args.seed):
-            file.write(json.dumps(dataclasses.asdict(problem)) + "\n")
+    problems = bank(args.n, args.seed)
+    text = "".join(json.dumps(dataclasses.asdict(problem)) + "\n" for problem in problems)
+    out = Path(args.out)
+    if out.exists() and out.read_bytes() not in (b"", text.encode()):
+        parser.error(f"--out {out}: holds something else already; name another file")
+    out.write_text(text, encoding="utf-8")
     print(f"{args.n} questions with {1 + MIXED_ROUTES} routes each: {args.out}")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
-from engine.text import reasoning_only, without_litter  # noqa: E402
+from engine.text import plain_answer, reasoning_only  # noqa: E402
 from realm import (MRPV_INSTRUCTION, PLAIN_INSTRUCTION, Response, Route,  # noqa: E402
                    demonstration, harmless, mrpv_prompt, parse_response)
 from rewards import (answers_match, canonical, final_answer, number,  # noqa: E402
@@ -168,7 +168,7 @@ def check_target(text):
     assert not TAG.search(reasoning)
     assert not re.search(r"\([\s/]*(think|answer|scores)\s*\)", reasoning, re.IGNORECASE)
     answer = parse_response(demonstration("r", text)).answer
-    assert answer == (without_litter(text) or None) and not TAG.search(answer or "")
+    assert answer == (plain_answer(text) or None) and not TAG.search(answer or "")
     assert parse_response(demonstration("r", text)).reasoning == "r"
 
 
@@ -272,7 +272,7 @@ NASTY += [
     ("<think>a</think><answer>18</answer><scores>", "1,", "1</scores>"),
     ("<think>a</think><answer>18</answer><scores>0.", "0", "</scores>"),
     ("<<", "=", ""), ("<<", "1", "=2>"), ("#### ", "x. ", ""), ("A:", " ", ""), ("18 ", "(", ")"),
-    ("9", ",999", ""), ("1/", "9", "")]
+    ("9", ",999", ""), ("1/", "9", ""), ("2 (", "\n", ""), ("<", "\n", ""), ("(", " / ", "think")]
 
 
 def everything(text):

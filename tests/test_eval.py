@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 import eval as evaluation
 from tasks import shop
 from data import load_problems, make_routes
+from engine.policy import must_write
 from helpers import write_bank
 from realm import Problem, Route
 
@@ -176,6 +177,7 @@ def test_a_student_of_an_own_bank_is_asked_that_bank_unless_told_otherwise(tmp_p
     ("--json no/such/x.json", "--json no/such/x.json: there is no folder no/such"),
     ("--figure no/x.png", "--figure no/x.png: there is no folder no"),
     ("--json /tmp", "--json /tmp: is a folder"),
+    ("--json bank.jsonl", "--json bank.jsonl: is named like a bank"),
     ("--json /dev/null", "--json /dev/null: is a device"),
     ("--figure x.xyz", "--figure x.xyz: its name must end in "),
     ("--positive 7", "--positive 7: is the answer of no question"),
@@ -200,9 +202,9 @@ def test_a_model_that_cannot_write_the_questions_is_refused_before_the_work(monk
 def test_a_tokenizer_is_asked_to_keep_every_character_but_spaces():
     tokenizer = AutoTokenizer.from_pretrained(evaluation.resolve_model("tiny"))
     question = load_problems("shop", "test", 1)[0].question
-    evaluation.must_write(tokenizer, [question], "tiny")
+    must_write(tokenizer, [question], "tiny")
     with pytest.raises(ValueError, match="model tiny: its tokenizer cannot write 'Why [?]'"):
-        evaluation.must_write(tokenizer, [question, "Why ?"], "tiny")
+        must_write(tokenizer, [question, "Why ?"], "tiny")
 
 
 def test_each_shipped_student_is_asked_its_own_task_unless_told_otherwise():
@@ -210,6 +212,21 @@ def test_each_shipped_student_is_asked_its_own_task_unless_told_otherwise():
         config = evaluation.Config(models=[model], limit=2)
         assert set(evaluation.prepare(config)) == {"test", "ood"}
         assert (config.task, config.positive) == (task, positive)
+
+
+def test_a_positive_answer_that_nobody_asked_for_is_left_out_where_no_question_has_it(tmp_path):
+    asked = [p for p in load_problems("ads", "test", 20) if p.answer != "relevant"]
+    write_bank(tmp_path / "bank.jsonl", asked)
+    config = evaluation.Config(models=["tiny-ads"], bank=str(tmp_path / "bank.jsonl"), routes=0)
+    evaluation.prepare(config)
+    assert config.positive is None
+
+
+def test_a_prompt_that_does_not_fit_the_model_is_refused_before_it_is_asked(monkeypatch):
+    monkeypatch.setattr(evaluation, "evaluate", lambda *a, **k: pytest.fail("evaluated"))
+    refusal = "eval.py: the question '.*: a prompt of [0-9]+ tokens and 5000 new ones exceed "
+    with pytest.raises(SystemExit, match=refusal):
+        evaluation.main(["tiny", "--max-new-tokens", "5000", "--limit", "3"])
 
 
 def test_flags_that_change_nothing_are_said_in_one_line(tmp_path, capsys):

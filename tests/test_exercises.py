@@ -37,7 +37,7 @@ WRONG = [
     ("parse_response", "parse_scores(reply, n_routes) if n_routes else None",
      "[float(x) for x in (tagged('scores', reply) or '0').split(',')]", "exactly one score"),
     ("parse_response", "and not before.strip()", "", "must begin with <think>"),
-    ("with_share_wrong", "if rng.random() < k * share - n_wrong:", "if False:", "only round down"),
+    ("with_share_wrong", "if rng.random() < k * share - wanted:", "if False:", "only round down"),
     ("with_share_wrong", "n_wrong = max(n_wrong, k - len(right))", "pass", "must fill up"),
     ("with_share_wrong", "return wrong[:n_wrong] + right[:k - n_wrong]",
      "return right[:n_wrong] + wrong[:k - n_wrong]", "where|swapped"),

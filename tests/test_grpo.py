@@ -18,6 +18,7 @@ import engine.shared_prompt
 import grpo
 from grpo import (Optimizer, completion_logps, end_ids, group_advantages, grpo_loss, grpo_update,
                   sample)
+from realm import Problem, Route, mrpv_prompt
 from helpers import (CHAT, END, LETTERS, PAD, TURN, Recorder, assert_same_gradients, by_hand,
                      full_logits, full_logps, plain_loss, sample_slowly, small_model,
                      small_tokenizer, take_gradients)
@@ -92,6 +93,24 @@ def test_the_end_token_is_trained_also_where_it_is_the_pad(many_ends):
 def test_a_chat_template_that_opens_the_reasoning_leaves_that_to_the_student(opened):
     asked = [small_tokenizer(chat_template=CHAT + end) for end in (opened, "")]
     assert grpo.encode_prompts(asked[0], ["abc"]) == grpo.encode_prompts(asked[1], ["abc"])
+
+
+def test_a_chat_template_that_writes_todays_date_writes_the_same_day_always():
+    dated = "{% if date_string is not defined %}fff{% endif %}" + CHAT
+    asked = [small_tokenizer(chat_template=template) for template in (dated, CHAT)]
+    assert grpo.encode_prompts(asked[0], ["abc"]) == grpo.encode_prompts(asked[1], ["abc"])
+
+
+def test_the_routes_that_must_fit_are_those_of_the_most_tokens_not_characters(model):
+    problem = Problem("a", "1", [Route("abc" * 9, "1", True), Route("<<1=1>>" * 20, "1", True)])
+    tokenizer = small_tokenizer()
+    long, short = grpo.encode_prompts(
+        tokenizer, [mrpv_prompt("a", [route]) for route in problem.routes])
+    assert len(long) > len(short)
+    model.config.max_position_embeddings = len(long) + 3
+    engine.policy.routes_must_fit(model, tokenizer, [problem], 1, 3)
+    with pytest.raises(ValueError, match="the question 'a': a prompt of .* show fewer --routes"):
+        engine.policy.routes_must_fit(model, tokenizer, [problem], 1, 4)
 
 
 def test_pad_and_end_tokens_inside_a_prompt_are_part_of_it(model):
@@ -881,10 +900,13 @@ def test_a_student_is_tiny_if_it_ships_with_the_project_or_descends_from_one_tha
     for run, student in students.items():
         (tmp_path / run).mkdir()
         (tmp_path / run / "config.json").write_text(json.dumps({"model": student}))
+    moved = {"model": "gone", "run": {"tiny": True}}
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "config.json").write_text(json.dumps(moved))
     (tmp_path / "tiny-llama").mkdir()
     (tmp_path / "tiny-llama" / "config.json").write_text("{}")
     wanted = {"tiny": True, "tiny-ads": True, "first": True, "second": True, "large": False,
-              "odd": False, "own": False, "tiny-llama": False, "none": False}
+              "odd": False, "own": False, "tiny-llama": False, "none": False, "moved": True}
     found = {}
     for name in wanted:
         where = name if name in engine.policy.TINY else str(tmp_path / name)

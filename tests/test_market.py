@@ -189,6 +189,16 @@ def test_the_cold_start_is_a_bank_and_can_be_demonstrated(tmp_path, capsys):
         assert response.scores == scores
 
 
+def test_a_file_that_holds_something_else_is_not_overwritten(tmp_path, capsys):
+    out = tmp_path / "bank.jsonl"
+    for _ in range(2):  # the same bank may be written again
+        warmup.main(["--n", "3", "--out", str(out)])
+    before = out.read_bytes()
+    with pytest.raises(SystemExit):
+        warmup.main(["--n", "4", "--out", str(out)])
+    assert "holds something else" in capsys.readouterr().err and out.read_bytes() == before
+
+
 @pytest.mark.parametrize("flags, words", [
     (["--n", "0"], "at least 1"),
     (["--out", "no/such/x"], "there is no folder")])

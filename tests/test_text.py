@@ -95,7 +95,8 @@ def test_markup_nested_ever_so_deep_leaves_nothing_behind():
 def test_an_answer_in_a_target_holds_no_tag():
     answers = {
         "<answer>5</answer>": "5", "5": "5", " 1,000": "1,000", "(answer)B(/answer)": "B",
-        "5<|im_end|>": "5"}
+        "5<|im_end|>": "5", "Solution: acid": "Solution: acid", "Route 2: by rail":
+        "Route 2: by rail"}
     for answer, kept in answers.items():
         assert parse_response(demonstration("r", answer)) == Response("r", kept, None)
     assert without_tags("<an<answer>swer>5") == " - 5" and settled(" a ") == "a"

@@ -3,6 +3,7 @@ import dataclasses
 import json
 import math
 import random
+import re
 from collections import Counter
 from types import SimpleNamespace
 
@@ -172,8 +173,16 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
     assert first == again != other
 
 
-def test_rft_is_sft_only_and_moves_the_weights(tmp_path):
+def test_demonstrations_that_are_longer_than_the_student_may_write_are_said(tmp_path, capsys):
+    run(tmp_path / "a", "--method", "rft", "--sft-steps", "1", "--max-new-tokens", "20")
+    said = re.findall(r"(\d+) of (\d+) correct routes are longer than --max-new-tokens 20",
+                      capsys.readouterr().out)
+    assert len(said) == 1 and int(said[0][0]) > 0
+
+
+def test_rft_is_sft_only_and_moves_the_weights(tmp_path, capsys):
     folder = run(tmp_path / "rft", "--method", "rft", "--sft-steps", "3")
+    assert "correct routes are longer" not in capsys.readouterr().out
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["phase"] for line in lines] == ["sft"] * 3 and lines[0]["loss"] > 0
     tiny = train.__file__.replace("train.py", "assets/tiny")
@@ -488,6 +497,7 @@ def test_training_never_sees_a_question_of_validation_or_test(tmp_path):
     (["--temperature", "1e-9"], "--temperature must be at least 0.001"),
     (["--clip-high", "1e300"], "--clip-high must lie in [0, 1000]"),
     (["--method", "rft", "--sft-steps", "0"], "--sft-steps 0: SFT is what --method rft begins"),
+    (["--method", "rft", "--routes", "0"], "--routes 0: no teacher was asked, and SFT needs"),
     (["--out", "/dev/null/x"], "--out /dev/null/x: nothing may be written in /dev/null"),
     (["--beta", "-1"], "--beta"),
     (["--resume", "/no/run"], "/no/run"),
