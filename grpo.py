@@ -315,7 +315,7 @@ def completion_logps(model, rollouts, temperature=1.0, prompt=None):
 
 
 # ---- supervised fine-tuning: the cold start of ReaLM-R1 ------------------------------------------
-def demonstrations(model, tokenizer, prompts, completions):
+def as_rollouts(model, tokenizer, prompts, completions):
     """Prompts and the completions to imitate (lists of str) -> Rollouts of one completion each.
     They were not sampled, so their logps and entropy are 0."""
     device, pad_id, end = model.device, tokenizer.pad_token_id, turn_end(tokenizer)

@@ -34,7 +34,7 @@ from engine.run import Run, refuse_folder, resume, stop_after_step
 from engine.shared_prompt import is_out_of_memory, with_smaller_parts
 from engine.team import ALONE, Team
 from engine.text import speaks_of_routes
-from grpo import Optimizer, demonstrations, group_advantages, load_policy, sft_update
+from grpo import Optimizer, as_rollouts, group_advantages, load_policy, sft_update
 from realm import (SELECTIONS, choose_routes, demonstration, mrpv_prompt, parse_response,
                    reasoning_only)
 from rewards import realm_reward
@@ -287,7 +287,7 @@ def sft_step(model, tokenizer, optimizer, problems, config, step):
 
 def imitate(model, tokenizer, optimizer, prompts, completions, config, weight=1.0):
     """One optimizer step towards these completions (lists of str) -> (loss, gradient norm)."""
-    lesson = demonstrations(model, tokenizer, prompts, completions)
+    lesson = as_rollouts(model, tokenizer, prompts, completions)
 
     def update(micro_batch):
         return sft_update(model, optimizer, lesson, micro_batch, weight)

@@ -111,7 +111,7 @@ def test_sampling_while_rows_leave_scoring_and_updates_stay_on_the_gpu(gpu, monk
     metrics = grpo_update(there, optimizer, rollouts, advantages, reference=copy.copy(there),
                           epochs=2, micro_batch=2, beta=0.01)
     assert metrics["skipped"] == 0 and metrics["drift"] < tolerance
-    demos = grpo.demonstrations(there, tokenizer, PROMPTS, ["ab", "c", "defg"])
+    demos = grpo.as_rollouts(there, tokenizer, PROMPTS, ["ab", "c", "defg"])
     loss, norm = sft_update(there, optimizer, demos, 2)
     assert loss > 0 and norm > 0 and optimizer.steps == 3
     assert not any(torch.equal(p.inner, old) for p, old in zip(there.parameters(), before))

@@ -660,7 +660,7 @@ def test_prompts_without_routes_are_not_padded_to_the_length_of_those_with(model
 
     monkeypatch.setattr(engine.shared_prompt, "prompt_pass", watched)
     texts = ["abcdefghijklm"[:n] for n in (13, 2, 13, 2, 12, 3, 2)]
-    rollouts = grpo.demonstrations(model, small_tokenizer(), texts, ["b"] * len(texts))
+    rollouts = grpo.as_rollouts(model, small_tokenizer(), texts, ["b"] * len(texts))
     grpo.sft_update(model, Recorder(model), rollouts, micro_batch=100)
     assert len(shapes) == 2
     # Padded to one length, they would take 7 x 13 tokens.
@@ -718,7 +718,7 @@ def test_a_demonstration_ends_as_the_chat_template_ends_a_turn_whatever_else_end
     model.generation_config.eos_token_id = [TURN, 9, END]
     for eos in ("<turn>", "<end>"):
         tokenizer = small_tokenizer(chat_template=CHAT, eos_token=eos)
-        demos = grpo.demonstrations(model, tokenizer, ["a", "b"], ["c", "dd"])
+        demos = grpo.as_rollouts(model, tokenizer, ["a", "b"], ["c", "dd"])
         assert [row[-1] for row in completions(demos)] == [TURN, TURN]
 
 
@@ -726,7 +726,7 @@ def test_a_demonstration_ends_as_the_chat_template_ends_a_turn_whatever_else_end
 def test_sft_is_the_mean_negative_log_likelihood_of_the_completions_and_their_end_token(
         model, micro_batch):
     tokenizer, texts = small_tokenizer(chat_template=CHAT), ["bb", "cdefa", "k"]
-    rollouts = grpo.demonstrations(model, tokenizer, PROMPTS[:3], texts)
+    rollouts = grpo.as_rollouts(model, tokenizer, PROMPTS[:3], texts)
     rows = completions(rollouts)
     assert rows == [tokenizer(text)["input_ids"] + [TURN] for text in texts]
     total = 0
@@ -739,7 +739,7 @@ def test_sft_is_the_mean_negative_log_likelihood_of_the_completions_and_their_en
     loss, _ = grpo.sft_update(model, optimizer, rollouts, micro_batch)
     assert loss == pytest.approx(total.item() / 11, rel=1e-5)
     assert_same_gradients(optimizer.steps[0], wanted)
-    assert completions(grpo.demonstrations(model, small_tokenizer(), ["a"], ["b"])) == [[4, END]]
+    assert completions(grpo.as_rollouts(model, small_tokenizer(), ["a"], ["b"])) == [[4, END]]
 
 
 def test_every_attention_call_is_one_that_a_gpus_fast_kernels_take(model, monkeypatch):

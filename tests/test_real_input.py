@@ -81,7 +81,7 @@ def test_the_real_chat_template_frames_the_prompt_and_its_turn_end_stops_a_row(s
     assert grpo.end_ids(model, tokenizer) == [151643, turn_end]
     text = tokenizer.decode(grpo.encode_prompts(tokenizer, ["What is 2 + 2?"])[0])
     assert text.endswith("<|im_start|>user\nWhat is 2 + 2?<|im_end|>\n<|im_start|>assistant\n")
-    demo = grpo.demonstrations(model, tokenizer, ["q"], ["<answer> 4</answer>"])
+    demo = grpo.as_rollouts(model, tokenizer, ["q"], ["<answer> 4</answer>"])
     assert demo.completion_ids[0, demo.lengths[0] - 1] == turn_end
     rollouts = grpo.sample(model, tokenizer, ["What is 2 + 2?"], 2, 4,
                            generator=torch.Generator().manual_seed(0))

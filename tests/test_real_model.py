@@ -109,7 +109,7 @@ def test_the_end_of_a_turn_ends_a_completion_and_a_demonstration(policy):
     assert rollouts.finished.tolist() == [True]
     assert rollouts.completion_ids[0, -1] == end
     assert rollouts.texts[0] and "<|" not in rollouts.texts[0]
-    demo = grpo.demonstrations(model, tokenizer, ["q"], ["<answer> 4</answer>"])
+    demo = grpo.as_rollouts(model, tokenizer, ["q"], ["<answer> 4</answer>"])
     assert demo.completion_ids[0].tolist()[-1] == end
 
 

@@ -111,7 +111,7 @@ def test_what_sft_imitates_is_the_teachers_reasoning_with_the_answer_in_its_own_
     def watched(model, tokenizer, prompts, completions):
         seen.extend(zip(prompts, completions))
 
-    monkeypatch.setattr(train, "demonstrations", watched)
+    monkeypatch.setattr(train, "as_rollouts", watched)
     monkeypatch.setattr(train, "sft_update", lambda *rest: (0.0, 0.0))
     with_routes = config(method="realm-r1", routes=1)
     train.sft_step(None, None, SimpleNamespace(steps=0), [problem], with_routes, 0)
@@ -369,7 +369,7 @@ def test_sft_imitates_only_correct_routes(monkeypatch, method):
     def watched(model, tokenizer, prompts, completions):
         seen.extend(zip(prompts, completions))
 
-    monkeypatch.setattr(train, "demonstrations", watched)
+    monkeypatch.setattr(train, "as_rollouts", watched)
     monkeypatch.setattr(train, "sft_update", lambda *a: (0.0, 0.0))
     train.sft_step(None, None, SimpleNamespace(steps=0), problems, c, 0)
     carried = 0
@@ -404,7 +404,7 @@ def test_what_was_right_with_routes_is_imitated_without_them(monkeypatch):
         seen.append((lesson, weight))
         return 0.0, 0.0
 
-    monkeypatch.setattr(train, "demonstrations", lambda model, tokenizer, *texts: texts)
+    monkeypatch.setattr(train, "as_rollouts", lambda model, tokenizer, *texts: texts)
     monkeypatch.setattr(train, "sft_update", watched)
     optimizer = SimpleNamespace(steps=0)
     found = train.remember(None, None, optimizer, batch, shown, rewards, texts, c, random.Random(0))
@@ -434,7 +434,7 @@ def test_remembering_raises_an_answer_without_routes_and_changes_only_its_own_st
     found = []
     for folder in (without, whole):
         model, tokenizer = train.load_policy(str(folder))
-        lesson = grpo.demonstrations(model, tokenizer, [mrpv_prompt(problem.question, [])],
+        lesson = grpo.as_rollouts(model, tokenizer, [mrpv_prompt(problem.question, [])],
                                      [demonstration(text, problem.answer)])
         found.append(grpo.completion_logps(model, lesson).sum().item())
     assert found[1] > found[0]
@@ -451,7 +451,7 @@ def test_a_lesson_without_a_number_is_counted_as_skipped(tmp_path, monkeypatch):
 @pytest.mark.parametrize("weight", [1.0, 0.25])
 def test_the_weight_of_a_lesson_is_that_of_its_gradient(weight):
     model, tokenizer = train.load_policy("tiny")
-    lesson = grpo.demonstrations(model, tokenizer, ["2 tea"], ["<think> tea</think>"])
+    lesson = grpo.as_rollouts(model, tokenizer, ["2 tea"], ["<think> tea</think>"])
     loss, norm = grpo.sft_update(model, train.Optimizer(model, 0.0), lesson, 4, weight)
     whole, whole_norm = grpo.sft_update(model, train.Optimizer(model, 0.0), lesson, 4)
     assert (loss, norm) == pytest.approx((weight * whole, weight * whole_norm))
