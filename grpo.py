@@ -162,10 +162,10 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
 
     advantages [P, G]. A group is live if its advantages are not all zero, or if there is a KL term.
     Other groups have no gradient. They are not computed, but they count in the batch's means. If no
-    group is live, no step is taken and the metrics are 0. share (i, n): compute only the i-th of n
-    shares of the live groups (engine/team.py). pi_old is the sampler's own log-probability, because
-    sampler and scorer are one computation (engine/layers.py). `drift` is the largest gap between
-    them in the first epoch, `skipped` is a sum over epochs, the rest comes from the last epoch.
+    group is live, no step is taken and the metrics are 0 (`skipped` is 1 if the weights are nan).
+    share (i, n): only the i-th of n shares of the live groups (engine/team.py). pi_old is the
+    sampler's own, because sampler and scorer are one computation (engine/layers.py). `drift` is the
+    largest gap between them in the first epoch. `skipped` counts all epochs, the rest is the last's.
     """
     live = (advantages != 0).any(dim=1) | (beta != 0.0)
     prompts = live.nonzero()[:, 0].tolist()
