@@ -165,7 +165,7 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     group is live, no step is taken and the metrics are 0 (`skipped` is 1 if the weights are nan).
     share (i, n): only the i-th of n shares of the live groups (engine/team.py). pi_old is the
     sampler's own, because sampler and scorer are one computation (engine/layers.py). `drift` is the
-    largest gap between them in the first epoch. `skipped` counts all epochs, the rest is the last's.
+    largest gap between them in the first epoch, `skipped` a sum over epochs, the rest the last's.
     """
     live = (advantages != 0).any(dim=1) | (beta != 0.0)
     prompts = live.nonzero()[:, 0].tolist()
