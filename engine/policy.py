@@ -255,12 +255,12 @@ def check_prompts(model, tokenizer, problems, config):
 
 def routes_must_fit(model, tokenizer, problems, k, max_new_tokens):
     """Raises ValueError, which names the question, if a prompt with k routes does not fit."""
+    shown = [harmless(route.text) for problem in problems for route in problem.routes]
+    length = dict(zip(shown, token_counts(tokenizer, shown)))
     longest = []  # of each problem: its prompt with the k longest routes
     for problem in problems:
-        texts = [harmless(route.text) for route in problem.routes]  # as a prompt shows them
-        lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]] if texts else []
-        order = sorted(range(len(texts)), key=lambda i: -lengths[i])
-        longest.append(mrpv_prompt(problem.question, [problem.routes[i] for i in order[:k]]))
+        routes = sorted(problem.routes, key=lambda route: -length[harmless(route.text)])
+        longest.append(mrpv_prompt(problem.question, routes[:k]))
     all_must_fit(model, tokenizer, longest, problems, max_new_tokens,
                  "show fewer --routes, lower --max-new-tokens, or leave it out")
 
@@ -268,9 +268,13 @@ def routes_must_fit(model, tokenizer, problems, k, max_new_tokens):
 def too_long_to_imitate(tokenizer, problems, max_new_tokens):
     """"n of m" correct routes have more than max_new_tokens tokens; "" if there is none."""
     texts = [route.text for problem in problems for route in problem.routes if route.correct]
-    lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]] if texts else []
-    too_long = sum(length > max_new_tokens for length in lengths)
-    return f"{too_long} of {len(lengths)}" if too_long else ""
+    too_long = sum(length > max_new_tokens for length in token_counts(tokenizer, texts))
+    return f"{too_long} of {len(texts)}" if too_long else ""
+
+
+def token_counts(tokenizer, texts):
+    """How many tokens each of these texts has -> list of int."""
+    return [len(ids) for ids in tokenizer(texts)["input_ids"]] if texts else []
 
 
 def check_tokenizers(names, problems):
