@@ -247,8 +247,8 @@ def check_prompts(model, tokenizer, problems, config):
     """
     routes_must_fit(model, tokenizer, problems, config.routes, config.max_new_tokens)
     must_write(tokenizer, [problem.question for problem in problems], config.model)
-    too_long = too_long_to_imitate(tokenizer, problems, config.max_new_tokens)
-    if config.sft_steps and too_long:
+    sft = config.sft_steps > 0
+    if sft and (too_long := too_long_to_imitate(tokenizer, problems, config.max_new_tokens)):
         print(f"{too_long} correct routes are longer than --max-new-tokens {config.max_new_tokens}:"
               " a student that imitates them will be cut before its answer", flush=True)
 
