@@ -170,8 +170,8 @@ def choose_routes(routes, k, rng, error_ratio=None, selection="random"):
 
 
 def with_share_wrong(drawn, k, share, rng):
-    """k of the routes drawn, of which k * share are wrong on average, where there are enough."""
-    wanted = int(k * share)  # k * share, rounded down or up at random so that its mean is right
+    """k of the routes drawn. k * share are wrong, rounded down or up at random, if so many are."""
+    wanted = int(k * share)  # rounded so that its mean is right
     if rng.random() < k * share - wanted:
         wanted += 1
     wrong = [route for route in drawn if not route.correct]

@@ -106,9 +106,14 @@ def main(bank, folder):
         raise ValueError(f"{error.name} is not installed: pip install verl==0.9.1, or for the "
                          "conversion alone pandas and pyarrow") from None
     from data import load_problems
+    problems = {split: load_problems(bank, split) for split in ("train", "validation", "test")}
+    for split, some in problems.items():
+        if not some:
+            raise ValueError(f"{bank}: holds no {split} questions; make it with --split all")
     Path(folder).mkdir(parents=True, exist_ok=True)
-    for split, name in (("train", "train"), ("validation", "val"), ("test", "test")):
-        rows = [to_row(p, i, name) for i, p in enumerate(load_problems(bank, split))]
+    for split, some in problems.items():
+        name = "val" if split == "validation" else split
+        rows = [to_row(p, i, name) for i, p in enumerate(some)]
         path = Path(folder, f"{name}.parquet")
         pandas.DataFrame(rows).to_parquet(path)
         print(f"{len(rows):6} rows  {path}")

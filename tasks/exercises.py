@@ -246,6 +246,9 @@ def as_text(name, verdict):
 
 def report(folder, names):
     """Judge the functions and print what is right and what is not -> are all right?"""
+    if Path(folder).resolve() == ROOT:
+        raise ValueError(f"--check {folder}: would judge this folder by itself; run the command in "
+                         "the project, and name the copy")
     if not (Path(folder) / "grpo.py").is_file():
         raise ValueError(f"--check {folder}: no copy of the project; make one with --start "
                          f"{folder}")
@@ -272,6 +275,8 @@ def main(argv=None):
                         default=list(BY_NAME), help="only these functions")
     args = parser.parse_args(argv)
     try:
+        if not hasattr(signal, "SIGALRM"):
+            raise ValueError("no time-out can be set here; on Windows use WSL")
         if args.list:
             print(as_list(args.only))
         elif args.start:

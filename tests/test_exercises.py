@@ -17,6 +17,13 @@ WRONG = [
     ("eaai_probability", "start * remaining + end * (1 - remaining)",
      "end * remaining + start * (1 - remaining)", "swapped"),
     ("eaai_probability", " if fade_steps else 1.0", "", "ZeroDivisionError"),
+    ("eaai_probability", "step / fade_steps", "(step + 1) / fade_steps", "a step too early"),
+    ("eaai_probability", "round(fade * total_steps, 9)", "fade * (total_steps - 1)",
+     "ends a step too early"),
+    ("eaai_probability", "    fade_steps = ", "    if step >= fade * total_steps: return end\n"
+     "    fade_steps = ", "shape constant"),
+    ("eaai_probability", "if not all(0.0 <= x <= 1.0 for x in (start, end, fade)):",
+     "if not 0.0 <= fade <= 1.0:", "a start of 1.5"),
     ("utility_score", "sum(means) / len(means)",
      "sum(fit_of_positive + fit_of_negative) / len(scores)", "mean of the right ones"),
     ("utility_score", "1.0 - abs(s - 0)", "abs(s - 0)", "where 1.0 is right"),
@@ -26,6 +33,7 @@ WRONG = [
     ("realm_reward", "gate = answer if two_stage else 1.0", "gate = 1.0", "its scores are paid"),
     ("realm_reward", "gate * utility_weight * utility", "gate * utility", "weight is not used"),
     ("realm_reward", "has_reasoning and answers_match", "answers_match", "without its reasoning"),
+    ("realm_reward", "complete = has_reasoning and", "complete =", "no reasoning, and then"),
     ("realm_reward", "answers_match(response.answer, gold)", "(response.answer == gold)",
      "compared as text"),
     ("mrpv_prompt", "start=1", "start=0", "numbered from 0"),
@@ -37,6 +45,21 @@ WRONG = [
     ("parse_response", "parse_scores(reply, n_routes) if n_routes else None",
      "[float(x) for x in (tagged('scores', reply) or '0').split(',')]", "exactly one score"),
     ("parse_response", "and not before.strip()", "", "must begin with <think>"),
+    ("parse_response", "parse_scores(reply,", "parse_scores(text,", "they count behind|were taken"),
+    ("parse_response", '(tagged("answer", reply) or "").strip() or None',
+     'next(iter(re.findall("</think><answer>(.*?)</answer>", text)), "").strip() or None',
+     "line by line"),
+    ("with_share_wrong", "return wrong[:n_wrong] + right[:k - n_wrong]",
+     "return rng.choices(wrong, k=n_wrong) + right[:k - n_wrong]", "a route twice"),
+    ("with_share_wrong", "if rng.random() <", "import random\n    if random.random() <",
+     "from `rng` alone"),
+    ("choose_routes", "return rng.sample(drawn[:k], k)",
+     "return drawn[:k] if error_ratio is not None else rng.sample(drawn[:k], k)",
+     "error_ratio 0.5: .* gives the labels away"),
+    ("choose_routes", "with_share_wrong(drawn, k, error_ratio, rng)",
+     "with_share_wrong(routes, k, error_ratio, rng)", "are ever shown"),
+    ("choose_routes", "drawn = new_answers_first(drawn)",
+     "drawn = list({route.answer: route for route in drawn}.values())", "Sample larger|gives 4"),
     ("with_share_wrong", "if rng.random() < k * share - wanted:", "if False:", "only round down"),
     ("with_share_wrong", "n_wrong = max(n_wrong, k - len(right))", "pass", "must fill up"),
     ("with_share_wrong", "return wrong[:n_wrong] + right[:k - n_wrong]",
@@ -57,6 +80,9 @@ WRONG = [
     ("group_advantages", "rewards.mean(dim=1, keepdim=True)", "rewards.mean()",
      "a mean of its own"),
     ("group_advantages", "+ eps)", ")", "eps is missing"),
+    ("group_advantages", "best - worst > 1e-6", "best - worst > 0", "equal rewards"),
+    ("group_advantages", "advantages = rewards - rewards.mean(dim=1, keepdim=True)",
+     "advantages = rewards.sub_(rewards.mean(dim=1, keepdim=True))", "changes the rewards"),
     ("group_advantages", "rewards.mean(dim=1, keepdim=True)",
      "rewards.median(dim=1, keepdim=True).values", "median"),
     ("group_advantages", "return torch.where(best - worst > 1e-6, advantages, "
@@ -71,6 +97,11 @@ WRONG = [
      "swapped"),
     ("grpo_loss", "-torch.min(ratio", "-torch.max(ratio", "it is the minimum"),
     ("grpo_loss", "-torch.min(ratio * A, clipped * A)", "-ratio * A", "nothing is clipped"),
+    ("grpo_loss", "-torch.min(ratio * A, clipped * A)", "-torch.min(ratio, clipped) * A",
+     "on the wrong side"),
+    ("grpo_loss", "clamp(1 - clip_low, 1 + clip_high)", "clamp(max=1 + clip_high)",
+     "only the upper bound"),
+    ("grpo_loss", "token_loss + beta * kl", "token_loss + beta * kl.detach()", "not be detached"),
     ("grpo_loss", "logps - old_logps, 0.0)", "old_logps - logps, 0.0)", "it is new / old"),
     ("grpo_loss", "logps - old_logps, 0.0)", "logps - old_logps, 0.0)", None),  # ours
     ("grpo_loss", "(token_loss * weights).sum()",
@@ -85,6 +116,10 @@ WRONG = [
      "return (token_loss * weights).sum().detach(), stats", "no gradient"),
     ("grpo_loss", "return (token_loss * weights).sum(), stats",
      "return (token_loss * weights).sum()", "two things"),
+    ("pick", "ordered, index = probs.sort(-1, descending=True)",
+     "ordered, index = probs.clone(), torch.arange(probs.shape[-1]).expand_as(probs)",
+     "top_p 0.7 of 0.15"),
+    ("pick", "target, right=True)", "target, right=False)", "of probability 0"),
     ("lengths_of", "is_end.int().argmax(1) + 1", "is_end.int().argmax(1)", "end token is dropped"),
     ("lengths_of", "finished = is_end.any(1)", "finished = is_end[:, :-1].any(1)",
      "whose last token"),
@@ -226,3 +261,8 @@ def test_the_list_names_every_function():
     command = [sys.executable, "-m", "tasks.exercises", "--list"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert all(name in listed for name in BY_NAME)
+
+
+def test_a_copy_is_not_judged_by_itself():
+    with pytest.raises(ValueError, match="would judge this folder by itself"):
+        exercises.report(ROOT, ["wilson"])
