@@ -12,6 +12,7 @@ the epoch. So a resumed run needs no saved random state. engine/run.py writes th
 import functools
 import math
 import random
+import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from engine.flags import (TeacherFlags, check_bounds, flag, given_flags, idle_ru
 from engine.policy import check_prompts, choose_device, is_tiny, resolve_model
 from engine.report import (check_figure, closing_table, describe, other_runs, report_step,
                            sample_to_show, step_metrics, step_timing, validation_metrics)
-from engine.run import Run, refuse_folder, resume, stop_after_step
+from engine.run import Run, refuse_folder, resume, save_student, stop_after_step
 from engine.shared_prompt import is_out_of_memory, with_smaller_parts
 from engine.team import ALONE, Team
 from engine.text import speaks_of_routes
@@ -407,8 +408,7 @@ def frozen_reference(model, tokenizer, config, step):
     """The KL term's reference policy: the student as RL began, kept in the run folder."""
     folder = Path(config.out) / "reference"
     if step == 0:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_student(model, tokenizer, folder)
     return load_policy(str(folder), config.device)[0].requires_grad_(False)
 
 
@@ -465,7 +465,7 @@ def main(argv=None):
     except (OSError, SafetensorError, KeyboardInterrupt) as error:
         go_on = ""
         if not config.explain and config.out and Path(config.out, "config.json").is_file():
-            go_on = f"; go on with: python train.py --resume {config.out}"
+            go_on = f"; go on with: python train.py --resume {shlex.quote(config.out)}"
         sys.exit(f"train.py: {str(error) or 'stopped'}{go_on}")
 
 

@@ -19,6 +19,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import signal
 import threading
 import zlib
@@ -49,6 +50,7 @@ class Run:
         self.folder = Path(config.out)
         self.config = config
         self.done, self.state = 0, None
+        self.resumed = record is not None
         problems = hash_of(splits)
         if record and record["problems"] != problems:
             raise ValueError(f"--resume {self.folder}: {problem_source(config)} gives other "
@@ -70,12 +72,14 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "before.json"
         before = json.loads(path.read_text()) if path.is_file() else evaluate()
+        if not self.resumed and (self.folder / "config.json").exists():
+            raise ValueError(f"--out {self.folder}: another run has begun there in the meantime")
         flags = {**for_the_record(self.config), "resume": None}
         write_json(self.folder / "config.json", {**flags, "run": self.record})
         write_json(path, before)
         for name in ("metrics.jsonl", "timing.jsonl"):
             cut_log(self.folder / name, self.done)
-        for path in (self.folder / "checkpoint").glob("*"):
+        for path in own_files(self.folder / "checkpoint"):
             newer = path.name > f"{self.done:06}" and not path.name.startswith(f"{self.done:06}-")
             if newer:  # than the loaded checkpoint, so it is damaged or half written
                 path.unlink()
@@ -88,10 +92,9 @@ class Run:
 
     def log(self, metrics, timing):
         """Record a step that is done."""
-        append_line(self.folder / "metrics.jsonl", metrics)
+        self.history.append(append_line(self.folder / "metrics.jsonl", metrics))
         step = {"phase": metrics["phase"], "step": metrics["step"]}
         append_line(self.folder / "timing.jsonl", {**step, **timing})
-        self.history.append(metrics)
         self.done += 1
 
     def save(self, optimizer):
@@ -114,15 +117,14 @@ class Run:
 
     def finish(self, model, tokenizer, before, after):
         """Write the trained student and the results."""
-        model.save_pretrained(self.folder / "model")
-        tokenizer.save_pretrained(self.folder / "model")
+        save_student(model, tokenizer, self.folder / "model")
         write_json(self.folder / "result.json", {"before": before, "after": after})
 
 
 # ---- files ---------------------------------------------------------------------------------------
 def append_line(path, entry):
-    """Append one line of JSON. It is on the disk when this returns. Floats are rounded to six
-    decimals, and nan and infinity become null."""
+    """Append one line of JSON -> the entry as it is read back. It is on the disk when this returns.
+    Floats are rounded to six decimals, and nan and infinity become null (None)."""
     rounded = {}
     for name, value in entry.items():
         if isinstance(value, float):
@@ -132,6 +134,17 @@ def append_line(path, entry):
         file.write(json.dumps(rounded) + "\n")
         file.flush()
         os.fsync(file.fileno())
+    return rounded
+
+
+def save_student(model, tokenizer, folder):
+    """Write a model and its tokenizer as save_pretrained does. Raises OSError if the disk is full:
+    the tokenizers library raises a bare Exception then."""
+    model.save_pretrained(folder)
+    try:
+        tokenizer.save_pretrained(folder)
+    except Exception as error:
+        raise OSError(f"{folder}: {error}") from None
 
 
 def whole_lines(path, n):
@@ -164,12 +177,18 @@ def checksum(path):
     return f"{crc:08x}"
 
 
+def own_files(folder):
+    """The checkpoints in a folder, whole or not, the oldest first. Other files are not ours."""
+    name = r"[0-9]{6,}(-[0-9a-f]{8}\.safetensors|\.part(\.new)?)"
+    return sorted(path for path in folder.glob("*") if re.fullmatch(name, path.name))
+
+
 def save_checkpoint(run, optimizer, done):
     """Write RUN/checkpoint/STEPS-CHECKSUM.safetensors and keep the one before it. Older ones are
     deleted first, so that the disk never holds more than two."""
     folder = run / "checkpoint"
     folder.mkdir(exist_ok=True)
-    for old in sorted(folder.glob("*-*.safetensors"))[:-1]:
+    for old in [path for path in own_files(folder) if "-" in path.name][:-1]:
         old.unlink()
     state = {name: tensor.contiguous() for name, tensor in optimizer.state_dict().items()}
     part = folder / f"{done:06}.part"
@@ -180,8 +199,8 @@ def save_checkpoint(run, optimizer, done):
 def load_checkpoint(run):
     """(steps done, state) of the newest checkpoint that is whole; (0, None) if the run was killed
     before its first. Raises ValueError if all are damaged."""
-    files = sorted((run / "checkpoint").glob("*-*.safetensors"), reverse=True)
-    for path in files:
+    files = [path for path in own_files(run / "checkpoint") if "-" in path.name]
+    for path in reversed(files):
         done, _, recorded = path.stem.partition("-")
         if checksum(path) == recorded:
             return int(done), load_file(path)

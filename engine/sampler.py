@@ -243,11 +243,11 @@ def in_fp32(model):
 
 def has_hidden_traits(config):
     """Does a model have a trait that a test on six tokens cannot show? Such traits are attention to
-    a window only, and rotary frequencies that change with the length."""
+    a window only, and rotary frequencies or queries that change with the length."""
     kinds = getattr(config, "layer_types", None)
     if not kinds:  # the layers are not named one by one
         windowed = getattr(config, "sliding_window", None)
         kinds = ["sliding_attention" if windowed else "full_attention"]
     windowed = any(kind != "full_attention" for kind in kinds)
     rotary = [getattr(config, name, None) for name in ("rope_parameters", "rope_scaling")]
-    return windowed or "longrope" in str(rotary)
+    return windowed or any(trait in str(rotary) for trait in ("longrope", "llama_4_scaling"))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -92,6 +93,44 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(undisturbed,
     assert "damaged" in capsys.readouterr().out
     assert results(folder) == results(undisturbed)
     assert checkpoints(folder) == [2, 4]
+
+
+def test_files_in_the_checkpoint_folder_that_are_not_ours_stay(undisturbed, folder):
+    ours = max((folder / "checkpoint").glob("*"))
+    shutil.copy(ours, ours.with_name("good-step.safetensors"))
+    (folder / "checkpoint" / "keep").mkdir()
+    go_on(folder)
+    left = {path.name for path in (folder / "checkpoint").glob("*")}
+    assert left == {path.name for path in (undisturbed / "checkpoint").glob("*")} | {
+        "good-step.safetensors", "keep"}
+
+
+def test_a_run_that_begins_where_another_one_has_begun_in_the_meantime_is_refused(
+        tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+
+    def meanwhile(*args, **more):
+        out.mkdir()
+        (out / "config.json").write_text("{}")
+
+    monkeypatch.setattr(train, "evaluate_student", meanwhile)
+    assert "another run has begun there" in refused(capsys, *SMALL, "--out", str(out))
+    assert (out / "config.json").read_text() == "{}"
+
+
+def test_a_tokenizer_that_finds_the_disk_full_raises_the_error_of_a_full_disk(tmp_path):
+    def full(folder):
+        raise Exception("No space left on device (os error 28)")
+
+    model = SimpleNamespace(save_pretrained=lambda folder: None)
+    with pytest.raises(OSError, match="model: No space left"):
+        engine.run.save_student(model, SimpleNamespace(save_pretrained=full), tmp_path / "model")
+
+
+def test_the_history_is_what_the_log_holds(tmp_path):
+    entry = engine.run.append_line(tmp_path / "log", {"a": 0.12345678, "b": math.nan, "n": 3})
+    assert entry == {"a": 0.123457, "b": None, "n": 3}
+    assert engine.run.read_log(tmp_path / "log", 1) == [entry]
 
 
 def test_a_run_without_a_whole_checkpoint_says_so_and_loses_nothing(folder, capsys):
