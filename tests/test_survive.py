@@ -110,7 +110,6 @@ def test_a_run_that_begins_where_another_one_has_begun_in_the_meantime_is_refuse
     out = tmp_path / "run"
 
     def meanwhile(*args, **more):
-        out.mkdir()
         (out / "config.json").write_text("{}")
 
     monkeypatch.setattr(train, "evaluate_student", meanwhile)
