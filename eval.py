@@ -34,7 +34,7 @@ from data import BUILT_IN, all_with_routes, load_problems
 from engine.flags import (TeacherFlags, check_bounds, flag, for_the_record, given_flags,
                           idle_source_rules, problem_source, same_flag, say, without_effect)
 from engine.policy import (check_tokenizers, choose_device, is_tiny, resolve_model,
-                           routes_must_fit)
+                           route_lengths, routes_must_fit)
 from engine.report import check_figure, check_json, write_results
 from engine.run import must_be_there, read_run
 from engine.shared_prompt import is_out_of_memory
@@ -396,10 +396,11 @@ def evaluate_all(config, problems, results):
     """Evaluate each model on each split, and put what was found into results: model -> split."""
     settings = {name: getattr(config, name) for name in
                 ("routes", "samples", "max_new_tokens", "seed", "batch", "positive")}
+    asked = sum(problems.values(), [])
     for name in config.models:
         model, tokenizer = load_policy(name, config.device)
-        routes_must_fit(model, tokenizer, sum(problems.values(), []), config.routes,
-                        config.max_new_tokens)
+        routes_must_fit(model, tokenizer, asked, config.routes, config.max_new_tokens,
+                        route_lengths(tokenizer, asked))
         found = {}
         for split, some in problems.items():
             found[split] = evaluate(model, tokenizer, some, **settings)

@@ -389,9 +389,9 @@ def has_gold_solution(problem):
 def with_correct_route(problems, config):
     """The problems that SFT can imitate. Raises ValueError if SFT needs one and there is none."""
     found = [p for p in problems if any(route.correct for route in p.routes)]
-    if config.sft_steps and not found and not config.routes:
-        raise ValueError("--routes 0: no teacher was asked, and SFT needs its correct routes")
     if config.sft_steps and not found:
+        if config.routes == 0:
+            raise ValueError("--routes 0: no teacher was asked, and SFT needs its correct routes")
         raise ValueError(f"--method {config.method}: no question of the bank has a correct route "
                          f"to learn from")
     return found

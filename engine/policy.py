@@ -245,36 +245,41 @@ def check_prompts(model, tokenizer, problems, config):
 
     config: train.py's. This is said before the run, and not at the step that draws the prompt.
     """
-    routes_must_fit(model, tokenizer, problems, config.routes, config.max_new_tokens)
+    lengths = route_lengths(tokenizer, problems)
+    routes_must_fit(model, tokenizer, problems, config.routes, config.max_new_tokens, lengths)
     must_write(tokenizer, [problem.question for problem in problems], config.model)
-    sft = config.sft_steps > 0
-    if sft and (too_long := too_long_to_imitate(tokenizer, problems, config.max_new_tokens)):
-        print(f"{too_long} correct routes are longer than --max-new-tokens {config.max_new_tokens}:"
-              " a student that imitates them will be cut before its answer", flush=True)
+    if config.sft_steps:
+        say_too_long(problems, config.max_new_tokens, lengths)
 
 
-def routes_must_fit(model, tokenizer, problems, k, max_new_tokens):
-    """Raises ValueError, which names the question, if a prompt with k routes does not fit."""
-    shown = [harmless(route.text) for problem in problems for route in problem.routes]
-    length = dict(zip(shown, token_counts(tokenizer, shown)))
+def route_lengths(tokenizer, problems):
+    """{text of a route: its tokens as a prompt shows it}, of all routes of these problems."""
+    texts = list(dict.fromkeys(route.text for problem in problems for route in problem.routes))
+    if not texts:
+        return {}
+    encoded = tokenizer([harmless(text) for text in texts])["input_ids"]
+    return dict(zip(texts, map(len, encoded)))
+
+
+def routes_must_fit(model, tokenizer, problems, k, max_new_tokens, lengths):
+    """Raises ValueError, which names the question, if a prompt with k routes does not fit. lengths:
+    route_lengths of these problems."""
     longest = []  # of each problem: its prompt with the k longest routes
     for problem in problems:
-        routes = sorted(problem.routes, key=lambda route: -length[harmless(route.text)])
+        routes = sorted(problem.routes, key=lambda route: -lengths[route.text])
         longest.append(mrpv_prompt(problem.question, routes[:k]))
     all_must_fit(model, tokenizer, longest, problems, max_new_tokens,
                  "show fewer --routes, lower --max-new-tokens, or leave it out")
 
 
-def too_long_to_imitate(tokenizer, problems, max_new_tokens):
-    """"n of m" correct routes have more than max_new_tokens tokens; "" if there is none."""
-    texts = [route.text for problem in problems for route in problem.routes if route.correct]
-    too_long = sum(length > max_new_tokens for length in token_counts(tokenizer, texts))
-    return f"{too_long} of {len(texts)}" if too_long else ""
-
-
-def token_counts(tokenizer, texts):
-    """How many tokens each of these texts has -> list of int."""
-    return [len(ids) for ids in tokenizer(texts)["input_ids"]] if texts else []
+def say_too_long(problems, max_new_tokens, lengths):
+    """Say how many correct routes are longer than a completion may be, if any are."""
+    correct = [lengths[r.text] for problem in problems for r in problem.routes if r.correct]
+    too_long = sum(length > max_new_tokens for length in correct)
+    if too_long:
+        print(f"{too_long} of {len(correct)} correct routes are longer than --max-new-tokens "
+              f"{max_new_tokens}: a student that imitates them will be cut before its answer",
+              flush=True)
 
 
 def check_tokenizers(names, problems):

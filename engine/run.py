@@ -178,9 +178,14 @@ def checksum(path):
 
 
 def own_files(folder):
-    """The checkpoints in a folder, whole or not, the oldest first. Other files are not ours."""
+    """What this file writes into a folder of checkpoints, sorted. Other files are not ours."""
     name = r"[0-9]{6,}(-[0-9a-f]{8}\.safetensors|\.part(\.new)?)"
     return sorted(path for path in folder.glob("*") if re.fullmatch(name, path.name))
+
+
+def checkpoints(folder):
+    """The checkpoints in a folder, the oldest first. One of them may be damaged."""
+    return [path for path in own_files(folder) if path.suffix == ".safetensors"]
 
 
 def save_checkpoint(run, optimizer, done):
@@ -188,7 +193,7 @@ def save_checkpoint(run, optimizer, done):
     deleted first, so that the disk never holds more than two."""
     folder = run / "checkpoint"
     folder.mkdir(exist_ok=True)
-    for old in [path for path in own_files(folder) if "-" in path.name][:-1]:
+    for old in checkpoints(folder)[:-1]:
         old.unlink()
     state = {name: tensor.contiguous() for name, tensor in optimizer.state_dict().items()}
     part = folder / f"{done:06}.part"
@@ -199,7 +204,7 @@ def save_checkpoint(run, optimizer, done):
 def load_checkpoint(run):
     """(steps done, state) of the newest checkpoint that is whole; (0, None) if the run was killed
     before its first. Raises ValueError if all are damaged."""
-    files = [path for path in own_files(run / "checkpoint") if "-" in path.name]
+    files = checkpoints(run / "checkpoint")
     for path in reversed(files):
         done, _, recorded = path.stem.partition("-")
         if checksum(path) == recorded:

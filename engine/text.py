@@ -96,25 +96,28 @@ def without_tags(text):
     return text
 
 
+def repeated(change, text):
+    """(a text after the same change, does it stay as it is?). The change is made four times at
+    most, because what is taken out may put another tag together."""
+    for _ in range(4):
+        changed = change(text)
+        if changed == text:
+            return text, True
+        text = changed
+    return text, False
+
+
 def settled(text):
     """Text on which `harmless` changes nothing any more, and which has no space around it."""
-    text = text.strip()
-    for _ in range(4):
-        safe = harmless(text).strip()
-        if safe == text:
-            return text
-        text = safe
+    text, stays = repeated(lambda part: harmless(part).strip(), text.strip())
+    if stays:
+        return text
     return harmless(re.sub(r"[<>]", "", text)).strip()  # hostile: brackets nested in brackets
 
 
 def without_litter(text):
     """Text that holds no tag and no rest of one, and that `harmless` leaves as it is."""
-    for _ in range(4):  # what is taken out may put another tag together
-        clean = settled(without_tags(text))
-        if clean == text:
-            return text
-        text = clean
-    return text
+    return repeated(lambda part: settled(without_tags(part)), text)[0]
 
 
 def plain_answer(text):
@@ -123,12 +126,8 @@ def plain_answer(text):
     >>> plain_answer(" Route 2: by rail "), plain_answer("<answer>5</answer><|im_end|>")
     ('Route 2: by rail', '5')
     """
-    for _ in range(4):  # what is taken out may put another tag together
-        clean = apart(without_tags(text)).strip()
-        if clean == text:
-            return text
-        text = clean
-    return re.sub(r"[<>]", "", text).strip()  # hostile: brackets nested in brackets
+    text, stays = repeated(lambda part: apart(without_tags(part)).strip(), text)
+    return text if stays else re.sub(r"[<>]", "", text).strip()  # hostile: nested brackets
 
 
 def in_our_tags(text):

@@ -102,8 +102,8 @@ def must_raise(f, cases):
 def check_eaai_probability(f, ours):
     steps = (0, 13, 50, 76)
 
-    def curve(function, **flags):
-        return [function(t, 100, **flags) for t in steps]
+    def curve(function, at=steps, **flags):
+        return [function(t, 100, **flags) for t in at]
 
     right = curve(ours, fade=0.8)
     raw = [math.cos(math.pi * t / 80) for t in steps]
@@ -112,8 +112,8 @@ def check_eaai_probability(f, ours):
             ("it rises instead of falling: the sign of the cosine is turned round",
              [1 - p for p in right]),
             ("the share `fade` is not used: it falls over all T steps", curve(ours, fade=1.0)),
-            ("it is a step too early: step counts from 0", [ours(t + 1, 100, fade=0.8)
-                                                            for t in steps]),
+            ("it is a step too early: step counts from 0",
+             curve(ours, [t + 1 for t in steps], fade=0.8)),
             ("it ends a step too early: the fade takes fade * T steps, not fade * (T - 1)",
              [ours(t, 99, fade=0.8) for t in steps]),
             ("it falls in a straight line, which is shape=\"linear\"",
@@ -137,9 +137,9 @@ def check_eaai_probability(f, ours):
     all_along = (0, 13, 39, 45, 50, 76, 90)
     for shape in ("linear", "step", "constant"):
         yield f"The shape {shape} is right.", named(
-            f"shape {shape}", [f(t, 100, shape=shape, fade=0.8) for t in all_along],
-            [ours(t, 100, shape=shape, fade=0.8) for t in all_along],
-            [("it is the cosine", [ours(t, 100, fade=0.8) for t in all_along])])
+            f"shape {shape}", curve(f, all_along, shape=shape, fade=0.8),
+            curve(ours, all_along, shape=shape, fade=0.8),
+            [("it is the cosine", curve(ours, all_along, fade=0.8))])
     yield "A fade of 0 is over at once.", named("fade = 0", f(0, 100, fade=0.0), 0.0)
     yield "What cannot be is refused.", must_raise(f, [
         ("an unknown shape", lambda: f(0, 10, shape="round")), ("a step of -1", lambda: f(-1, 10)),

@@ -108,9 +108,20 @@ def test_the_routes_that_must_fit_are_those_of_the_most_tokens_not_characters(mo
         tokenizer, [mrpv_prompt("a", [route]) for route in problem.routes])
     assert len(long) > len(short)
     model.config.max_position_embeddings = len(long) + 3
-    engine.policy.routes_must_fit(model, tokenizer, [problem], 1, 3)
+    lengths = engine.policy.route_lengths(tokenizer, [problem])
+    engine.policy.routes_must_fit(model, tokenizer, [problem], 1, 3, lengths)
     with pytest.raises(ValueError, match="the question 'a': a prompt of .* show fewer --routes"):
-        engine.policy.routes_must_fit(model, tokenizer, [problem], 1, 4)
+        engine.policy.routes_must_fit(model, tokenizer, [problem], 1, 4, lengths)
+
+
+def test_a_calculators_annotations_do_not_make_a_demonstration_longer(capsys):
+    problems = [Problem("a", "1", [Route("abc", "1", True), Route("ab<<1=1>>c", "1", True)])]
+    lengths = engine.policy.route_lengths(small_tokenizer(), problems)
+    assert lengths == {"abc": 3, "ab<<1=1>>c": 3}
+    engine.policy.say_too_long(problems, 3, lengths)
+    assert capsys.readouterr().out == ""
+    engine.policy.say_too_long(problems, 2, lengths)
+    assert capsys.readouterr().out.startswith("2 of 2 correct routes are longer than --max-new-tok")
 
 
 def test_pad_and_end_tokens_inside_a_prompt_are_part_of_it(model):
@@ -274,6 +285,10 @@ def test_in_bf16_the_sampler_agrees_with_the_scorer_also_where_key_biases_make_s
     LlamaConfig(**SHAPE, rope_parameters={
         "rope_type": "longrope", "rope_theta": 100.0, "short_factor": [1.0] * 4,
         "long_factor": [4.0] * 4, "original_max_position_embeddings": 64, "factor": 4.0}),
+    # Its queries are scaled from 64 tokens on, as Ministral3's are.
+    LlamaConfig(**SHAPE, rope_parameters={
+        "rope_type": "default", "rope_theta": 100.0, "llama_4_scaling_beta": 0.1,
+        "original_max_position_embeddings": 64}),
     # Only its head differs.
     GraniteConfig(**SHAPE, logits_scaling=8.0, attention_multiplier=8 ** -0.5),
     Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=100, max_window_layers=1),

@@ -172,6 +172,15 @@ def test_a_sample_is_shown_whole_but_for_the_fixed_instruction():
     assert "Do this" not in text and "Problem: 2 + 2?" in text and "<answer>4</answer>" in text
 
 
+def test_results_are_named_after_the_bank_that_was_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "results_table", lambda results: "")
+    found = {"tiny": {"test": {"questions": 4, "alone": {"accuracy": 0.5}}}}
+    for bank, name in (("banks/my.jsonl", "realm_my_test_alone"), (None, "realm_shop_test_alone")):
+        report.write_results(found, {"task": "shop", "bank": bank}, str(tmp_path / "e.json"), None)
+        saved = json.loads((tmp_path / "e.json").read_text())
+        assert list(saved["lm_eval"]["tiny"]["results"]) == [name]
+
+
 def test_results_are_also_under_the_names_that_users_of_lm_evaluation_harness_look_for():
     found = {"test": {"questions": 101, "alone": {"accuracy": 0.5}, "routes": {"accuracy": 1.0}},
              "ood": {"questions": 1, "alone": {"accuracy": 0.0}}}

@@ -3,6 +3,7 @@ import dataclasses
 import json
 import math
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -115,6 +116,20 @@ def test_a_run_that_begins_where_another_one_has_begun_in_the_meantime_is_refuse
     monkeypatch.setattr(train, "evaluate_student", meanwhile)
     assert "another run has begun there" in refused(capsys, *SMALL, "--out", str(out))
     assert (out / "config.json").read_text() == "{}"
+
+
+def test_the_command_to_go_on_can_be_pasted_whatever_the_folder_is_called(tmp_path, monkeypatch):
+    out = tmp_path / "my run"
+
+    def stopped(*args):
+        out.mkdir()
+        (out / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train", stopped)
+    with pytest.raises(SystemExit) as stop:
+        train.main(["--out", str(out)])
+    assert shlex.split(str(stop.value).partition("; go on with: ")[2])[-1] == str(out)
 
 
 def test_a_tokenizer_that_finds_the_disk_full_raises_the_error_of_a_full_disk(tmp_path):
