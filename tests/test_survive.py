@@ -145,6 +145,10 @@ def test_the_history_is_what_the_log_holds(tmp_path):
     entry = engine.run.append_line(tmp_path / "log", {"a": 0.12345678, "b": math.nan, "n": 3})
     assert entry == {"a": 0.123457, "b": None, "n": 3}
     assert engine.run.read_log(tmp_path / "log", 1) == [entry]
+    run = object.__new__(engine.run.Run)
+    run.folder, run.history, run.done = tmp_path, [], 0
+    run.log({"phase": "rl", "step": 0, "approx_kl": 0.12345678}, {"step_s": 1.0})
+    assert run.history == engine.run.read_log(tmp_path / "metrics.jsonl", 1)
 
 
 def test_a_run_without_a_whole_checkpoint_says_so_and_loses_nothing(folder, capsys):
