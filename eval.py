@@ -36,7 +36,7 @@ from engine.flags import (TeacherFlags, check_bounds, flag, for_the_record, give
 from engine.policy import (check_tokenizers, choose_device, is_tiny, resolve_model,
                            route_lengths, routes_must_fit)
 from engine.report import check_figure, check_json, write_results
-from engine.run import must_be_there, read_run
+from engine.run import must_be_there, read_run, seen_in_training
 from engine.shared_prompt import is_out_of_memory
 from grpo import load_policy, sample
 from realm import choose_routes, mrpv_prompt, parse_response
@@ -329,7 +329,9 @@ def prepare(config, given=()):
         print(f"--routes is 0, as in {config.models[0]}, so no student is shown routes; --routes 3 "
               "shows them to all", flush=True)
     problems = find_problems(config)
-    check_tokenizers(config.models, sum(problems.values(), []))
+    asked = sum(problems.values(), [])
+    check_tokenizers(config.models, asked)
+    say(seen_in_training(config, asked, load_problems))
     check_positive(config, problems)
     say(without_effect(given, idle_source_rules(config, f"--bank {config.bank}")))
     return all_with_routes(problems, config, given)

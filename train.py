@@ -31,7 +31,7 @@ from engine.flags import (TeacherFlags, check_bounds, flag, given_flags, idle_ru
 from engine.policy import check_prompts, choose_device, is_tiny, resolve_model
 from engine.report import (check_figure, closing_table, describe, other_runs, report_step,
                            sample_to_show, step_metrics, step_timing, validation_metrics)
-from engine.run import Run, refuse_folder, resume, save_student, stop_after_step
+from engine.run import Run, alone_in, refuse_folder, resume, save_student, stop_after_step
 from engine.shared_prompt import is_out_of_memory, with_smaller_parts
 from engine.team import ALONE, Team
 from engine.text import speaks_of_routes
@@ -307,7 +307,7 @@ def train(config, record=None, given=()):
         given = {"steps": 20, "out": "runs/short"}
         train(prepare(Config(**given), given))
     """
-    with Team(config.processes, config.threads) as team:
+    with alone_in(config.out), Team(config.processes, config.threads) as team:
         return train_with(team, config, record, given)
 
 
@@ -423,8 +423,7 @@ def save_or_stop(run, optimizer, is_last, stop_asked, bar):
         run.save(optimizer)
     if hopeless:
         raise ValueError(f"5 steps in a row gave a loss or gradient that is not a number, and were "
-                         f"skipped: start again with a lower --lr; the weights before them are in "
-                         f"{run.folder / 'checkpoint'}")
+                         f"skipped: start again with a lower --lr")
     if stop_asked and not is_last:
         raise KeyboardInterrupt
     found = run.new_diagnosis()

@@ -43,11 +43,13 @@ def resolve_model(name):
     if name in TINY:
         return str(ASSETS / name)
     path = Path(name)
-    if (path / "model" / "config.json").is_file():  # a run folder of train.py
+    has_model = (path / "model" / "config.json").is_file()
+    finished = has_model and (path / "result.json").is_file()
+    if (path / "before.json").is_file() and not finished:
+        raise ValueError(f"model {name}: a run that is not finished, so its model/ is not there or "
+                         f"older: python train.py --resume {name}")
+    if has_model:  # a run folder of train.py
         return str(path / "model")
-    if (path / "before.json").is_file():
-        raise ValueError(f"model {name}: a run that is not finished has no model/ yet: "
-                         f"python train.py --resume {name}")
     if (path / "config.json").is_file():
         return str(path)
     owner = next((owner for start, owner in HUB_OWNERS.items() if name.startswith(start)), None)

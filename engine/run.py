@@ -16,6 +16,7 @@ Held to it by tests/test_survive.py, tests/test_train.py and `python -m tests.ki
 """
 import contextlib
 import dataclasses
+import fcntl
 import json
 import math
 import os
@@ -75,6 +76,8 @@ class Run:
         if not self.resumed and (self.folder / "config.json").exists():
             raise ValueError(f"--out {self.folder}: another run has begun there in the meantime")
         flags = {**for_the_record(self.config), "resume": None}
+        # A finished run that becomes longer is not finished any more. Its model/ is replaced later.
+        (self.folder / "result.json").unlink(missing_ok=True)
         write_json(self.folder / "config.json", {**flags, "run": self.record})
         write_json(path, before)
         for name in ("metrics.jsonl", "timing.jsonl"):
@@ -231,6 +234,29 @@ def refuse_folder(config):
         raise ValueError(f"--out {config.out}: nothing may be written in {standing}")
 
 
+@contextlib.contextmanager
+def alone_in(folder):
+    """Inside of it no other process can run in this folder. Raises ValueError if one does. The lock
+    ends with this process, however it ends. A file system without locks has none."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as at_the_end:
+        handle = os.open(folder, os.O_RDONLY)
+        at_the_end.callback(os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{folder}: a run is going on in this folder") from None
+        except OSError:  # no locks here
+            pass
+        at_the_end.callback(remove_if_empty, folder)
+        yield
+
+
+def remove_if_empty(folder):
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+
+
 # ---- resuming, and stopping ----------------------------------------------------------------------
 def resume(given, config_class):
     """(config, record) of an interrupted run, with the new values of flags that may change.
@@ -308,6 +334,31 @@ def read_run(folder):
     if not isinstance(run, dict):
         raise ValueError(f"{path}: not the config.json of a run")
     return run
+
+
+def seen_in_training(config, asked, load):
+    """Which students were trained on questions that eval.py asks? -> list of sentences.
+
+    config: eval.py's; asked: the problems; load: data.load_problems. A run with the same source of
+    problems is not looked at, because its splits share no question. Two sources may: a bank that
+    was made of GSM8K is split in another way than GSM8K.
+    """
+    questions = {problem.question for problem in asked}
+    found = []
+    for name in config.models:
+        run = read_run(Path(name))
+        source = run.get("bank") or run.get("task")
+        if not source or (source, run.get("data")) == (problem_source(config), config.data):
+            continue
+        try:
+            trained = load(source, "train", run.get("limit"), run.get("data"))
+        except (ValueError, OSError):  # the files are not here any more
+            continue
+        seen = len(questions & {problem.question for problem in trained})
+        if seen:
+            found.append(f"{name} was trained on {seen} of the {len(questions)} questions asked "
+                         f"(from {source}): choose others with --task, --bank or --split")
+    return found
 
 
 @contextlib.contextmanager

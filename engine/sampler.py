@@ -213,7 +213,9 @@ def repack(running, Tp, C, room):
 def decodable(model):
     """Does this project compute the same as the model's own forward pass? Some families of models
     have other layers. The two are compared in fp32: of a trained SmolLM2 the logits in bf16 differ
-    by up to a sixth, whoever computes them."""
+    by up to a sixth, whoever computes them. In fp32 rounding makes a difference of 1e-6, or
+    1e-4 where the logits nearly cancel. SmolLM3 without training, whose every fourth layer has no
+    rotary positions, has one of 7e-4."""
     ids = torch.arange(6, device=model.device)[None] % model.config.vocab_size  # [1, 6]
     length = torch.tensor([5], device=model.device)
     try:
@@ -223,7 +225,7 @@ def decodable(model):
             wanted = model(ids).logits[:, -1]
     except (AttributeError, TypeError, RuntimeError, ValueError):
         return False
-    close = (found - wanted).norm() < 1e-3 * wanted.norm()
+    close = (found - wanted).norm() < 2e-4 * wanted.norm()
     return bool(close) and not has_hidden_traits(model.config)
 
 

@@ -143,6 +143,33 @@ def stand_in(run, flags):
     (run / "config.json").write_text(json.dumps(flags))
 
 
+def test_a_student_that_was_trained_on_what_is_asked_is_named(tmp_path, capsys):
+    # A bank is split by a hash of its questions, and the train.jsonl of a folder by position.
+    problems = random.Random(1).sample(load_problems("shop", "all", 400), 400)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for path in (folder / "train.jsonl", folder / "test.jsonl", tmp_path / "bank.jsonl"):
+        write_bank(path, problems[:1] if path.name == "test.jsonl" else problems)
+    stand_in(tmp_path / "ours", {"bank": str(tmp_path / "bank.jsonl"), "limit": None})
+    stand_in(tmp_path / "plain", {"task": str(folder), "bank": None, "limit": None})
+    stand_in(tmp_path / "short", {"task": str(folder), "bank": None, "limit": 1})
+    stand_in(tmp_path / "lost", {"task": str(tmp_path / "nowhere"), "bank": None})
+    names = [str(tmp_path / name) for name in ("ours", "short", "lost")] + ["tiny"]
+
+    def asked(*models):
+        return evaluation.prepare(evaluation.Config(models=list(models), routes=0))["test"]
+
+    asked(*names)
+    assert not capsys.readouterr().out  # what a bank and a limit leave out was not seen
+    test = asked(*names, str(tmp_path / "plain"))
+    trained = {p.question for p in load_problems(str(folder), "train")}
+    seen = sum(p.question in trained for p in test)
+    assert 0.5 * len(test) < seen
+    said = capsys.readouterr().out
+    assert said.startswith(f"{tmp_path / 'plain'} was trained on {seen} of the {len(test)} "
+                           f"questions asked (from {folder})") and said.count("\n") == 1
+
+
 def test_a_student_of_an_own_bank_is_asked_that_bank_unless_told_otherwise(tmp_path, capsys):
     bank = tmp_path / "bank.jsonl"
     run = tmp_path / "run"

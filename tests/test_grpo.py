@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import (AutoModelForCausalLM, GemmaConfig, GraniteConfig, LlamaConfig,
-                          MistralConfig, Olmo2Config, Qwen2Config, Qwen3Config)
+                          MistralConfig, Olmo2Config, Qwen2Config, Qwen3Config, SmolLM3Config)
 
 import engine.layers
 import engine.policy
@@ -291,6 +291,8 @@ def test_in_bf16_the_sampler_agrees_with_the_scorer_also_where_key_biases_make_s
         "original_max_position_embeddings": 64}),
     # Only its head differs.
     GraniteConfig(**SHAPE, logits_scaling=8.0, attention_multiplier=8 ** -0.5),
+    # Only its fourth layer differs, and hardly so before any training.
+    SmolLM3Config(**SHAPE | {"num_hidden_layers": 4, "initializer_range": 0.02}),
     Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=100, max_window_layers=1),
 ], ids=lambda config: config.model_type)
 def test_a_family_whose_layers_are_built_otherwise_is_refused_before_anything_is_sampled(

@@ -1,5 +1,7 @@
 """Runs that are cut, numbers that go wrong, and what a continued run may change."""
 import dataclasses
+import errno
+import fcntl
 import json
 import math
 import os
@@ -23,6 +25,7 @@ from tasks import shop
 from data import load_problems, make_routes
 from engine.files import write_json, write_whole
 from engine.flags import for_the_record
+from engine.policy import resolve_model
 from engine.run import resume
 from helpers import by_hand, small_model, write_bank
 from test_train import refused
@@ -116,6 +119,53 @@ def test_a_run_that_begins_where_another_one_has_begun_in_the_meantime_is_refuse
     monkeypatch.setattr(train, "evaluate_student", meanwhile)
     assert "another run has begun there" in refused(capsys, *SMALL, "--out", str(out))
     assert (out / "config.json").read_text() == "{}"
+
+
+def test_two_processes_do_not_run_in_one_folder(folder, tmp_path, capsys):
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    for flags in (["--resume", str(folder)], [*SMALL, "--out", str(tmp_path / "new")]):
+        (tmp_path / "new").mkdir(exist_ok=True)
+        other = os.open(flags[-1], os.O_RDONLY)  # the other process
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert f"{flags[-1]}: a run is going on in this folder" in refused(capsys, *flags)
+        os.close(other)
+    assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert (tmp_path / "new").is_dir()  # it is the other one's
+    with engine.run.alone_in(folder):
+        with pytest.raises(ValueError, match="a run is going on"), engine.run.alone_in(folder):
+            pass
+    go_on(folder)
+
+
+def test_a_file_system_without_locks_is_no_reason_not_to_run(tmp_path, monkeypatch):
+    def no_locks(*args):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with engine.run.alone_in(tmp_path / "run"):
+        (tmp_path / "run" / "config.json").write_text("{}")
+    assert (tmp_path / "run" / "config.json").is_file()
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path, capsys):
+    (tmp_path / "bank.jsonl").write_text('{"question": "a", "answer": "1"}\n')
+    refused(capsys, *SMALL, "--bank", str(tmp_path / "bank.jsonl"), "--out", str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_while_a_finished_run_becomes_longer_its_old_student_and_results_are_not_taken_for_the_new(
+        folder, monkeypatch, capsys):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "rl_step", stop)
+        refused(capsys, "--resume", str(folder), "--steps", "5")
+    assert not (folder / "result.json").exists()
+    with pytest.raises(ValueError, match="not finished, so its model/ is not there or older"):
+        resolve_model(str(folder))
+    go_on(folder)
+    assert resolve_model(str(folder)) == str(folder / "model") and len(metrics(folder)) == 5
 
 
 def test_the_command_to_go_on_can_be_pasted_whatever_the_folder_is_called(tmp_path, monkeypatch):
