@@ -383,13 +383,16 @@ def collect(name, seeds, jobs, may_train=True, before=None):
     return saved
 
 
-def cell(values):
+def cell(values, is_there):
     """Two or three values stand one by one: an interval from so few says nothing, and a mean of
-    runs that start and runs that do not is no run's. More are 'mean ± half of a 95% interval'."""
-    values = present(values)
-    if not 2 <= len(values) <= 3:
-        return spread(values)
-    return " / ".join(f"{value:.3f}" for value in values)
+    runs that start and runs that do not is no run's. More are 'mean ± half of a 95% interval'.
+
+    is_there: for each seed, was it run? A run that lacks this value has a dash.
+    """
+    values = [value for value, there in zip(values, is_there) if there]
+    if not present(values) or not 2 <= len(values) <= 3:
+        return spread(present(values))
+    return " / ".join("-" if value is None else f"{value:.3f}" for value in values)
 
 
 def table(saved):
@@ -399,7 +402,8 @@ def table(saved):
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for arm in saved["arms"]:
         cells = [str(value) for value in arm["labels"].values()]
-        cells += [cell(arm["figures"][name]) for name in shown]
+        is_there = [value is not None for value in arm["figures"]["alone"]]
+        cells += [cell(arm["figures"][name], is_there) for name in shown]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -183,10 +183,13 @@ def test_a_table_says_what_is_missing():
 
 
 def test_few_runs_stand_one_by_one_in_a_table_and_more_have_an_interval():
-    assert questions.cell([0.5]) == "0.500"
-    assert questions.cell([0.9, None, 0.003]) == "0.900 / 0.003"
-    assert questions.cell([0.1, 0.2, 0.3]) == "0.100 / 0.200 / 0.300"
-    assert questions.cell([0.1, 0.2, 0.3, 0.4, 0.5]) == "0.300 ± 0.196"
+    run = [True] * 5
+    assert questions.cell([0.5], run) == "0.500"
+    assert questions.cell([0.9, None, 0.003], [True, False, True]) == "0.900 / 0.003"
+    assert questions.cell([0.9, None, 0.003], [True, True, True]) == "0.900 / - / 0.003"
+    assert questions.cell([None, None, None], [True, True, False]) == "-"
+    assert questions.cell([0.1, 0.2, 0.3], run) == "0.100 / 0.200 / 0.300"
+    assert questions.cell([0.1, 0.2, 0.3, 0.4, 0.5], run) == "0.300 ± 0.196"
 
 
 # ---- what a student knows ----------------------------------------------------------------------
