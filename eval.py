@@ -23,7 +23,6 @@ import math
 import random
 import sys
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +39,7 @@ from engine.run import must_be_there, read_run, seen_in_training
 from engine.shared_prompt import is_out_of_memory
 from grpo import load_policy, sample
 from realm import choose_routes, mrpv_prompt, parse_response
-from rewards import answers_match, canonical, realm_reward
+from rewards import answers_match, realm_reward
 
 
 # ---- statistics ----------------------------------------------------------------------------------
@@ -66,12 +65,12 @@ def vote(answers, rng):
     answers = [answer for answer in answers if answer is not None]
     if not answers:
         return None
-    counts = Counter(canonical(answer) for answer in answers)
-    most = max(counts.values())
-    winner = rng.choice([key for key, count in counts.items() if count == most])
+    counts = {}  # an answer in its first spelling -> how many gave it
     for answer in answers:
-        if canonical(answer) == winner:
-            return answer
+        first = next((other for other in counts if answers_match(other, answer)), answer)
+        counts[first] = counts.get(first, 0) + 1
+    most = max(counts.values())
+    return rng.choice([answer for answer, count in counts.items() if count == most])
 
 
 def auc(scores, labels):

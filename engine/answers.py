@@ -53,6 +53,8 @@ IN_TEXT = re.compile(  # the last of these counts where no answer is marked
     rf"|(?<![\w.])-?[$€£]?{DIGITS}"
     r"|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
 LIST = re.compile(rf"\W?{DIGITS}(?:(?:[,;]| and| or)+ \W?{DIGITS})+\W*")  # 3, 4 and 5
+OPTIONS = re.compile(  # A, C and D
+    r"\W?[A-J]\)?(?:(?:\s?[,;&]| and| or)+ ?\(?[A-J]\)?)+\W*")
 NEXT_WORD = re.compile(r"[\s-]?([A-Za-z]{1,12})(?![A-Za-z])")
 HALF_OF_DAY = re.compile(r"\s?[AaPp]\.?[Mm]\b")
 BEHIND = re.compile(r"\s+(?:and a (?:half|third|quarter)|below)\b")
@@ -63,6 +65,10 @@ SECOND_UNIT = re.compile(
     r"\s?(?:minutes?|mins?|m|seconds?|secs?|s|inch(?:es)?|in|ounces?|oz|cents?)\b")
 SIGN_BEFORE_BOX = re.compile(  # "- \\boxed{5}" is an item of a list
     r"(?:(?<![^\s=:$(])[-\u2212]|[/^]\s?|\\[dt]?frac\{)\$?$")
+BEHIND_BOX = re.compile(  # what changes its value, also where the box ends its maths or its bold
+    r"(?:\$|\\\)|\*\*)?(\s?(?:[/^!][^\s$]{1,20}"
+    r"|\\(?:times|cdot)\s?10\^\S{1,8}|\\pi\b|\\sqrt\S{1,12}"
+    r"|(?:\\text\{)?\s?([A-Za-z]{1,12})\}?))")
 NEGATIVE = re.compile(r"(?<![0-9]\s)\b(?:minus|negative)\s$", flags=re.IGNORECASE)
 ABBREVIATED = re.compile(  # a stop that ends no sentence: Dr. Smith
     r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|Mt|Ft|vs|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)$"
@@ -96,7 +102,7 @@ LATEX = [(re.compile(pattern), plain) for pattern, plain in (
 PAIRS = [re.compile(pair, flags=re.DOTALL) for pair in (  # marks around a whole answer
     r"\$\$(.+)\$\$", r"\$(.+?)\$", r"\\\((.+)\\\)", r"\\\[(.+)\\\]", r"\{(.+)\}", r"\(([^(),]+)\)",
     r"\*+([^*]+)\*+", r"_+([^_]+)_+", r"`(.+)`", r'"([^"]+)"', r"'([^']+)'", "“([^”]+)”",
-    "‘([^’]+)’", "«([^»]+)»", r"<(?!(?:del|strike|sub|sup)>)([A-Za-z]{1,10})>(.+)</\1>",
+    "‘([^’]+)’", "«([^»]+)»", r"<(?!(?:del|strike|s|sub|sup)>)([A-Za-z]{1,10})>(.+)</\1>",
     r"(.+)<br\s?/?>")]
 OPENING = tuple("$\\{(*_`\"'“‘«<")
 MATHS_AND_UNIT = re.compile(r"\$([^$]+)\$(?=\s+[A-Za-z\\°%])")  # $5$ km
@@ -105,6 +111,9 @@ HEADING = re.compile(r"^#{1,6}\s+|^####\s*")
 REMARK = re.compile(r"(.*[^\s)])\s+\(([^()]*)\)", flags=re.DOTALL)  # 42 (see step 3)
 POINTER = re.compile(
     r"(see|from|by|because|since|using|step|line|eq|equation|rounded|approximately|exactly)\b",
+    flags=re.IGNORECASE)
+WORDY = re.compile(  # words only, which do not lead on to what is in brackets
+    r"(?!.*\b(?:and|or|not|nor|but|than|of)$)[^\W\d_]{2,}(?:[ '-][^\W\d_]{2,})*",
     flags=re.IGNORECASE)
 SUM = re.compile(r"=?\s*[0-9.,]+(?:\s*[-+*/x×÷]\s*[0-9.,]+)+(?:\s*=\s*[0-9.,]+)?")  # 42 (6 x 7)
 
@@ -174,7 +183,7 @@ def clause(text):
     >>> clause("3, 4 and 5.")
     '3, 4 and 5.'
     """
-    if len(text) <= MAX_ANSWER and LIST.fullmatch(text):
+    if len(text) <= MAX_ANSWER and (LIST.fullmatch(text) or OPTIONS.fullmatch(text)):
         return text
     depth = 0
     remark = False
@@ -278,13 +287,12 @@ def boxed_answer(text):
     start = text.rfind("\\boxed{")
     end = start + len("\\boxed{") + len(inside) + 1
     before = SIGN_BEFORE_BOX.search(text[:start][-20:])
-    behind = re.match(
-        r"\s?(?:[/^!][^\s$]{1,20}|(?:\\text\{)?\s?([A-Za-z]{1,12})\}?)", text[end:end + 40])
-    if behind and behind[1] and behind[1].lower() not in SCALES:
+    behind = BEHIND_BOX.match(text[end:end + 40])
+    if behind and behind[2] and behind[2].lower() not in SCALES:
         behind = None
     if not before and not behind:
         return last_side(tidy(inside))
-    return tidy((before[0] if before else "") + inside + (behind[0] if behind else ""))
+    return tidy((before[0] if before else "") + inside + (behind[1] if behind else ""))
 
 
 def last_number(text):
@@ -366,15 +374,15 @@ def unwrapped(answer):
 def without_remark(answer):
     """An answer without a remark behind it. One that might change a number stays.
 
-    >>> [without_remark(t) for t in ("42 (see step 3)", "42 (km)", "42 (thousand)", "yes (all)")]
-    ['42', '42 km', '42 (thousand)', 'yes']
+    >>> [without_remark(t) for t in ("42 (see step 3)", "42 (km)", "42 (thousand)", "f (x)")]
+    ['42', '42 km', '42 (thousand)', 'f (x)']
     """
     found = REMARK.fullmatch(answer)
     if not found:
         return answer
     head, remark = found[1].strip(), found[2].strip()
-    if split_number(head) is None:
-        return head
+    if split_number(head) is None:  # "sin (x)" and "(1, 2) and (3, 4)" are no remarks
+        return head if POINTER.match(remark) else answer
     if POINTER.match(remark) or SUM.fullmatch(remark) or not remark:
         return head
     return f"{head} {remark}" if unit_of(remark) is not None else answer
@@ -439,7 +447,7 @@ def quantity(text):
     if found is None:
         return None
     value, currency, behind = found
-    unit = unit_of(behind.strip().removeprefix("\\"))
+    unit = unit_of(re.sub(r"^\\(?=[%$ ])", "", behind.strip()))  # but \in is no inch
     if unit is not None and currency is not None:
         unit = with_currency(currency, unit)
     if unit is None:
@@ -462,17 +470,23 @@ name='x', whole=False), Reading(key='b', unit='paris', name='', whole=False))
         found = quantity(named[2].strip() if named else answer)
         if found is not None:
             return Reading(str(found[0]), found[1], named[1] if named else "")
+        if OPTIONS.fullmatch(answer) and " or " not in answer:
+            return Reading(",".join(re.findall("[A-J]", answer)).lower())  # A, C and D
         option = OPTION.fullmatch(answer)
         if option and not HEDGE.search(option[2] or ""):
             whole = BINOMIAL.fullmatch(answer) is not None
             return Reading(option[1].lower(), words(option[2] or ""), whole=whole)
+        remark = REMARK.fullmatch(answer)
+        if remark and WORDY.fullmatch(remark[1]) and WORDY.fullmatch(remark[2]):
+            return Reading(words(remark[1]), words(remark[2]))  # yes (all of them)
     key = words(answer)
     return Reading(key if number(key) is None else answer)  # "1 8" is not 18
 
 
 def words(text):
     """Words to compare: in lower case, without spaces, "p.m." as "pm"."""
-    text = re.sub(r"\s+", "", text).lower()
+    text = re.sub(r"\s+", " ", text.strip()).lower()
+    text = re.sub(r"(?<![0-9.]) | (?![0-9.])", "", text)  # but "1 1/2" is not 11/2
     return re.sub(r"(?<=[0-9])([ap])\.m(?:\.|$)", r"\1m", text)
 
 

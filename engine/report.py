@@ -482,7 +482,7 @@ def draw_comparison(results, path):
                 ax.axhline(level, color="black", linestyle=style, linewidth=1, label=label)
         ax.set(title=split, ylim=(0, 1.05), ylabel="accuracy")
         names = [name[-18:] for name in results]
-        ax.set_xticks(range(len(results)), names, rotation=20, ha="right")
+        ax.set_xticks(range(len(results)), names, rotation=20, ha="right", parse_math=False)
         ax.grid(alpha=0.3, axis="y")
     axes[0].legend(fontsize=8)
     figure.savefig(path, dpi=110)

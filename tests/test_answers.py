@@ -105,10 +105,26 @@ OTHER_WRONG = [
     "18"), ("1~8", "18")]
 NAMES = [("E. coli", "E"), ("C. difficile", "C"), ("E. coli", "E. faecalis"), ("H. pylori", "H"),
          ("J. S. Bach", "J"), ("D. H. Lawrence", "D")]
-STRUCK_OUT = [(f"<{tag}>5</{tag}>", "5") for tag in ("del", "strike", "sup", "sub")]
+STRUCK_OUT = [(f"<{tag}>5</{tag}>", "5") for tag in ("del", "strike", "s", "sup", "sub")]
+OTHER_WRONG += [  # what stands in brackets behind words is a part of the answer
+    (r"(-\infty, -2) \cup (99, \infty)", r"(-\infty, -2) \cup (3, \infty)"),
+    ("(1, 2), (9, 9)", "(1, 2), (3, 4)"), ("(1, 2)", "(1, 2), (3, 4)"), ("(A) and (C)",
+    "(A) and (B)"),
+    ("A, (D)", "A, (B)"), ("(A), (B)", "A"), ("A, C", "A"), ("A or B", "A, B"), ("sin (2x)",
+    "sin (x)"),
+    ("copper (I)", "copper (II)"), ("Washington (DC)", "Washington (state)")]
+OTHER_WRONG += [  # a space between digits is one
+    ("2 or 11/2", "2 or 1 1/2"), ("[11/2, 3]", "[1 1/2, 3]"), ("12 and 3", "1 2 and 3"),
+    ("21/2 million", "2 1/2 million"), ("May 11 2", "May 1 12")]
+OTHER_WRONG += [(rf"5{command}", "5") for command in (r"\in", r"\cup", r"\min", r"\dots", r"\star")]
 OTHER_WRONG += NAMES + STRUCK_OUT + [
     ("5 each way", "5"), ("1\u00a000", "100"), ("$5$ $6$", "56"), ("5 a dozen", "5")]
 WRONG = [(text, "5") for text in ANOTHER_NUMBER] + UNITS_DIFFER + OTHER_WRONG
+
+
+RIGHT += [
+    ("yes (all of them)", "yes"), ("Paris (France)", "paris"), ("A and C", "A, C"),
+    ("(A), (C)", "A,C"), ("Yes (see step 2)", "yes"), (r"5\ km", "5 km"), (r"50\%", "50%")]
 
 
 @pytest.mark.parametrize("answer, gold", RIGHT)
@@ -153,6 +169,12 @@ def test_the_answer_of_a_text(text, answer):
     ("- \\boxed{18}", "18", True), ("It is = -\\boxed{18}", "-18", True),
     ("The answer is \\boxed{18}!", "18", True), ("\\boxed{18}^\\circ", "18", True),
     ("20 minus 18", "18", True),
+    ("So $\\boxed{5}$ million.", "5", False), ("So $\\boxed{5}$ million.", "5 million", True),
+    ("\\(\\boxed{5}\\) million", "5", False), ("**\\boxed{5}** thousand", "5", False),
+    ("$\\boxed{5} \\times 10^6$", "5", False), ("$\\boxed{5}\\pi$", "5", False),
+    ("$\\boxed{5}\\sqrt{2}$", "5", False), ("$\\boxed{5}$ apples, as said", "5", True),
+    ("Answer: A, C", "A", False), ("Answer: A, C", "A, C", True), ("Answer: A; C", "A", False),
+    ("The answer is A, B and D.", "A", False), ("Answer: B, because A is wrong", "B", True),
     ("\\boxed{2}^3", "2", False), ("\\boxed{18} dollars, as said", "18", True),
     ("<think>\\boxed{20}</think> 18", "18", True), ("<think>20</think>", "20", True),
     ("<think>The answer is 20</think>\n18", "18", True),

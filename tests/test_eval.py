@@ -40,6 +40,10 @@ def test_auc_is_the_share_of_pairs_ranked_rightly():
 def test_the_vote_counts_equal_answers_as_one_and_breaks_ties_evenly():
     assert evaluation.vote(["1,000", "7", "$1000"], random.Random(0)) == "1,000"
     assert evaluation.vote([None, None], random.Random(0)) is None
+    for split_vote, winner in ((["5 cents", "5 dollars", "5 dollars", "6", "6", "6"], "6"),
+                               (["7 am", "7 pm", "8 pm", "8 pm"], "8 pm"),
+                               (["C. Rome", "C. Paris", "B", "B"], "B")):
+        assert {evaluation.vote(split_vote, random.Random(s)) for s in range(9)} == {winner}
     rng = random.Random(0)
     share = sum(evaluation.vote(["1", "2"], rng) == "1" for _ in range(2000)) / 2000
     assert 0.45 < share < 0.55
