@@ -24,8 +24,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from engine.bank import (append_batch, bank_settings, bank_summary, continue_bank, cut_summary,
-                         each_once, has_gold_solution, lack_routes, open_bank, read_bank,
-                         recorded_tally, why_it_cannot_teach)
+                         each_once, has_gold_solution, is_gold_only, lack_routes, open_bank,
+                         read_bank, recorded_tally, why_it_cannot_teach)
 from engine.flags import (DEFAULT_TEACHER, TEACHER_FLAGS, TeacherFlags, check_bounds, flag,
                           given_flags, idle_source_rules, idle_teacher_flags, is_address,
                           problem_source, refuse_out, say, shown_address, without_effect)
@@ -267,7 +267,7 @@ def with_routes(problems, config, teacher=None):
     poorest = min(problems, key=lambda p: len(p.routes))
     if len(poorest.routes) < config.routes:
         raise ValueError(f"--routes {config.routes}: the question {poorest.question[:60]!r} has "
-                         f"only {len(poorest.routes)} routes")
+                         f"only {len(poorest.routes)} routes on its line")
     return problems
 
 
@@ -295,6 +295,10 @@ def build_bank(config, given=()):
     problems = each_once(problems)
     teacher, what = teacher_for(config, problems, config.temperature, config.max_new_tokens)
     say_idle_flags(config, given, problems)
+    held = sum(bool(p.routes) and not is_gold_only(p) for p in problems)
+    if held:
+        print(f"{held} of the questions have routes already, which the new bank does not hold",
+              flush=True)
     with open_bank(config.out) as file:
         done = continue_bank(config.out, problems, bank_settings(config))
         of_which = f", of which {done} are done" if done else ""

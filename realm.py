@@ -129,6 +129,7 @@ def parse_response(text, n_routes=0):
     else:  # the reasoning does not end, so only the text before it can hold an answer
         reasoning = None
         reply = text.partition("<think>")[0]
+    reply = re.sub(r"<think>.*?(?:</think>|$)", "", reply, flags=re.DOTALL)  # a second thought
     answer = (tagged("answer", reply) or "").strip() or None
     scores = parse_scores(reply, n_routes) if n_routes else None
     return Response(reasoning, answer, scores)

@@ -2,7 +2,7 @@ r"""Reading answers: which answer a text gives, and whether two answers are the 
 
     final_answer(text)     the answer in a teacher's free text: in a tag, in a box, behind "####"
     answers_match(a, b)    are two answers the same? Numbers by value, words by letters
-    canonical(answer)      a key that equal answers share, to count votes
+    canonical(answer)      a key that equal answers share
 
 An answer is read in three steps. `tidy` takes off the markup, in any nesting: "**\boxed{5}**" is
 "5". `read` says what is left: a number and its unit, an option such as "B. Paris", or words.

@@ -18,7 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from engine.answers import last_side, tidy
-from engine.files import write_json
+from engine.files import lock, write_json
 from engine.flags import flag_name, for_the_record
 from engine.text import plain_answer
 from realm import Problem, Route
@@ -88,7 +88,8 @@ def read_field(entry, name, kind, where, prefix="", default=None):
         return entry[name]
     if default is None:
         wanted = getattr(kind, "__name__", "string or number")
-        raise ValueError(f"{where}: field {prefix + name!r} must be a {wanted}, not missing")
+        raise ValueError(f"{where}: field {prefix + name!r} must be a {wanted}, not missing"
+                         f" (there are: {', '.join(list(entry)[:6])[:80]})")
     return default
 
 
@@ -271,15 +272,18 @@ def refuse_other_settings(path, before, settings):
 
 @contextlib.contextmanager
 def open_bank(path):
-    """Open a bank to append to it. One that is still empty at the end leaves no file behind."""
+    """Open a bank to append to it. One that is still empty at the end leaves no file behind. Raises
+    ValueError if another process writes it."""
     is_new = not os.path.exists(path)
-    try:
-        with open(path, "ab") as file:
+    with open(path, "ab") as file:
+        lock(file, f"--out {path}: another process is writing it")
+        try:
             yield file
-    finally:
-        if is_new and not (os.path.isfile(path) and os.path.getsize(path)):
-            Path(path).unlink(missing_ok=True)
-            record_path(path).unlink(missing_ok=True)
+        finally:
+            file.flush()
+            if is_new and not os.path.getsize(path):
+                Path(path).unlink(missing_ok=True)
+                record_path(path).unlink(missing_ok=True)
 
 
 def append_batch(file, path, first, batch, n, tally):

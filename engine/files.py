@@ -5,6 +5,7 @@ even if the program is killed or the disk is full. What is left behind is at mos
 To read: `write_whole`.
 Held to it by tests/test_survive.py and `python -m tests.kill`.
 """
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -25,6 +26,17 @@ def write_whole(path, write):
         raise OSError(f"{path}: {error}") from None
     finally:
         new.unlink(missing_ok=True)
+
+
+def lock(handle, busy):
+    """Keep an open file or folder from other processes, until it is closed or this one ends. Raises
+    ValueError(busy) if another process has it. A file system without locks has none."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(busy) from None
+    except OSError:  # no locks here
+        pass
 
 
 def write_json(path, value):

@@ -256,6 +256,8 @@ def idle_rules(config):
         (("explain_figure",), not config.explain, "there is no --explain"),
         (("remember",), config.explain, "--explain shows the step of GRPO alone"),
         (("one_by_one",), config.explain, "--explain shows all routes or none"),
+        (("epochs", "warmup", "schedule", "fade", "p_end", "steps", "sft_steps", "eval_every",
+          "save_every"), config.explain, "--explain makes one update, without warm-up or fade"),
         (("processes",), config.device != "cpu", "a GPU is not shared"),
     ]
 

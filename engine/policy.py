@@ -181,7 +181,9 @@ def end_ids(model, tokenizer):
 def encode_prompts(tokenizer, prompts):
     """Token ids of prompts (list of str), through the chat template where there is one."""
     if not tokenizer.chat_template:
-        return tokenizer(prompts, add_special_tokens=True)["input_ids"]
+        rows = tokenizer(prompts, add_special_tokens=True)["input_ids"]
+        # Some tokenizers end every text with the end token. A prompt goes on.
+        return [row[:-1] if row[-1:] == [tokenizer.eos_token_id] else row for row in rows]
     written = []
     for prompt in prompts:
         text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False,

@@ -125,9 +125,10 @@ def report_step(bar, config, metrics, timing, show, steps_left):
     bar: the tqdm bar; metrics, timing: of this step; show: a sample, or None; steps_left: after it.
     """
     if metrics["step"] == 0 and timing["step_s"] > 5:
-        hours = timing["step_s"] * steps_left / 3600
+        seconds = timing["step_s"] * steps_left
+        left = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
         bar.write(f"the first {metrics['phase']} step took {timing['step_s']:.0f} s; the "
-                  f"{steps_left} steps that are left would take about {hours:.1f} h at this pace")
+                  f"{steps_left} steps that are left would take about {left} at this pace")
     if "eval_alone" not in metrics:
         return
     bar.set_postfix(reward=f"{metrics['reward']:.2f}", alone=f"{metrics['eval_alone']:.2f}",
@@ -348,13 +349,25 @@ def closing_row(name, result, after):
 def check_figure(flag, path):
     """Raises ValueError, in one line, if no figure can be written there. flag: its name."""
     refuse_out(flag, path)
+    refuse_own_file(flag, path)
     if not path.endswith((".png", ".pdf", ".svg", ".jpg")):
         raise ValueError(f"{flag} {path}: its name must end in .png, .pdf, .svg or .jpg")
+
+
+def refuse_own_file(flag, path):
+    """Raises ValueError, in one line, if a run or a model keeps this file for itself."""
+    kept = ("config.json", "before.json", "result.json", "curves.png", "generation_config.json",
+            "tokenizer.json", "tokenizer_config.json")
+    path = Path(path)
+    if path.name in kept and (path.parent / "config.json").is_file():
+        raise ValueError(f"{flag} {path}: belongs to the run or the model in this folder; choose "
+                         "another name")
 
 
 def check_json(flag, path):
     """Raises ValueError, in one line, if results should not be written there. flag: its name."""
     refuse_out(flag, path)
+    refuse_own_file(flag, path)
     if path.endswith(".jsonl"):
         raise ValueError(f"{flag} {path}: is named like a bank; the results are one .json file")
 

@@ -16,11 +16,11 @@ Held to it by tests/test_survive.py, tests/test_train.py and `python -m tests.ki
 """
 import contextlib
 import dataclasses
-import fcntl
 import json
 import math
 import os
 import re
+import shlex
 import signal
 import threading
 import zlib
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from engine.files import write_json, write_whole
+from engine.files import lock, write_json, write_whole
 from engine.flags import flag_name, for_the_record, is_address, problem_source, shown_address
 from engine.policy import is_tiny
 from engine.report import diagnosis, draw_curves, hash_of, question_hash
@@ -228,7 +228,7 @@ def refuse_folder(config):
     taken = folder.exists() and any(path.name != "config.json.new" for path in folder.iterdir())
     if taken and not (config.resume or config.explain):
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or "
-                         f"continue it with --resume {config.out}")
+                         f"continue it with --resume {shlex.quote(config.out)}")
     standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not (standing.is_dir() and os.access(standing, os.W_OK)) and not config.explain:
         raise ValueError(f"--out {config.out}: nothing may be written in {standing}")
@@ -236,18 +236,12 @@ def refuse_folder(config):
 
 @contextlib.contextmanager
 def alone_in(folder):
-    """Inside of it no other process can run in this folder. Raises ValueError if one does. The lock
-    ends with this process, however it ends. A file system without locks has none."""
+    """Inside of it no other process can run in this folder. Raises ValueError if one does."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as at_the_end:
         handle = os.open(folder, os.O_RDONLY)
         at_the_end.callback(os.close, handle)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{folder}: a run is going on in this folder") from None
-        except OSError:  # no locks here
-            pass
+        lock(handle, f"{folder}: a run is going on in this folder")
         at_the_end.callback(remove_if_empty, folder)
         yield
 

@@ -291,7 +291,9 @@ class ServerTeacher:
                 pause = named_pause(reply.retry_after, pause)
                 refuse(reply)
             except Hopeless as error:
-                raise self.failed(str(error)) from None
+                asked = " ".join(prompt.rpartition("Problem: ")[2].split())[:40]
+                path = urllib.parse.urlsplit(self.address).path
+                raise self.failed(f"({path} was asked {asked!r}) {error}") from None
             except (ValueError, http.client.InvalidURL) as error:  # an address nobody can have
                 raise self.failed(f"cannot be asked: {error}") from None
             except (OSError, http.client.HTTPException) as error:  # dropped, cut short, timed out

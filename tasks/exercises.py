@@ -20,6 +20,7 @@ import importlib.util
 import json
 import os
 import selectors
+import shlex
 import shutil
 import signal
 import subprocess
@@ -103,7 +104,7 @@ def start(folder, names):
     folder = Path(folder)
     if folder.exists():
         raise ValueError(f"--start {folder}: is there already; choose a new folder, or go on with "
-                         f"--check {folder}")
+                         f"--check {shlex.quote(str(folder))}")
     if folder.resolve().is_relative_to(ROOT):
         raise ValueError(f"--start {folder}: lies inside the project; choose a folder outside, "
                          f"such as ../{folder.name}")
@@ -251,7 +252,7 @@ def report(folder, names):
                          "the project, and name the copy")
     if not (Path(folder) / "grpo.py").is_file():
         raise ValueError(f"--check {folder}: no copy of the project; make one with --start "
-                         f"{folder}")
+                         f"{shlex.quote(str(folder))}")
     done = 0
     for name, verdict in check(folder, names):
         shown = verdict if verdict["wrong"] else {"right": [], "wrong": []}
@@ -282,8 +283,8 @@ def main(argv=None):
         elif args.start:
             start(args.start, args.only)
             print(as_list(args.only), f"\n{args.start} is a copy of the project in which these are "
-                  "empty. Write one, then ask:", f"python -m tasks.exercises --check {args.start} "
-                                                 f"--only {args.only[0]}", sep="\n")
+                  "empty. Write one, then ask:", "python -m tasks.exercises --check "
+                  f"{shlex.quote(args.start)} --only {args.only[0]}", sep="\n")
         elif args.serve:
             serve(args.serve, args.only)
         else:

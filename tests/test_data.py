@@ -694,6 +694,29 @@ def test_a_simulated_teachers_flags_are_idle_beside_another_one(capsys):
     assert said("tiny", {}) == said("tiny", {"n": 3, "task": "my.jsonl"}) == ""
 
 
+def test_two_processes_do_not_write_one_bank(tmp_path):
+    out = tmp_path / "bank.jsonl"
+    with bank_file.open_bank(out):
+        with pytest.raises(ValueError, match=f"--out {out}: another process is writing it"):
+            with bank_file.open_bank(out):
+                pass
+        assert out.exists()  # the first one's, though it is still empty
+    assert not out.exists()
+    with bank_file.open_bank(out) as file:
+        file.write(b"line")
+    assert out.read_bytes() == b"line"
+
+
+def test_that_a_new_bank_does_not_hold_the_routes_of_the_old_one_is_said(tmp_path, capsys):
+    lines = [{"question": "1 milk", "answer": "2", "routes": [{"text": "so 2"}]},
+             {"question": "1 rice", "answer": "1 + 2 = 3 #### 3"}]
+    (tmp_path / "old.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    data.main(["--task", str(tmp_path / "old.jsonl"), "--n", "2", "--out",
+               str(tmp_path / "new.jsonl"), "--teacher", "tiny", "--max-new-tokens", "8",
+               "--keep-cut"])
+    assert "1 of the questions have routes already" in capsys.readouterr().out
+
+
 def test_a_wrong_answer_is_shown_as_a_route_has_it():
     routes = [Route("so 765.5", "765.5", False), Route("so 4", "4", True)]
     shown = "\n".join(bank_summary([Problem("q", "4", routes)] * 2))

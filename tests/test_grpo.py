@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import processors
 from transformers import (AutoModelForCausalLM, GemmaConfig, GraniteConfig, LlamaConfig,
                           MistralConfig, Olmo2Config, Qwen2Config, Qwen3Config, SmolLM3Config)
 
@@ -99,6 +100,14 @@ def test_a_chat_template_that_writes_todays_date_writes_the_same_day_always():
     dated = "{% if date_string is not defined %}fff{% endif %}" + CHAT
     asked = [small_tokenizer(chat_template=template) for template in (dated, CHAT)]
     assert grpo.encode_prompts(asked[0], ["abc"]) == grpo.encode_prompts(asked[1], ["abc"])
+
+
+def test_a_tokenizer_that_ends_every_text_does_not_end_a_prompt():
+    plain, ending = small_tokenizer(), small_tokenizer()
+    ending.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <end>", special_tokens=[("<end>", END)])
+    assert ending(["abc"])["input_ids"][0][-1] == END
+    assert grpo.encode_prompts(ending, ["abc", ""]) == grpo.encode_prompts(plain, ["abc", ""])
 
 
 def test_the_routes_that_must_fit_are_those_of_the_most_tokens_not_characters(model):

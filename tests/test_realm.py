@@ -102,6 +102,14 @@ def test_a_response_is_read_strictly(text, reasoning, answer):
     assert parse_response(text) == Response(reasoning, answer, None)
 
 
+@pytest.mark.parametrize("text, answer", [
+    ("<think>a</think><answer>4</answer><think>hm <answer>5</answer></think>", "4"),
+    ("<think>a</think><answer>4</answer><think>hm <answer>5</answer>", "4"),
+    ("<think>a</think><think>b</think><answer>4</answer>", "4")])
+def test_a_second_thought_does_not_answer(text, answer):
+    assert parse_response(text) == Response("a", answer, None)
+
+
 @pytest.mark.parametrize("scores, read", [
     ("1, 0", [1.0, 0.0]), (" 0.5,.25 ", [0.5, 0.25]), ("1 0", [1.0, 0.0]), ("1\n0", [1.0, 0.0]),
     ("1.0, 0.0", [1.0, 0.0]), ("0.123456, 1", [0.123456, 1.0]),

@@ -181,6 +181,27 @@ def test_results_are_named_after_the_bank_that_was_asked(tmp_path, monkeypatch):
         assert list(saved["lm_eval"]["tiny"]["results"]) == [name]
 
 
+@pytest.mark.parametrize("check, name", [
+    (report.check_json, "result.json"), (report.check_json, "config.json"),
+    (report.check_json, "model/config.json"), (report.check_figure, "curves.png")])
+def test_what_a_run_keeps_for_itself_is_not_written_over(tmp_path, check, name):
+    (tmp_path / "model").mkdir()
+    for folder in (tmp_path, tmp_path / "model"):
+        (folder / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=f"--flag {tmp_path}/{name}: belongs to the run"):
+        check("--flag", str(tmp_path / name))
+    check("--flag", str(tmp_path / f"my-{Path(name).name}"))
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "model" / "config.json").unlink()
+    check("--flag", str(tmp_path / name))
+
+
+def test_a_model_may_have_dollars_in_its_name(tmp_path):
+    alone = {"accuracy": 0.5, "interval": (0.4, 0.6)}
+    report.draw_comparison({"runs/a$b_$c": {"test": {"alone": alone}}}, tmp_path / "c.png")
+    assert (tmp_path / "c.png").stat().st_size > 1000
+
+
 def test_results_are_also_under_the_names_that_users_of_lm_evaluation_harness_look_for():
     found = {"test": {"questions": 101, "alone": {"accuracy": 0.5}, "routes": {"accuracy": 1.0}},
              "ood": {"questions": 1, "alone": {"accuracy": 0.0}}}

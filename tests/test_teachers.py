@@ -509,6 +509,7 @@ def test_a_refusal_stops_at_once_and_says_why(serve, pauses, status):
     with pytest.raises(ValueError, match=f"{status} .*no model NAME") as error:
         ask(server)
     assert "\n" not in str(error.value)
+    assert "/chat/completions was asked 'q" in str(error.value)  # where, and which question
     assert len(server.requests) == 1 and not pauses
 
 

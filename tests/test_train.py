@@ -629,8 +629,11 @@ def test_a_large_model_on_a_cpu_is_said_to_be_slow_and_its_pace_is_told_after_th
     report.report_step(bar, None, step, {"step_s": 36.0}, None, 200)
     report.report_step(bar, None, {**step, "step": 1}, {"step_s": 36.0}, None, 199)
     report.report_step(bar, None, step, {"step_s": 0.5}, None, 200)
+    report.report_step(bar, None, step, {"step_s": 19.0}, None, 2)
     assert said == ["the first rl step took 36 s; the 200 steps that are left would take about "
-                    "2.0 h at this pace"]
+                    "2.0 h at this pace",
+                    "the first rl step took 19 s; the 2 steps that are left would take about "
+                    "1 min at this pace"]
 
 
 def test_grpo_writes_no_routes_and_asks_no_teacher_unless_told_to_evaluate_with_some(
@@ -658,6 +661,7 @@ def test_grpo_writes_no_routes_and_asks_no_teacher_unless_told_to_evaluate_with_
     (["--method", "grpo", "--remember"], "--remember has no effect: --method grpo shows no"),
     (["--explain", "--remember"], "--remember has no effect: --explain shows"),
     (["--explain", "--one-by-one"], "--one-by-one has no effect: --explain shows"),
+    (["--explain", "--epochs", "4", "--fade", "0.1"], "--epochs and --fade have no effect"),
     (["--method", "mrpv", "--one-by-one"], "--one-by-one has no effect: --method mrpv has no"),
     (["--method", "rft", "--eval-every", "3"], "--eval-every has no effect: --method rft has no"),
     (["--task", "my.jsonl", "--data", "x"], "--data has no effect: the task is my.jsonl, not"),
