@@ -447,7 +447,7 @@ def quantity(text):
     if found is None:
         return None
     value, currency, behind = found
-    unit = unit_of(re.sub(r"^\\(?=[%$ ])", "", behind.strip()))  # but \in is no inch
+    unit = unit_of(behind.strip())
     if unit is not None and currency is not None:
         unit = with_currency(currency, unit)
     if unit is None:

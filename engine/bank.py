@@ -280,7 +280,6 @@ def open_bank(path):
         try:
             yield file
         finally:
-            file.flush()
             if is_new and not os.path.getsize(path):
                 Path(path).unlink(missing_ok=True)
                 record_path(path).unlink(missing_ok=True)

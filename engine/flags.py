@@ -103,8 +103,14 @@ def check_bounds(config):
         raise ValueError(f"{flag_name(field.name)} must {allowed}, not {value}")
 
 
+# What a run or a model keeps for itself, beside its config.json.
+KEPT = ("config.json", "before.json", "result.json", "curves.png", "generation_config.json",
+        "tokenizer.json", "tokenizer_config.json")
+
+
 def refuse_out(flag, path):
-    """Raises ValueError, in one line, if no file can be written there. flag: as the user knows it.
+    """Raises ValueError, in one line, if no file can or should be written there. flag: as the user
+    knows it.
 
     >>> refuse_out("--out", "no/such/folder/bank.jsonl")
     Traceback (most recent call last):
@@ -119,6 +125,9 @@ def refuse_out(flag, path):
         raise ValueError(f"{flag} {path}: there is no folder {path.parent}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ValueError(f"{flag} {path}: may not be written here")
+    if path.name in KEPT and (path.parent / "config.json").is_file():
+        raise ValueError(f"{flag} {path}: belongs to the run or the model in this folder; choose "
+                         "another name")
 
 
 def under_headings(config_class):

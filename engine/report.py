@@ -349,25 +349,13 @@ def closing_row(name, result, after):
 def check_figure(flag, path):
     """Raises ValueError, in one line, if no figure can be written there. flag: its name."""
     refuse_out(flag, path)
-    refuse_own_file(flag, path)
     if not path.endswith((".png", ".pdf", ".svg", ".jpg")):
         raise ValueError(f"{flag} {path}: its name must end in .png, .pdf, .svg or .jpg")
-
-
-def refuse_own_file(flag, path):
-    """Raises ValueError, in one line, if a run or a model keeps this file for itself."""
-    kept = ("config.json", "before.json", "result.json", "curves.png", "generation_config.json",
-            "tokenizer.json", "tokenizer_config.json")
-    path = Path(path)
-    if path.name in kept and (path.parent / "config.json").is_file():
-        raise ValueError(f"{flag} {path}: belongs to the run or the model in this folder; choose "
-                         "another name")
 
 
 def check_json(flag, path):
     """Raises ValueError, in one line, if results should not be written there. flag: its name."""
     refuse_out(flag, path)
-    refuse_own_file(flag, path)
     if path.endswith(".jsonl"):
         raise ValueError(f"{flag} {path}: is named like a bank; the results are one .json file")
 

@@ -16,6 +16,7 @@ Held to it by tests/test_survive.py, tests/test_train.py and `python -m tests.ki
 """
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -74,6 +75,7 @@ class Run:
         path = self.folder / "before.json"
         before = json.loads(path.read_text()) if path.is_file() else evaluate()
         if not self.resumed and (self.folder / "config.json").exists():
+            # Only where the file system has no locks (alone_in).
             raise ValueError(f"--out {self.folder}: another run has begun there in the meantime")
         flags = {**for_the_record(self.config), "resume": None}
         # A finished run that becomes longer is not finished any more. Its model/ is replaced later.
@@ -338,6 +340,7 @@ def seen_in_training(config, asked, load):
     was made of GSM8K is split in another way than GSM8K.
     """
     questions = {problem.question for problem in asked}
+    load = functools.cache(load)  # several runs may have one source
     found = []
     for name in config.models:
         run = read_run(Path(name))

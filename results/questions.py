@@ -391,7 +391,7 @@ def cell(values, is_there):
     """
     values = [value for value, there in zip(values, is_there) if there]
     if not present(values) or not 2 <= len(values) <= 3:
-        return spread(present(values))
+        return spread(values)
     return " / ".join("-" if value is None else f"{value:.3f}" for value in values)
 
 

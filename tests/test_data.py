@@ -704,6 +704,7 @@ def test_two_processes_do_not_write_one_bank(tmp_path):
     assert not out.exists()
     with bank_file.open_bank(out) as file:
         file.write(b"line")
+        file.flush()  # as append_batch does
     assert out.read_bytes() == b"line"
 
 
