@@ -202,8 +202,14 @@ def score_arms():
                   "--n 16 --utility-weight 1 --error-ratio 0.85 --steps 150"):
         labels = {"flags": f"--remember {flags}".strip()}
         arms.append(Arm(labels, f"{common} {flags}".strip()))
-    flags = "--n 16 --selection balanced"  # the method itself, without our lesson
-    arms.append(Arm({"flags": flags}, f"--model tiny-checks --max-new-tokens 128 {flags}"))
+    for flags, variant in (  # without our lesson
+            ("--n 16 --selection balanced", ""),
+            ("--n 16 --selection balanced --steps 450", ""),
+            ("--steps 450", ""),
+            ("", "thinned")):
+        labels = {"flags": f"{variant} {flags}".strip()}
+        flags = f"--model tiny-checks --max-new-tokens 128 {flags}".strip()
+        arms.append(Arm(labels, flags, variant))
     return arms
 
 
