@@ -24,7 +24,6 @@ import random
 import sys
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -54,6 +53,11 @@ def wilson(right, n, z=1.96):
     middle = (p + z2 / 2) / (1 + z2)
     half = z * math.sqrt(p * (1 - p) / n + z2 / (4 * n)) / (1 + z2)
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def share(part, whole):
+    """part / whole, or None where there is nothing to take a part of."""
+    return part / whole if whole else None
 
 
 def vote(answers, rng):
@@ -154,14 +158,14 @@ def complete(model, tokenizer, problems, shown, samples, max_new_tokens, seed, b
 
 
 def precision_and_recall(responses, problems, positive):
-    """How well a yes-or-no task's answer `positive` is found -> dict of precision, recall, F1."""
+    """How well a yes-or-no task's answer `positive` is found -> dict. None: nobody says it."""
     said = [answers_match(response.answer, positive) for response in responses]
     true = [answers_match(problem.answer, positive) for problem in problems]
     both = sum(s and t for s, t in zip(said, true))
     return {
-        "precision": both / max(1, sum(said)),
-        "recall": both / max(1, sum(true)),
-        "f1": 2 * both / max(1, sum(said) + sum(true)),
+        "precision": share(both, sum(said)),
+        "recall": share(both, sum(true)),
+        "f1": share(2 * both, sum(said) + sum(true)),
     }
 
 
@@ -183,7 +187,7 @@ def route_scores(responses, shown):
         agree.append(0.5 if score == 0.5 else (score > 0.5) == label)
     return {
         "scored": len(scores) / sum(len(routes) for routes in shown),
-        "score_accuracy": sum(agree) / len(agree) if agree else None,
+        "score_accuracy": share(sum(agree), len(agree)),
         "score_auc": auc(scores, labels),
     }
 
@@ -196,7 +200,7 @@ def same_errors(responses, shown, right):
             continue
         mistakes = [route.answer for route in routes if not route.correct]
         repeats.append(any(answers_match(response.answer, mistake) for mistake in mistakes))
-    return sum(repeats) / len(repeats) if repeats else None
+    return share(sum(repeats), len(repeats))
 
 
 def sampled_accuracy(sampled, problems, samples, seed):
@@ -316,7 +320,7 @@ def prepare(config, given=()):
     """
     for name in config.models:
         resolve_model(name)
-    run = read_run(Path(config.models[0]))
+    run = read_run(config.models[0])
     if config.json:
         check_json("--json", config.json)
     if config.figure:

@@ -19,7 +19,7 @@ questions and routes, which may come from anyone, from imitating the tags of the
 import re
 from dataclasses import dataclass, field
 
-from engine.answers import canonical, tagged
+from engine.answers import answers_match, tagged
 from engine.text import harmless, plain_answer, reasoning_only  # noqa: F401  re-exported
 
 PLAIN_INSTRUCTION = (
@@ -183,13 +183,12 @@ def with_share_wrong(drawn, k, share, rng):
 
 
 def new_answers_first(drawn):
-    """The routes drawn. One that repeats an earlier one's final answer is moved to the end."""
-    new, repeated, seen = [], [], set()
+    """The routes drawn. One that has no final answer, or an earlier one's, is moved to the end."""
+    new, others = [], []
     for route in drawn:
-        answer = canonical(route.answer or "")
-        if answer in seen:
-            repeated.append(route)
+        is_known = any(answers_match(route.answer, earlier.answer) for earlier in new)
+        if is_known or route.answer is None:
+            others.append(route)
         else:
             new.append(route)
-            seen.add(answer)
-    return new + repeated
+    return new + others

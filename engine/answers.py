@@ -16,6 +16,7 @@ own verdicts by tests/test_real_input.py.
 Texts come from language models and from strangers' files. No pattern that could backtrack ever sees
 more than MAX_ANSWER characters. A longer answer is compared as text.
 """
+import functools
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -457,6 +458,7 @@ def quantity(text):
     return value, unit
 
 
+@functools.lru_cache(maxsize=2048, typed=True)  # a gold answer is compared with many others
 def read(answer):
     """What an answer says -> Reading.
 

@@ -25,6 +25,7 @@ from realm import Problem, Route
 from rewards import answers_match, canonical, final_answer
 
 MAX_LINE = 2 ** 26  # bytes
+JSONL = "every line must be one JSON object"
 MAX_WORDS, MAX_CHARACTERS = 12, 200  # of a gold answer that a student may be asked to repeat
 
 
@@ -56,7 +57,7 @@ def decoded(line, where, first):
     try:
         return line.decode("utf-8-sig" if first else "utf-8").strip()
     except UnicodeError as error:
-        raise ValueError(f"{where}: not UTF-8 ({error})") from None
+        raise ValueError(f"{where}: not UTF-8 ({error}); {JSONL}") from None
 
 
 def parsed(text, where):
@@ -67,7 +68,7 @@ def parsed(text, where):
     except UnicodeError as error:
         raise ValueError(f"{where}: not UTF-8 ({error})") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: not JSON ({error})") from None
+        raise ValueError(f"{where}: not JSON ({error}); {JSONL}") from None
     return value
 
 
@@ -111,7 +112,8 @@ def to_problem(entry, where):
     text. A line of GSM8K (answer "... #### 72") gives its gold solution as the first route.
     Raises ValueError that begins with `where` and names the field.
     """
-    check_kind(entry, dict, where, "(the whole line)")
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: holds a {type(entry).__name__}; {JSONL}")
     question = read_field(entry, "question", str, where)
     answer = as_text(read_field(entry, "answer", (str, int, float), where))
     for name, text in (("question", question), ("answer", answer)):

@@ -34,6 +34,13 @@ HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama",
 
 
 # ---- names ---------------------------------------------------------------------------------------
+def run_behind(name):
+    """The folder that a name is of -> Path: RUN/model, where a run keeps its model, is of RUN."""
+    path = Path(name)
+    kept_by_a_run = path.name == "model" and (path.parent / "before.json").is_file()
+    return path.parent if kept_by_a_run else path
+
+
 def resolve_model(name):
     """What from_pretrained takes for a name: one of TINY, a run folder, a local folder, a Hub id,
     or a short name (`Qwen2.5-0.5B`).
@@ -42,12 +49,12 @@ def resolve_model(name):
     """
     if name in TINY:
         return str(ASSETS / name)
-    path = Path(name)
+    path = run_behind(name)
     has_model = (path / "model" / "config.json").is_file()
     finished = has_model and (path / "result.json").is_file()
     if (path / "before.json").is_file() and not finished:
         raise ValueError(f"model {name}: a run that is not finished, so its model/ is not there or "
-                         f"older: python train.py --resume {name}")
+                         f"older: python train.py --resume {path}")
     if has_model:  # a run folder of train.py
         return str(path / "model")
     if (path / "config.json").is_file():
@@ -73,7 +80,7 @@ def is_tiny(name):
     # Anything else is not tiny: no run folder, a damaged one, or a run that is its own model.
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError,
                              RecursionError):
-        config = json.loads((Path(name) / "config.json").read_text())
+        config = json.loads((run_behind(name) / "config.json").read_text())
         recorded = config.get("run", {}).get("tiny")  # the model it began from may have moved
         return is_tiny(config["model"]) if recorded is None else recorded
     return False

@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.files import lock, write_json, write_whole
 from engine.flags import flag_name, for_the_record, is_address, problem_source, shown_address
-from engine.policy import is_tiny
+from engine.policy import is_tiny, run_behind
 from engine.report import diagnosis, draw_curves, hash_of, question_hash
 
 FORMAT = 2  # of a run folder; a folder of another format is refused
@@ -318,8 +318,9 @@ def read_config(run, config_class):
         raise ValueError(f"--resume {run}: its config.json is damaged ({error})") from None
 
 
-def read_run(folder):
-    """The config.json of a run folder, or {} for any other model. Raises ValueError if damaged."""
+def read_run(name):
+    """The config.json of a run, or {} for any other model. Raises ValueError if it is damaged."""
+    folder = run_behind(name)
     path = folder / "config.json"
     if not path.is_file() or not (folder / "model" / "config.json").is_file():
         return {}
@@ -343,7 +344,7 @@ def seen_in_training(config, asked, load):
     load = functools.cache(load)  # several runs may have one source
     found = []
     for name in config.models:
-        run = read_run(Path(name))
+        run = read_run(name)
         source = run.get("bank") or run.get("task")
         if not source or (source, run.get("data")) == (problem_source(config), config.data):
             continue

@@ -289,7 +289,7 @@ class ServerTeacher:
                     return ""  # a refusal of this one question
                 failure = f"{reply.status} {reply.text}"
                 pause = named_pause(reply.retry_after, pause)
-                refuse(reply)
+                refuse(reply, self.key)
             except Hopeless as error:
                 asked = " ".join(prompt.rpartition("Problem: ")[2].split())[:40]
                 path = urllib.parse.urlsplit(self.address).path
@@ -401,8 +401,10 @@ def unpacked(raw, encoding):
     raise http.client.HTTPException(f"a reply that is said to be packed with {encoding} is not")
 
 
-def refuse(reply):
-    """Raises Hopeless for a status after which asking again would not help."""
+def refuse(reply, key):
+    """Raises Hopeless for a status after which asking again would not help. key: that was sent."""
+    if reply.status == 401 and not key:
+        raise Hopeless(f"401, and no key is in OPENAI_API_KEY: {reply.text}")
     if 300 <= reply.status < 400 and reply.location:
         target = re.sub("//[^/]*@", "//(hidden)@", reply.location)
         raise Hopeless(f"{reply.status}: redirects to {shown_address(target)}, which is not "

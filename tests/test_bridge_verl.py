@@ -6,6 +6,8 @@ import dataclasses
 import json
 import random
 import subprocess
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,17 @@ def test_row_of_the_parquet_gives_the_problem_back():
     row = verl_realm.to_row(problem, 0, "train")
     assert verl_realm.to_problem(row) == dataclasses.replace(problem, rules=[])
     assert "Route 1" not in row["prompt"][0]["content"]
+
+
+def test_a_bank_that_leaves_a_split_empty_is_refused_before_anything_is_written(
+        tmp_path, monkeypatch):
+    for name in ("pandas", "pyarrow"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    bank = tmp_path / "bank.jsonl"
+    bank.write_text(json.dumps({"question": "1 + 1?", "answer": "2"}) + "\n")
+    with pytest.raises(ValueError, match="holds no [a-z]+ questions"):
+        verl_realm.main(str(bank), str(tmp_path / "rows"))
+    assert not (tmp_path / "rows").exists()
 
 
 # ---- with verl -----------------------------------------------------------------------------------

@@ -59,7 +59,9 @@ def changed(**fields):
 
 @pytest.mark.parametrize("line, words", [
     ('{"question": "2 + 3?", ', "not JSON"),
-    ("[1]", "whole line"),
+    ("question,answer", "not JSON (Expecting value: line 1 column 1 (char 0)); every line must be "
+     "one JSON object"),
+    ("[1]", "holds a list; every line must be one JSON object"),
     ({"answer": "5"}, "'question'"),
     (changed(question=7), "'question'"),
     (changed(question="  "), "'question'"),

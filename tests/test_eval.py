@@ -88,6 +88,23 @@ def test_every_figure_equals_a_count_by_hand(monkeypatch):
     assert result["teacher"] == pytest.approx(1 / 3) and result["vote"] == 0.0
 
 
+@pytest.mark.parametrize("said, wanted", [
+    # the answers of four questions, of which the first and the third are "yes"
+    ("yes yes no no", {"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2}),
+    ("yes no yes yes", {"precision": 2 / 3, "recall": 1, "f1": 4 / 5}),
+    ("no yes no no", {"precision": 0, "recall": 0, "f1": 0}),
+    ("no no no no", {"precision": None, "recall": 0, "f1": 0})])
+def test_precision_recall_and_f1_equal_counts_by_hand(monkeypatch, said, wanted):
+    gold = ("yes", "no", "yes", "no")
+    problems = [Problem(f"question {i}", answer) for i, answer in enumerate(gold)]
+
+    def replies(prompt, i):
+        return reply(said.split()[int(prompt.partition("question ")[2][0])])
+    scripted(monkeypatch, replies)
+    found = evaluation.evaluate(Stub(), None, problems, routes=0, positive="yes")["alone"]
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted)
+
+
 def test_format_counts_the_completions_that_hold_every_field(monkeypatch):
     problems = [Problem(f"question {i}", "5", [Route("a", "5", True)]) for i in range(4)]
     texts = {0: reply("5"), 1: reply("5", "1"), 2: "<answer>5</answer><scores>1</scores>", 3: "5"}

@@ -14,6 +14,7 @@ from transformers import (AutoModelForCausalLM, GemmaConfig, GraniteConfig, Llam
 
 import engine.layers
 import engine.policy
+import engine.run
 import engine.sampler
 import engine.shared_prompt
 import grpo
@@ -938,6 +939,19 @@ def test_a_student_is_tiny_if_it_ships_with_the_project_or_descends_from_one_tha
         where = name if name in engine.policy.TINY else str(tmp_path / name)
         found[name] = engine.policy.is_tiny(where)
     assert found == wanted
+
+
+def test_the_model_folder_of_a_run_stands_for_the_run(tmp_path):
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps({"model": "tiny", "task": "ads"}))
+    (run / "model" / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
+    assert not engine.policy.is_tiny(f"{run}/model")  # a folder of that name, and no run
+    (run / "before.json").write_text("{}")
+    assert engine.policy.is_tiny(f"{run}/model") and engine.policy.is_tiny(f"{run}/model/")
+    assert engine.run.read_run(f"{run}/model") == engine.run.read_run(str(run)) != {}
+    with pytest.raises(ValueError, match=f"not finished.*--resume {run}$"):
+        engine.policy.resolve_model(f"{run}/model")
 
 
 def test_a_run_that_is_not_finished_is_not_taken_for_a_model(tmp_path):

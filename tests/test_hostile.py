@@ -1,5 +1,6 @@
 """Text and files from strangers: read as they are, or refused in one line that says where."""
 import dataclasses
+import gzip
 import json
 import os
 import shutil
@@ -60,6 +61,7 @@ LINE = b'{"question": "2 tea", "answer": "5"}\n'
     (b"\n \n", "holds no problems"),
     (LINE + b'{"question": "\xff", "answer": "5"}', "line 2: not UTF-8"),
     (LINE.decode().encode("utf-16"), "line 1: not UTF-8"),
+    (gzip.compress(LINE), "line 1: not UTF-8"),
     (LINE + b'{"question": "a", "answer": NaN}', "line 2: not JSON (Out of range"),
     (LINE + b'{"question": "a", "answer": "5", "x": -Infinity}', "line 2: not JSON (Out of range"),
     (b'{"question": "a", "answer": 1e999}', "line 1"),

@@ -513,6 +513,16 @@ def test_a_refusal_stops_at_once_and_says_why(serve, pauses, status):
     assert len(server.requests) == 1 and not pauses
 
 
+def test_a_refusal_of_one_who_sent_no_key_says_so(serve, pauses, monkeypatch):
+    server = serve(lambda request, attempt: (401, "who are you?"))
+    with pytest.raises(ValueError) as with_key:
+        ask(server)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(ValueError, match="no key is in OPENAI_API_KEY: who are you") as without:
+        ask(server)
+    assert "OPENAI_API_KEY" not in str(with_key.value) and len(server.requests) == 2
+
+
 def test_one_refusal_stops_the_rest(serve, pauses):
     server = serve(lambda request, attempt: (401, "no"))
     with pytest.raises(ValueError):
