@@ -206,6 +206,7 @@ def score_arms():
             ("--n 16 --selection balanced", ""),
             ("--n 16 --selection balanced --steps 450", ""),
             ("--steps 450", ""),
+            ("--steps 600", ""),
             ("", "thinned")):
         labels = {"flags": f"{variant} {flags}".strip()}
         flags = f"--model tiny-checks --max-new-tokens 128 {flags}".strip()
