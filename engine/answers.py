@@ -29,12 +29,19 @@ MAX_MARKUP = 2000  # characters an answer may have before its markup is taken of
 
 # ---- marks of a final answer in free text, the clearest first ------------------------------------
 ANSWER_LINE = r"(?m)^[ \t]*A:[ \t]*(\S.*)"  # or the option A
+GOLD_LINE = r"(?<!#)####(?!#)[ \t]*(\S.*)"
 MARKERS = [
-    r"####[ \t]*(\S.*)",
+    GOLD_LINE,
     r"(?i)\b(?:answer|correct (?:option|choice)) is\b[ \t:*]*(?:therefore |thus |simply )?"
     r"([^\s:*].*)",
     ANSWER_LINE,
-    r"(?im)^[ \t*]*(?:final )?answer:[ \t*]*([^\s*].*)"]
+    r"(?im)^[^\w\n]{0,12}(?:the )?(?:(?:final|correct|right) )?answer[ \t*]{0,9}:[ \t*]*"
+    r"([^\s*].*)",
+    r"(?m)(?:答案(?:是|为)?|故选)[:： \t*]*([^\s*].*)",
+    r"(?im)\b(?:answer|option|choice)(?: is)?[ \t*]*:[ \t*]*\n\s{0,9}"  # on the next line
+    r"((?-i:\**\(?[A-J]\)?(?:[).:] ?[^\n]{0,80})?\**|\*\*[^*\n]{1,80}\*\*))[ \t]*$",
+    r"\b([A-J])\W{1,4}is (?:the )?(?:correct|right)\b"]
+REASON = re.compile(r"\s(?:because|since)\s")  # behind an answer
 THINKING = "</think>"
 ANSWER_TAG = re.compile(r"<\s?(/?)\s?answer\b[^<>]{0,40}>", flags=re.IGNORECASE)
 DIGITS = r"(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?"
@@ -47,16 +54,19 @@ IN_TEXT = re.compile(  # the last of these counts where no answer is marked
     r"|(?<![\w/.-])[0-9]{1,4}([-/])[0-9]{1,2}\1[0-9]{1,4}(?![\w/-])"  # 12/25/2020
     r"|(?<![\w:.])[0-9]{1,2}:[0-9]{2}(?![\w:])(?:\s?[AaPp]\.?\s?[Mm]\b\.?)?"  # 7:30 PM
     r"|(?<![\w:.])[0-9]{1,9}:[0-9]{1,9}(?![\w:])"  # 3:2
+    r"|(?<![\w.])-?[0-9.]{1,20}\s?(?:[×x*]|\\times|\\cdot)\s?10\^\{?-?[0-9]{1,3}\}?"  # 2 x 10^3
+    r"|(?<![\w.])-?[0-9]{0,9}\s?\\[dtc]?frac\s?(?:\{[-0-9.,\s]{1,20}\}\s?|[0-9]){2}"
+    r"|(?<![\w.])-?[0-9.]{0,20}\s?(?:\\pi\b|π|\\sqrt\s?(?:\{[^{}]{1,20}\}|[0-9]))"
     r"|(?<![\w.])-?[0-9]{1,20}\^\{?-?[0-9]{1,20}\}?"  # 2^10
     r"|(?<![\w.])-?[0-9]{1,20}(?:\.[0-9]{1,20})?[eE][-+]?[0-9]{1,3}(?!\w)"  # 1.5e-3
     rf"|(?<![\w.])-?(?:[0-9]{{1,9}} ?)?[{''.join(ONE_SIGN_FRACTIONS)}]"  # 1½
     r"|(?<![\w.])-?[0-9]{1,9} [0-9]{1,9}/[0-9]{1,9}"  # 1 1/2
-    rf"|(?<![\w.])-?[$€£]?{DIGITS}"
+    rf"|(?<![\w.^])(?<!\^\{{)-?[$€£]?{DIGITS}"  # but not the 2 of cm^2
     r"|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
-LIST = re.compile(rf"\W?{DIGITS}(?:(?:[,;]| and| or)+ \W?{DIGITS})+\W*")  # 3, 4 and 5
+LIST = re.compile(rf"\W?{DIGITS}\$?(?:(?:[,;]| and| or)+ \W?{DIGITS}\$?)+\W*")  # 3, 4 and 5
 OPTIONS = re.compile(  # A, C and D
     r"\W?[A-J]\)?(?:(?:\s?[,;&]| and| or)+ ?\(?[A-J]\)?)+\W*")
-NEXT_WORD = re.compile(r"[\s-]?([A-Za-z]{1,12})(?![A-Za-z])")
+NEXT_WORD = re.compile(r"[\s-]?([A-Za-z]{1,12})(?![A-Za-z-])")
 HALF_OF_DAY = re.compile(r"\s?[AaPp]\.?[Mm]\b")
 BEHIND = re.compile(r"\s+(?:and a (?:half|third|quarter)|below)\b")
 FIRST_PART = re.compile(  # of two that belong together: 5 or 6, 5 feet 6 inches
@@ -69,12 +79,21 @@ SIGN_BEFORE_BOX = re.compile(  # "- \\boxed{5}" is an item of a list
 BEHIND_BOX = re.compile(  # what changes its value, also where the box ends its maths or its bold
     r"(?:\$|\\\)|\*\*)?(\s?(?:[/^!][^\s$]{1,20}"
     r"|\\(?:times|cdot)\s?10\^\S{1,8}|\\pi\b|\\sqrt\S{1,12}"
-    r"|(?:\\text\{)?\s?([A-Za-z]{1,12})\}?))")
+    r"|(?:\\text\{)?\s?([A-Za-z]{1,12})(?![A-Za-z-])\}?))")
+LINK_BEFORE_BOX = re.compile(  # \boxed{3} hours and \boxed{5}
+    r"\}\$?\s?(?:[,;&]|,?\s?(?:[a-z]{1,10},?\s)?(?:and|or)\b)\s?\$?$")
 NEGATIVE = re.compile(r"(?<![0-9]\s)\b(?:minus|negative)\s$", flags=re.IGNORECASE)
+SENTENCE = re.compile(r"(?:[A-Z][A-Za-z'’]*|I)\s(?:\S+\s+){2,40}\S*\.?$")
+END_TOKEN = re.compile(r"(?:</s>|<\|[a-z_]{1,20}\|>)$")
 ABBREVIATED = re.compile(  # a stop that ends no sentence: Dr. Smith
     r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|Mt|Ft|vs|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)$"
     r"|\b[A-Z]\.[A-Z]$")
 INITIAL = re.compile(r"\b[A-Z]$")  # E. coli
+MATHS = re.compile(r"\$([^$\n]{1,100})\$(?![0-9])")
+CLAUSE_MARK = re.compile(  # what ends a clause, and formulas and brackets, in which nothing does
+    rf"{MATHS.pattern}|"
+    r"\[[^\[\]\n]{1,100}\]|\{[^{}\n]{1,100}\}"
+    r"|(?<!\\)[()]|\.\s|[,;]\s")
 DAY = re.compile(r"\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.? [0-9]{1,2}$")
 
 # ---- spellings of one sign -----------------------------------------------------------------------
@@ -89,8 +108,11 @@ WRAPPER = re.compile(
     r"\\(?:boxed|fbox|framebox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf"
     rf"|mathit|mathsf|mathtt|mbox|operatorname|emph|underline|bm|rm|bf)\s?{BRACED}")
 DOUBLE = re.compile(r"\\\\(?=[A-Za-z$%(){}\[\],!;: ])")  # a backslash that was escaped twice
+GROUPED = r"(?<=[0-9])(?:\{,\}(?:\\!)?|,\\!\s?|\\,)(?=[0-9]{3}(?![0-9]))"  # 10{,}000
 LATEX = [(re.compile(pattern), plain) for pattern, plain in (
-    (r"(?<=[0-9])(?:\{,\}(?:\\!)?|,\\!|\\,)(?=[0-9]{3}(?![0-9]))", ","),
+    (GROUPED, ","),
+    (r"\^\{([0-9A-Za-z])\}", r"^\1"),
+    (r"_\{([0-9A-Za-z]{1,3})\}", r"_\1"),
     (r"\\(?:left|right|[bB]igg?[lr]?)(?=[()\[\]])", ""),
     (r"\\(?:displaystyle|[,;:! ]|q?quad\b|space\b)", " "),
     (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge)\b", " "),
@@ -106,13 +128,15 @@ PAIRS = [re.compile(pair, flags=re.DOTALL) for pair in (  # marks around a whole
     "‘([^’]+)’", "«([^»]+)»", r"<(?!(?:del|strike|s|sub|sup)>)([A-Za-z]{1,10})>(.+)</\1>",
     r"(.+)<br\s?/?>")]
 OPENING = tuple("$\\{(*_`\"'“‘«<")
-MATHS_AND_UNIT = re.compile(r"\$([^$]+)\$(?=\s+[A-Za-z\\°%])")  # $5$ km
+MATHS_AND_UNIT = re.compile(  # $5$ km
+    r"(?:\$((?:\\\$|[^$\\]|\\[^$])+)\$|\\\(([^()]+)\\\))(?=\s+[A-Za-z\\°%])")
 BOLD = re.compile(r"(?<!\S)(\*\*|__)([^*_\s](?:[^*_]*[^*_\s])?)\1(?!\w)")  # a part in bold
 HEADING = re.compile(r"^#{1,6}\s+|^####\s*")
 REMARK = re.compile(r"(.*[^\s)])\s+\(([^()]*)\)", flags=re.DOTALL)  # 42 (see step 3)
 POINTER = re.compile(
     r"(see|from|by|because|since|using|step|line|eq|equation|rounded|approximately|exactly)\b",
     flags=re.IGNORECASE)
+PLACES = ("see", "step", "line", "eq", "equation")
 WORDY = re.compile(  # words only, which do not lead on to what is in brackets
     r"(?!.*\b(?:and|or|not|nor|but|than|of)$)[^\W\d_]{2,}(?:[ '-][^\W\d_]{2,})*",
     flags=re.IGNORECASE)
@@ -120,26 +144,30 @@ SUM = re.compile(r"=?\s*[0-9.,]+(?:\s*[-+*/x×÷]\s*[0-9.,]+)+(?:\s*=\s*[0-9.,]+
 
 # ---- numbers -------------------------------------------------------------------------------------
 UNSIGNED = (
-    r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
+    r"(?:(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9,])|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
     r"(?:[eE][-+]?[0-9]{1,3}(?![0-9A-Za-z]))?")
 PREFIX = "|".join(re.escape(sign) for sign in sorted(CURRENCIES, key=len, reverse=True))
 NUMBER = re.compile(
     rf"([-+]?)(?:({PREFIX})\s?)?([-+]?)"  # 1 sign, 2 currency, 3 sign
     rf"(?:([0-9]{{1,9}})\s{{1,2}}(?=[0-9]+/[0-9]))?"  # 4 the whole part of a mixed number, 3 1/2
     rf"({UNSIGNED})(?:\s*/\s*([-+]?{UNSIGNED}))?")  # 5 and 6, a fraction's two sides
-SIDE = r"\{\s?([-+]?[0-9.,]+)\s?\}"
-FRACTION = re.compile(rf"\\[dtc]?frac\s?(?:{SIDE}{SIDE}|([0-9])([0-9]))")
+SIDE = r"\s?(?:\{\s{0,3}([-+]?[0-9.,]+)\s{0,3}\}|([0-9]))"
+FRACTION = re.compile(rf"\\[dtc]?frac{SIDE}{SIDE}")
+SCIENTIFIC = re.compile(r"(?<=[0-9])\s?(?:[×x*]|\\times|\\cdot)\s?10\^\{?([-+]?[0-9]{1,3})\}?$")
 NAMED = re.compile(r"([A-Za-z])\s*=\s*([^=]+)")  # x = 5
 OPTION = re.compile(  # B)   B. Paris
     r"\(?([A-Ja-j])(?:\)|(?<=[A-J])[.:])(?:\s+(.+))?", flags=re.DOTALL)
 CALLED = re.compile(  # option B
     r"^(?:option|choice|answer)\s+(?=\(?[a-j](?![a-z]))|^(?:final\s)?answer:\s*",
     flags=re.IGNORECASE)
+OPTION_AND_TEXT = re.compile(r"^([A-J]) \(([A-Za-z]{2}[^()]*)\)$")  # B (Paris)
 BINOMIAL = re.compile(r"[A-J]\.\s+[a-z]+")  # E. coli: not to be taken for the option E
 HEDGE = re.compile(  # what takes an option back: another letter ("B. or C"), but not "A dog"
     r"^[A-Z]\.\s|"  # J. S. Bach
-    r"(?<![A-Za-z'’])(?:[B-HJb-hj](?![A-Za-z'’])|[Aai](?!\s+[a-z]{2}|[A-Za-z'’])|not|no|nor"
-    r"|neither|or|and|is|isn|wrong|incorrect|false|except)(?![A-Za-z])")
+    r"^(?:or|and|is|isn|not|no|but)(?![A-Za-z])|"
+    r"\b(?:or|and|not|but|nor)\s+\(?[A-Ja-j]\)?(?!\s+[a-z]{2}|[A-Za-z'’])|"
+    r"(?<![A-Za-z'’])(?:[B-HJ](?![A-Za-z'’])|A(?!\s+[a-z]{2}|[A-Za-z'’])|nor|neither|wrong"
+    r"|incorrect|false|except)(?![A-Za-z])")
 
 
 @dataclass(frozen=True)
@@ -184,12 +212,18 @@ def clause(text):
     >>> clause("3, 4 and 5.")
     '3, 4 and 5.'
     """
+    text = REASON.split(text, maxsplit=1)[0]
     if len(text) <= MAX_ANSWER and (LIST.fullmatch(text) or OPTIONS.fullmatch(text)):
         return text
     depth = 0
     remark = False
-    for mark in re.finditer(r"(?<!\\)[()]|\.\s|[,;]\s", text):
-        if mark[0] == "(":
+    closed = 0  # where the last formula or pair of brackets ended
+    for mark in CLAUSE_MARK.finditer(text):
+        if mark.start() < closed:
+            continue
+        if len(mark[0]) > 2 or mark[0][0] in "$[{":
+            closed = mark.end()
+        elif mark[0] == "(":
             remark = remark or depth == 0 and text[:mark.start()][-1:].isspace()
             depth += 1
         elif mark[0] == ")":
@@ -211,6 +245,8 @@ def is_in_name(text, mark):
     if mark[0][0] == ".":
         lower = text[mark.end():mark.end() + 1].islower()
         return lower and INITIAL.search(before) or ABBREVIATED.search(before)
+    if "=" in before and re.match(r"(?:and )?[A-Za-z]\s?=", text[mark.end():mark.end() + 7]):
+        return True  # x = 5, y = 6
     year = re.match("[0-9]{4}(?![0-9])", text[mark.end():mark.end() + 5])
     return year and DAY.search(before)
 
@@ -247,6 +283,7 @@ def final_answer(text):
         return None
     thought, _, behind = text.rpartition(THINKING)
     text = ANSWER_TAG.sub(r"<\1answer>", behind if behind.strip() else thought)
+    text = END_TOKEN.sub("", text.rstrip())
     inside = tagged("answer", text)
     if inside is not None:
         inner = boxed_answer(inside)
@@ -256,6 +293,10 @@ def final_answer(text):
     if inside is not None:
         return inside
     answer = marked(text)
+    if answer is None and len(text) <= MAX_ANSWER:
+        whole = tidy(text) or ""
+        if OPTION.fullmatch(whole) or re.fullmatch("[A-J]", whole):
+            return whole
     return last_number(text) if answer is None else answer
 
 
@@ -265,15 +306,39 @@ def marked(text, in_tag=False):
     Where a mark has nothing behind it, the answer stands on another line. It is the last number,
     most likely. in_tag: the text stands in <answer>, where "A: Paris" is an option.
     """
+    text = text.rstrip()
     for marker in MARKERS:
         if in_tag and marker == ANSWER_LINE:
             continue
-        found = re.findall(marker, text)
-        said = re.sub(r"(?i)^the (?:final )?answer is:?\s", "", found[-1]) if found else ""
-        answer = last_side(tidy(clause(said)))
+        found = [match for match in re.finditer(marker, text)
+                 if marker != GOLD_LINE or ends_a_solution(match)]
+        said = re.sub(r"(?i)^the (?:final )?answer is:?\s", "", found[-1][1]) if found else ""
+        answer = answer_of_sentence(said) or last_side(tidy(clause(said)))
         if answer and answer.strip("\\[](){}$:`"):
             return answer
     return None
+
+
+def ends_a_solution(match):
+    """Is a line "#### .." that of GSM8K, and no heading? It is the last one, or holds one number.
+    """
+    is_last = match.end() == len(match.string)
+    return is_last or len(match[1]) <= MAX_ANSWER and quantity(tidy(match[1]) or "") is not None
+
+
+def answer_of_sentence(text):
+    """The answer in a whole sentence: what is in bold, or its only number. None if it is not one.
+
+    >>> [answer_of_sentence(t) for t in ("She makes **$18** a day.", "So she has 5 left.", "5 km.")]
+    ['$18', '5', None]
+    """
+    text = text.strip()
+    if len(text) > MAX_ANSWER or not SENTENCE.match(text):
+        return None
+    bold = BOLD.findall(text)
+    if len(bold) == 1:
+        return last_side(tidy(bold[0][1]))
+    return last_number(text) if len(IN_TEXT.findall(text)) == 1 else None
 
 
 def boxed_answer(text):
@@ -287,6 +352,9 @@ def boxed_answer(text):
         return None
     start = text.rfind("\\boxed{")
     end = start + len("\\boxed{") + len(inside) + 1
+    earlier = linked_boxes(text, start)
+    if earlier:
+        return tidy(earlier + inside)
     before = SIGN_BEFORE_BOX.search(text[:start][-20:])
     behind = BEHIND_BOX.match(text[end:end + 40])
     if behind and behind[2] and behind[2].lower() not in SCALES:
@@ -296,13 +364,34 @@ def boxed_answer(text):
     return tidy((before[0] if before else "") + inside + (behind[1] if behind else ""))
 
 
+def linked_boxes(text, start):
+    r"""What stands before a box and belongs to it, because a comma or "and" links the two, or "".
+
+    >>> text = "\\boxed{3} hours and \\boxed{5}"
+    >>> linked_boxes(text, text.rfind("\\boxed{"))
+    '3 hours and '
+    """
+    earlier = ""
+    for _ in range(10):
+        before = text[max(0, start - MAX_ANSWER):start]
+        link = LINK_BEFORE_BOX.search(before[-24:])
+        inside = boxed(before) if link else None
+        first = before.rfind("\\boxed{")
+        if inside is None or first + len("\\boxed{" + inside + link[0]) != len(before):
+            break
+        earlier = inside + re.sub(r"[}$]", "", link[0]) + earlier
+        start -= len(before) - first
+    return earlier
+
+
 def last_number(text):
     """The last number or time in prose. A word behind that changes its value comes along.
 
     >>> [last_number(t) for t in ("18 every day", "at 7:30 PM.", "at (1, 2)", "it is 3 fifths")]
     ['18', '7:30 PM', '(1, 2)', '3 fifths']
     """
-    text = text.translate(ONE_SIGN)
+    text = re.sub(GROUPED, ",", THOUSANDS.sub(",", text.translate(ONE_SIGN)))
+    text = MATHS.sub(r" \1 ", text)  # so that its $ is no currency
     last = None
     for last in IN_TEXT.finditer(text):
         pass
@@ -350,7 +439,7 @@ def tidy(answer):
 
 def stripped(answer):
     """An answer without spaces and asterisks around it, and without the final stop."""
-    return answer.strip().rstrip(".,;").strip("*").strip()
+    return answer.strip().rstrip(".,;\\").strip("*").strip()
 
 
 def unwrapped(answer):
@@ -361,14 +450,14 @@ def unwrapped(answer):
             around = pair.fullmatch(answer)
             if around:
                 return around[around.lastindex]
-        answer = MATHS_AND_UNIT.sub(r"\1", answer, count=1) if answer[0] == "$" else answer
+        answer = MATHS_AND_UNIT.sub(r"\1\2", answer, count=1)
     if not set("\\~^{").isdisjoint(answer):
         for pattern, plain in LATEX:
             answer = pattern.sub(plain, answer)
         # With spaces around, so that \boxed{1}\boxed{8} is not 18.
         answer = re.sub(r"  +", " ", WRAPPER.sub(r" \1 ", answer))
         answer = re.sub(r"\\([$%#&_])", r"\1", answer)
-    answer = CALLED.sub("", HEADING.sub("", answer))
+    answer = OPTION_AND_TEXT.sub(r"\1) \2", CALLED.sub("", HEADING.sub("", answer)))
     return BOLD.sub(r"\2", answer)
 
 
@@ -382,8 +471,10 @@ def without_remark(answer):
     if not found:
         return answer
     head, remark = found[1].strip(), found[2].strip()
-    if split_number(head) is None:  # "sin (x)" and "(1, 2) and (3, 4)" are no remarks
-        return head if POINTER.match(remark) else answer
+    if quantity(head) is None:  # "sin (x)" and "(1, 2) and (3, 4)" are no remarks
+        pointer = POINTER.match(remark)
+        says_how_many = pointer and pointer[0] not in PLACES and re.search("[0-9]", remark)
+        return head if pointer and not says_how_many else answer
     if POINTER.match(remark) or SUM.fullmatch(remark) or not remark:
         return head
     return f"{head} {remark}" if unit_of(remark) is not None else answer
@@ -397,8 +488,10 @@ def split_number(text):
     if not text.isascii():
         for sign, plain in ONE_SIGN_FRACTIONS.items():
             text = text.replace(sign, f" {plain} ")
-    text = FRACTION.sub(lambda found: f" {found[1] or found[3]}/{found[2] or found[4]} ", text)
-    text = re.sub(r"^([-+]?)\\?\s+", r"\1", text.strip())
+    text = FRACTION.sub(lambda found: f" {found[1] or found[2]}/{found[3] or found[4]} ", text)
+    text = SCIENTIFIC.sub(r"e\1", text.strip())
+    text = re.sub(r"^(?:negative|minus)\s+(?=[0-9.$])", "-", text)
+    text = re.sub(r"^([-+]?)\\?\s+", r"\1", text)
     text = re.sub(r"^([-+]?)\\(?=[$€£])", r"\1", text)
     found = NUMBER.match(text)
     if not found or found[1] and found[3]:
@@ -472,6 +565,9 @@ name='x', whole=False), Reading(key='b', unit='paris', name='', whole=False))
         found = quantity(named[2].strip() if named else answer)
         if found is not None:
             return Reading(str(found[0]), found[1], named[1] if named else "")
+        row = row_of_numbers(answer)
+        if row is not None:
+            return Reading(row)
         if OPTIONS.fullmatch(answer) and " or " not in answer:
             return Reading(",".join(re.findall("[A-J]", answer)).lower())  # A, C and D
         option = OPTION.fullmatch(answer)
@@ -479,10 +575,28 @@ name='x', whole=False), Reading(key='b', unit='paris', name='', whole=False))
             whole = BINOMIAL.fullmatch(answer) is not None
             return Reading(option[1].lower(), words(option[2] or ""), whole=whole)
         remark = REMARK.fullmatch(answer)
-        if remark and WORDY.fullmatch(remark[1]) and WORDY.fullmatch(remark[2]):
+        words_only = remark and WORDY.fullmatch(remark[1]) and WORDY.fullmatch(remark[2])
+        if words_only and not re.match(r"(?:or|and|not|nor|but)\b", remark[2]):
             return Reading(words(remark[1]), words(remark[2]))  # yes (all of them)
     key = words(answer)
     return Reading(key if number(key) is None else answer)  # "1 8" is not 18
+
+
+def row_of_numbers(text):
+    """A key for several numbers: a list, a pair or an interval. None for anything else.
+
+    >>> [row_of_numbers(t) for t in ("6 and 8", "(1, 4.5)", "[0,1/2)", "1,000", "5 or 6")]
+    ['6,8', '(1,9/2)', '[0,1/2)', None, None]
+    """
+    first, inner, last = "", text, ""
+    if text[:1] in ("(", "[") and text[-1:] in (")", "]"):
+        first, inner, last = text[0], text[1:-1], text[-1]
+    comma = r",\s*" if first else r",\s+"  # without brackets and space it groups digits
+    parts = [part.strip(" $") for part in re.split(rf"(?:{comma}|;\s*)(?:and )?|\sand\s", inner)]
+    values = [None if re.match("0[0-9]", part) else number(part) for part in parts]
+    if len(parts) < 2 or None in values:
+        return None
+    return first + ",".join(map(str, values)) + last
 
 
 def words(text):

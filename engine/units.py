@@ -234,7 +234,8 @@ idea mistake error fault complaint rule law reason chance attempt try trial expe
 concert play performance festival parade holiday birthday vacation anniversary wedding appointment
 interview tour cruise sail credit reward demerit subscription signature donation contribution
 payment installment fee option choice combination arrangement permutation outcome possibility
-solution way widget gadget device component parcel pallet hotcake crepe quesadilla chimichanga
+solution way integer digit number value multiple factor divisor prime root term element widget
+gadget device component parcel pallet hotcake crepe quesadilla chimichanga
 hushpuppy granola beignet macaron macaroon crouton beanie cuttlebone teapot kettle thermos flask
 canteen cork lid bottlecap jersey bat racket racquet paddle puck net hoop set reindeer
 """}

@@ -117,11 +117,29 @@ OTHER_WRONG += [  # a space between digits is one
     ("2 or 11/2", "2 or 1 1/2"), ("[11/2, 3]", "[1 1/2, 3]"), ("12 and 3", "1 2 and 3"),
     ("21/2 million", "2 1/2 million"), ("May 11 2", "May 1 12")]
 OTHER_WRONG += [(rf"5{command}", "5") for command in (r"\in", r"\cup", r"\min", r"\dots", r"\star")]
+OTHER_WRONG += [  # found with the test cases of other graders
+    ("0,245", "245"), ("0,001", "1"), ("-0,125", "-125"), ("01,234", "1234"),
+    ("6 + (8 + 12)", "6 + (8 \u00d7 12)"), ("2x (5x4)", "2x (5+ 4)"),
+    ("increase (by 5)", "increase (by 6)"), ("cat (or dog)", "cat"), ("F (3)", "F (4)"),
+    ("B. or C", "B"), ("B) maybe c, or d", "B"), ("(B) is wrong", "B"), ("B. no, C", "B"),
+    ("(1, 2)", "[1, 2]"), ("(1, 02)", "(1, 2)"), ("6 or 8", "6"), ("6 and 8", "8 and 6"),
+    (r"5 \times 10^3", "53"), (r"2 \times 10^{-3}", "2000"), ("minus 5", "5"),
+    (r"\frac1{72}", "72"), (r"$3$ $\$5$", "3")]
 OTHER_WRONG += NAMES + STRUCK_OUT + [
     ("5 each way", "5"), ("1\u00a000", "100"), ("$5$ $6$", "56"), ("5 a dozen", "5")]
 WRONG = [(text, "5") for text in ANOTHER_NUMBER] + UNITS_DIFFER + OTHER_WRONG
 
 
+RIGHT += [  # found with the test cases of other graders
+    ("(B) Rome and Paris", "B"), ("C: 1 and 2 only", "C"), ("A. 2f", "A"),
+    ("D. There is no change", "D"), ("B (Paris)", "B"), ("B (Paris)", "B. Paris"),
+    (r"\(35\) apples", "35"), (r"$\$35$ per day", "$35 per day"), (r"5\,", "5"),
+    (r"\frac1{72}", "1/72"), (r"\frac{29}4", "29/4"), (r"\frac {40}7", "40/7"),
+    (r"\frac { 1 } { 2 }", "0.5"), (r"11,\! 111,\! 100", "11111100"), ("4210_{5}", "4210_5"),
+    ("x^{2}", "x^2"), (r"5 \times 10^3", "5000"), ("5 \u00d7 10^3", "5e3"), ("5 x 10^{-2}", "0.05"),
+    ("negative 5", "-5"), ("$48$, $384$", "48, 384"), ("6 and 8", "6, 8"),
+    ("6, 8, and 9", "6, 8, 9"), ("(1, 4.5)", r"(1, \frac{9}{2})"), ("[0.5,1)", "[1/2, 1)"),
+    ("5 integers", "5")]
 RIGHT += [
     ("yes (all of them)", "yes"), ("Paris (France)", "paris"), ("A and C", "A, C"),
     ("(A), (C)", "A,C"), ("Yes (see step 2)", "yes"), (r"5\ km", "5 km"), (r"50\%", "50%")]
