@@ -10,8 +10,7 @@ answer, and a utility score for every route:
 
 A route is *positive* if its final answer equals the gold answer, else *negative*. Without routes
 the prompt is the plain prompt, which is the prompt of inference. Expert rules go into the
-teacher's prompt (guided CoT distillation). They never go into the student's, because it will have
-no rules at inference either.
+teacher's prompt (guided CoT distillation), and never into the student's: at inference it has none.
 
 This file holds no tensors. rewards.py says what a completion earns. engine/text.py keeps
 questions and routes, which may come from anyone, from imitating the tags of the format.
@@ -19,7 +18,8 @@ questions and routes, which may come from anyone, from imitating the tags of the
 import re
 from dataclasses import dataclass, field
 
-from engine.answers import answers_match, tagged
+from engine.answers import answers_match
+from engine.prose import tagged
 from engine.text import harmless, plain_answer, reasoning_only  # noqa: F401  re-exported
 
 PLAIN_INSTRUCTION = (

@@ -14,11 +14,12 @@ over the two *kinds* of routes, not over routes. With a plain mean, a student th
 "bad" would be paid 83% by a teacher that is right 17% of the time. With a mean over kinds, every
 constant earns 0.5 wherever both kinds are shown.
 
-engine/answers.py reads and compares answers. It never evaluates them as code.
+engine/prose.py finds answers and engine/answers.py compares them. Neither evaluates them as code.
 """
 from dataclasses import dataclass
 
-from engine.answers import answers_match, canonical, final_answer, number  # noqa: F401
+from engine.answers import answers_match, canonical, number  # noqa: F401  re-exported
+from engine.prose import final_answer  # noqa: F401
 
 
 @dataclass(frozen=True)

@@ -422,8 +422,8 @@ def save_or_stop(run, optimizer, is_last, stop_asked, bar):
     if is_last or stop_asked or hopeless or due:
         run.save(optimizer)
     if hopeless:
-        raise ValueError(f"5 steps in a row gave a loss or gradient that is not a number, and were "
-                         f"skipped: start again with a lower --lr")
+        raise ValueError("5 steps in a row gave a loss or gradient that is not a number, and were "
+                         "skipped: start again with a lower --lr")
     if stop_asked and not is_last:
         raise KeyboardInterrupt
     found = run.new_diagnosis()

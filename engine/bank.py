@@ -17,9 +17,10 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
-from engine.answers import last_side, tidy
+from engine.answers import tidy
 from engine.files import lock, write_json
 from engine.flags import flag_name, for_the_record
+from engine.prose import last_side
 from engine.text import plain_answer
 from realm import Problem, Route
 from rewards import answers_match, canonical, final_answer

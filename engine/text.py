@@ -12,7 +12,8 @@ Held to it by tests/test_text.py and tests/test_realm.py.
 """
 import re
 
-from engine.answers import boxed, quantity, tidy
+from engine.answers import quantity, tidy
+from engine.prose import boxed
 
 TAGS = ("think", "answer", "scores")
 CONTROL = ("s", "bos", "eos", "unk", "pad", "start_of_turn", "end_of_turn")  # besides <|...|>

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
-from engine.answers import answers_match, final_answer  # noqa: E402
+from rewards import answers_match, final_answer  # noqa: E402
 
 GSM8K = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k"
 N = 14_000  # generated pairs

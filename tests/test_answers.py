@@ -6,8 +6,8 @@ import pytest
 
 from engine.bank import to_problem
 from engine.bank import as_text
-from engine.answers import (
-    MAX_ANSWER, answers_match, canonical, final_answer, number, tidy)
+from engine.answers import MAX_ANSWER, answers_match, canonical, number, tidy
+from engine.prose import final_answer
 from engine.units import COUNTED, SCALES, SPELLINGS, same_unit, unit_of
 from realm import parse_response
 from rewards import realm_reward
