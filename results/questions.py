@@ -207,6 +207,7 @@ def score_arms():
             ("--n 16 --selection balanced --steps 450", ""),
             ("--steps 450", ""),
             ("--steps 600", ""),
+            ("--steps 300 --epochs 2", ""),
             ("", "thinned")):
         labels = {"flags": f"{variant} {flags}".strip()}
         flags = f"--model tiny-checks --max-new-tokens 128 {flags}".strip()
