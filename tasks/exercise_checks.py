@@ -32,6 +32,9 @@ def differs(found, wanted):
             return f"its shape is {list(found.shape)} where {list(wanted.shape)} is right"
         if found.detach().isnan().any() and not wanted.isnan().any():
             return "there is a nan in it"
+        kinds = [kind_of(tensor) for tensor in (found, wanted)]
+        if kinds[0] != kinds[1] and kinds[1] != "numbers with a point":
+            return f"it holds {kinds[0]} (dtype {found.dtype}) where {kinds[1]} are right"
         close = torch.allclose(found.detach().double(), wanted.detach().double(), rtol=1e-4,
                                atol=1e-6)
         return None if close else f"it gives {short(found)} where {short(wanted)} is right"
@@ -48,6 +51,13 @@ def differs(found, wanted):
     if isinstance(wanted, str) and isinstance(found, str):
         found, wanted = from_first_difference(found, wanted)
     return None if same else f"it gives {short(found)} where {short(wanted)} is right"
+
+
+def kind_of(tensor):
+    """What a tensor holds, in words."""
+    if tensor.dtype == torch.bool:
+        return "truth values"
+    return "numbers with a point" if tensor.is_floating_point() else "whole numbers"
 
 
 def from_first_difference(found, wanted):
@@ -134,18 +144,32 @@ def check_eaai_probability(f, ours):
             ("`end` is not added: the fall must end there", [0.7 * p for p in right]),
             ("`start` alone scales the curve; it must go to `end`, not to 0",
              [0.9 * p for p in right])])
+    yield from shape_checks(f, ours, curve, flags)
+    yield "What cannot be is refused.", must_raise(f, [
+        ("an unknown shape", lambda: f(0, 10, shape="round")), ("a step of -1", lambda: f(-1, 10)),
+        ("a run of 0 steps", lambda: f(0, 0)), ("a fade of 1.5", lambda: f(0, 10, fade=1.5)),
+        ("a start of 1.5", lambda: f(0, 10, start=1.5)),
+        ("an end of -1", lambda: f(0, 10, end=-1))])
+
+
+def shape_checks(f, ours, curve, flags):
+    """The other shapes, and fades of odd lengths. curve: values of a function at some steps."""
     all_along = (0, 13, 39, 45, 50, 76, 90)
     for shape in ("linear", "step", "constant"):
         yield f"The shape {shape} is right.", named(
             f"shape {shape}", curve(f, all_along, shape=shape, fade=0.8),
             curve(ours, all_along, shape=shape, fade=0.8),
             [("it is the cosine", curve(ours, all_along, fade=0.8))])
+        yield f"The shape {shape} uses `start` and `end`.", named(
+            f"shape {shape} with start = 0.9 and end = 0.2",
+            curve(f, all_along, shape=shape, **flags), curve(ours, all_along, shape=shape, **flags))
     yield "A fade of 0 is over at once.", named("fade = 0", f(0, 100, fade=0.0), 0.0)
-    yield "What cannot be is refused.", must_raise(f, [
-        ("an unknown shape", lambda: f(0, 10, shape="round")), ("a step of -1", lambda: f(-1, 10)),
-        ("a run of 0 steps", lambda: f(0, 0)), ("a fade of 1.5", lambda: f(0, 10, fade=1.5)),
-        ("a start of 1.5", lambda: f(0, 10, start=1.5)),
-        ("an end of -1", lambda: f(0, 10, end=-1))])
+    yield "A share of the steps is not cut to whole steps.", named(
+        "fade = 0.29, step 28 of 100", f(28, 100, fade=0.29), ours(28, 100, fade=0.29), [
+            ("it is over already: 0.29 * 100 is a little less than 29 on a computer, so int() "
+             "makes it 28", 0.0)])
+    yield "A constant stays at `start`, also where the fade is over.", named(
+        "shape constant, fade = 0", f(5, 100, shape="constant", fade=0.0), 1.0)
 
 
 # ---- rewards.py ----------------------------------------------------------------------------------
@@ -209,18 +233,15 @@ def check_realm_reward(f, ours):
     yield "In one stage it does.", named(
         "the same with two_stage=False", f(wrong, "4", labels, two_stage=False).total, 0.5, [
             ("two_stage=False must pay for the scores of a wrong answer, too", 0.0)])
+    yield "In one stage a right answer is paid as before.", named(
+        "right answer, perfect scores, two_stage=False", f(good, "4", labels,
+        two_stage=False).total, 1.5, [("the answer itself is not paid any more", 0.5)])
     yield "The utility weight is used.", named(
         "scores 0.5, 0.5 at a weight of 0.2", f(fair, "4", labels, 0.2).total, 1.1)
     yield "Without routes there is no utility, and the format is complete without scores.", named(
         "no routes (total, answer, utility, format)", parts(f(Response("x", "4", None), "4", [])),
         (1.0, 1.0, 0.0, 1.0))
-    yield "An answer without its reasoning is not paid.", named(
-        "right answer, no reasoning", f(Response(None, "4", None), "4", []).total, 0.0, [
-            ("it is paid; an answer without its reasoning in <think> counts as wrong", 1.0)])
-    yield "Without reasoning, or without an answer, the format is incomplete.", named(
-        "no reasoning, and then no answer (format)",
-        [f(Response(*reply), "4", []).format for reply in ((None, "4", None), ("x", None, None))],
-        [0.0, 0.0])
+    yield from reasoning_checks(f, labels)
     yield "Answers are compared by value.", named(
         "\"4.0\" where the gold answer is \"4\"", f(Response("x", "4.0", None), "4", []).total,
         1.0, [
@@ -228,6 +249,23 @@ def check_realm_reward(f, ours):
     yield "No scores where there are routes are not paid, and the format is incomplete.", named(
         "right answer, no scores (total, answer, utility, format)",
         parts(f(Response("x", "4", None), "4", labels)), (1.0, 1.0, 0.0, 0.0))
+
+
+def reasoning_checks(f, labels):
+    """What missing or empty reasoning does to a reward."""
+    yield "An answer without its reasoning is not paid.", named(
+        "right answer, no reasoning", f(Response(None, "4", None), "4", []).total, 0.0, [
+            ("it is paid; an answer without its reasoning in <think> counts as wrong", 1.0)])
+    yield "What stands in the reasoning is free.", named(
+        "right answer, empty reasoning", f(Response("", "4", None), "4", []).total, 1.0, [
+            ("it is not paid; None is no reasoning, and empty text is one", 0.0)])
+    yield "Scores are measured whatever the rest is.", named(
+        "perfect scores, no reasoning (utility)", f(Response(None, "4", [1.0, 0.0]), "4",
+        labels).utility, 1.0)
+    yield "Without reasoning, or without an answer, the format is incomplete.", named(
+        "no reasoning, and then no answer (format)",
+        [f(Response(*reply), "4", []).format for reply in ((None, "4", None), ("x", None, None))],
+        [0.0, 0.0])
 
 
 # ---- realm.py ------------------------------------------------------------------------------------
@@ -311,6 +349,9 @@ def unusual_scores(good):
     return [
         ("what a perfect student writes, line by line", demonstration("a\nb", "4", [1, 0.5]), 2,
          ("a\nb", "4", [1.0, 0.5]), []),
+        ("an answer on a line of its own",
+         "<think>\nx\n</think>\n<answer>\n4\n</answer>\n<scores>\n1, 0\n</scores>", 2,
+         ("x", "4", [1.0, 0.0]), []),
         ("scores that are words", good.replace("1, 0.5", "good, bad"), 2, ("2 + 2", "4", None), []),
         ("a score below 0", good.replace("1, 0.5", "-0.2, 1"), 2, ("2 + 2", "4", None), []),
         ("three scores for two routes", good.replace("0.5", "0.5, 0"), 2, ("2 + 2", "4", None), [
@@ -417,6 +458,7 @@ def selection_checks(f):
     balanced = draws(f, 2, selection="balanced")
     yield "Balanced shows as many wrong routes as right ones.", off(
         "selection balanced", share_wrong(balanced), 0.5, 0.001)
+    yield "Balanced fills up with the other kind.", sizes_off(f, (3, 5, 6), selection="balanced")
     wrong_first = sum(not some[0].correct for some in balanced) / len(balanced)
     yield "Nothing in the order tells which are right.", (
         None if 0.4 < wrong_first < 0.6 else f"selection balanced: the first route is wrong in "
@@ -444,6 +486,26 @@ def selection_checks(f):
     yield "Diverse shows distinct answers first.", (
         None if alike == 0 else f"selection diverse: {alike:.0%} of the draws repeat an answer "
                                 "although four different ones are there")
+    yield "To diverse, equal numbers are one answer.", same_number_twice(f)
+
+
+def sizes_off(f, sizes, **flags):
+    """Words for a selection that does not show k routes for every k, or None."""
+    for k in sizes:
+        for some in draws(f, k, n=20, **flags):
+            if len(some) != k:
+                return f"{flags}, k = {k}: it gives {len(some)} routes; the other kind fills up"
+    return None
+
+
+def same_number_twice(f):
+    """Words for a diverse choice that takes 7 and 7.0 for two answers, or None."""
+    routes = [Route(answer, answer, False) for answer in ("7", "7.0", "8")]
+    for seed in range(40):
+        shown = f(routes, 2, random.Random(seed), selection="diverse")
+        if "8" not in {route.answer for route in shown}:
+            return "selection diverse: 7 and 7.0 are shown, and 8 is not; use answers_match"
+    return None
 
 
 def uneven(f, words, flags):
@@ -495,9 +557,7 @@ def check_group_advantages(f, ours):
             ("eps is too small: it is 1e-4, as in TRL", centred / (std + 1e-8)),
             ("eps is inside the root; it is added to the deviation",
              centred / (std ** 2 + 1e-4).sqrt())])
-    same = torch.tensor([[0.9] * 7, [0.3] * 6 + [0.3 + 3e-8]])  # the last is rounding noise
-    yield "A group without spread gets exact zeros.", named(
-        "equal rewards", f(same.clone()) * 1e9, ours(same) * 1e9, [])
+    yield from spread_checks(f, ours)
     given = R.clone()
     f(given)
     yield "The rewards stay as they were.", (
@@ -507,6 +567,27 @@ def check_group_advantages(f, ours):
     yield "scale=\"none\" only subtracts the mean.", named(
         "scale=\"none\"", f(R.clone(), "none"), ours(R, "none"), [("it still divides", right)])
     yield "What cannot be is refused.", must_raise(f, [("an unknown scale", lambda: f(R, "max"))])
+
+
+def spread_checks(f, ours):
+    """Groups without spread, alone and beside others; a far one; and eps."""
+    same = torch.tensor([[0.9] * 7, [0.3] * 6 + [0.3 + 3e-8]])  # the last is rounding noise
+    for scale in ("std", "none"):
+        found = f(same.clone(), scale)
+        noise = None
+        if isinstance(found, torch.Tensor) and found.abs().max() > 0:
+            noise = (f"equal rewards, scale=\"{scale}\": rounding noise became an advantage "
+                     f"({found.abs().max().item():.2g}); such a group must get exact zeros")
+        yield "A group without spread gets exact zeros.", noise
+    two = torch.tensor([[0.5] * 8, [1.0] + [0.0] * 7])
+    right = ours(two)
+    yield "A group without spread leaves the others alone.", named(
+        "a group of equal rewards beside one with a single right answer", f(two.clone()), right, [
+            ("one group without spread silences all; look at each group by itself",
+             torch.zeros_like(two)),
+            ("the advantages are cut off; they have no bounds", right.clamp(-2, 2))])
+    yield "eps is used.", named("eps = 0.1", f(two.clone(), eps=0.1), ours(two, eps=0.1), [
+        ("it is not: 1e-4 is written in", right)])
 
 
 def rows_sum_to_zero(found):
@@ -524,10 +605,15 @@ def check_token_weights(f, ours):
     B, C = mask.shape
     lengths = mask.sum(1, keepdim=True)
     results = {kind: ours(mask, kind, 5) for kind in ("grpo", "dapo", "dr_grpo")}
+    given = mask.clone()
+    for kind in results:
+        f(given, kind, 5)
+    yield "The mask stays as it was.", (
+        None if torch.equal(given, mask) else "it changes the mask; make a new tensor")
     for kind, wanted in results.items():
         others = [(f"that is {other}", value) for other, value in results.items() if other != kind]
-        yield f"{kind} is right.", named(f"{kind}, completions of 1 and 3 tokens", f(mask, kind, 5),
-                                         wanted, [
+        yield f"{kind} is right.", named(f"{kind}, completions of 1 and 3 tokens",
+                                         f(mask.clone(), kind, 5), wanted, [
             ("tokens behind the end have a weight; multiply by the mask",
              torch.ones_like(mask) / lengths / B),
             ("it divides by the width C, not by each completion's own length", mask / C / B),
@@ -537,6 +623,14 @@ def check_token_weights(f, ours):
             ("it divides by max_len, but not by B", mask / 5), *others])
     yield "Without max_len dr_grpo takes the width.", named(
         "dr_grpo without max_len", f(mask, "dr_grpo"), ours(mask, "dr_grpo"))
+    short_ones = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+    for kind in results:
+        yield f"{kind} of four completions, none of them full, is right.", named(
+            f"{kind}, completions of 1, 2, 1 and 2 tokens in a width of 3",
+            f(short_ones.clone(), kind), ours(short_ones, kind), [
+                ("it divides by the longest completion; without max_len it is the width C",
+                 ours(short_ones, "dr_grpo", 2)),
+                ("it divides by 2, not by the number of completions", 2 * ours(short_ones, kind))])
     empty = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
     yield "A completion without tokens gives no nan.", named(
         "a row without tokens", f(empty), ours(empty))
@@ -644,6 +738,9 @@ def kl_checks(loss, f, ours, case, total):
              plain - 0.5 * total(d.exp() - d - 1)),
             ("beta is not used", plain + total(d.exp() - d - 1)),
             ("the - 1 of k3 is missing", plain + 0.5 * total(d.exp() - d))])
+    weighted = [loss(function, logps, old, ref, A, mask, beta=0.5, weights=mask)
+                for function in (f, ours)]
+    yield "Weights that are given hold for the KL, too.", named("weights and beta given", *weighted)
 
 
 def stats_checks(f, ours, case):
@@ -673,7 +770,7 @@ def number_of(stats, name):
 
 
 def gradient_checks(loss, f, ours, case):
-    """The gradient of grpo_loss, and that nothing behind a completion's end reaches it."""
+    """The gradient of grpo_loss, and that what stands behind a completion's end has none."""
     def gradient(function, logps, old, ref=None, beta=0.0):
         logps = logps.clone().requires_grad_()
         value = loss(function, logps, old, ref, case["A"], case["mask"], beta=beta)
@@ -688,16 +785,16 @@ def gradient_checks(loss, f, ours, case):
         return
     yield "The gradient is right.", named("the gradient", found, wanted)
     beyond = case["mask"] == 0
-    logps = case["logps"].masked_fill(beyond, float("inf"))
+    logps = case["logps"].masked_fill(beyond, 3.0)  # 0 in a run, where it could not be seen
     found = gradient(f, logps, case["old"])
     yield "Nothing behind a completion's end reaches the gradient.", named(
-        "infinity behind the end of a completion", found, wanted, [])
+        "numbers behind the end of a completion", found, wanted, [])
     with_kl = gradient(ours, case["logps"], case["old"], case["ref"], 0.5)
     yield "The KL term has its gradient.", named(
         "the gradient with beta = 0.5", gradient(f, case["logps"], case["old"], case["ref"], 0.5),
         with_kl, [("the KL term has none; it must not be detached", wanted)])
     yield "Nothing behind the end reaches the gradient of the KL.", named(
-        "infinity behind the end, beta = 0.5", gradient(f, logps, case["old"], case["ref"], 0.5),
+        "numbers behind the end, beta = 0.5", gradient(f, logps, case["old"], case["ref"], 0.5),
         with_kl)
 
 
@@ -780,11 +877,12 @@ def nucleus_checks(f, ours, p, u, logits):
     yield "top_p keeps the likeliest tokens wherever they stand.", named(
         "top_p 0.7 of 0.15, 0.5, 0.05, 0.3 (tokens)", f(mixed.clone(), 1.0, 0.7, u)[0],
         ours(mixed, 1.0, 0.7, u)[0])
-    never = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0]]).repeat(3, 1)
-    found = f(never, 1.0, 1.0, torch.tensor([0.0, 0.5, 1 - 2 ** -24]))
+    never = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0]]).repeat(4, 1)
+    edges = torch.tensor([0.0, 0.25, 0.75, 1 - 2 ** -24])
+    found = f(never.clone(), 1.0, 1.0, edges)
     yield "A token of probability 0 is never drawn, and gives no nan.", named(
         "tokens of probability 0 (tokens, entropy)", (found[0], found[2]),
-        ours(never, 1.0, 1.0, torch.tensor([0.0, 0.5, 1 - 2 ** -24]))[::2])
+        ours(never, 1.0, 1.0, edges)[::2])
 
 
 # ---- train.py ------------------------------------------------------------------------------------
@@ -817,6 +915,10 @@ def check_draw_problems(f, ours):
     yield "Another seed draws another order.", (
         None if drawn(3, seed=1) != steps[:3]
         else "another seed draws the same: config.seed is not used")
+    other = [problem for some in drawn(14, seed=1) for problem in some]
+    yield "No seed repeats another one, a round later.", (
+        None if other[:7] != flat[7:14] and other[7:14] != flat[:7]
+        else "seed 1 draws what seed 0 draws a round later: seed and round must not be added up")
     many = [Counter(some) for some in drawn(2, P=10)]
     yield "There may be more problems in a step than in the bank.", (
         None if all(sum(some.values()) == 10 and max(some.values()) <= 3 for some in many)
