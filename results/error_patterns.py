@@ -16,19 +16,22 @@ It asks two things.
    slip         the equation does not hold, or the answer is no step's result
    number       an operand from nowhere: not in the question, the rules or the gold solution,
                 no earlier result, and not the sum of all of them so far
-   missing      the step is right as far as it goes, but is only a part of the gold answer
+   missing      the route is right as far as it goes, but what it works out is only a part of the
+                gold answer, or it stops early
    added        the gold answer is a part of the route's answer
    reading      anything else: the arithmetic holds, the question was read another way
    unreadable   no answer, or equations in fewer than half of the lines that have a "="
 
-   A step passes if the gold solution has its result, if a step that passes is made from it, or
-   if it is a part of the gold answer and the route goes on with it. For "a part" results are
-   written out as sums of products of the question's numbers. (16 - 3 - 4) * 2 is
-   16*2 - 3*2 - 4*2, and (16 - 3) * 2 is a part of it. 16*2 + 3*2 is none: a sign differs.
+   A step is right if the gold solution has its result, or if a step that is right is made from
+   it. A step that is a part of the gold answer, and is never made whole, is the first wrong one.
+   For "a part" results are written out as sums of products of the question's numbers.
+   (16 - 3 - 4) * 2 is 16*2 - 3*2 - 4*2, and (16 - 3) * 2 is a part of it. 16*2 + 3*2 is none: a
+   sign differs.
 
-"missing", "added" and most of "reading" need a gold solution; a bank has none, so --gold names
-a file of GSM8K's format. Without one, a wrong route in which every equation holds and every
-number is known counts as "reading". OpenAI's file of model solutions is read as it is.
+"missing", "added" and most of "reading" need a gold solution in which an equation gives the gold
+answer. A bank has none, so --gold names a file of GSM8K's format. Without one, a wrong route in
+which every equation holds and every number is known counts as "reading". OpenAI's file of model
+solutions is read as it is.
 """
 
 import argparse
@@ -44,7 +47,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from engine.bank import read_bank, read_lines, to_problem
+from engine.answers import quantity
+from engine.bank import has_gold_solution, read_bank, read_lines, to_problem
+from engine.report import check_figure, check_json
 from rewards import canonical, final_answer, number
 from tasks.gsm8k_mistakes import (NUMBER_WORDS, STEP, UNITS, amounts, annotated,
                                   arithmetic)
@@ -53,8 +58,9 @@ KINDS = ("slip", "number", "missing", "added", "reading", "unreadable")
 PLACES = ("first step", "middle", "last", "after")
 NUMBER = r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
 SIDE = rf"[($]*{NUMBER}%?\)*(?:\s*[-+*/x×÷]\s*[($]*{NUMBER}%?\)*)+"
-ANNOTATION = rf"<<([^<>=]+)=([^<>=]+)>>\s*\$?({NUMBER})?"
-ALONE = r"(?<![\w.)/*+–-])(?<!\d\s)(?<![-+*/x×÷–]\s)"  # not the end of something longer
+ANNOTATION = rf"<<([^<>=]+)=([^<>=]+)>>\s*\$?({NUMBER}(?:/\d+)?)?"
+ALONE = (  # not the end of something longer
+    r"(?<![\w.)/*+–-])(?<!\d[^\S\n])(?<![-+*/x×÷–][^\S\n])(?<!\bof\s)")
 BEHIND = r"(?!\w|\s*[-+*/x×÷]\s*[($]*\d|\d)"
 EQUATION = re.compile(rf"{ANNOTATION}|{ALONE}({SIDE})\s*=\s*\$?({NUMBER})(%?){BEHIND}")
 WORDS = {
@@ -67,6 +73,8 @@ WORDS = {
 VALUE = {word: n for n, words in [*enumerate(NUMBER_WORDS), *WORDS.items()]
          for word in words.split()}
 PERCENT = re.compile(r"[\d.]+ (?:/ 100|\* 0\.01)")  # 20/100, or 20*.01, as ast writes it
+REPEATED = re.compile(rf"<<({NUMBER})=\1>>")  # an annotation that says nothing: <<6=6>>
+SIGNS = str.maketrans({"−": "-", "·": "*", "⋅": "*", "∗": "*"})
 MOST_TERMS = 64  # of one result written out
 
 
@@ -113,9 +121,11 @@ def same(exact, written):
     (True, True, False)
     """
     value = number(written)
-    decimals = min(9, len(written.partition(".")[2]))  # a float's last digits are no slip
+    decimals = len(written.partition(".")[2])
     if value is None or value == exact:
         return value is not None
+    if decimals > 9:  # a float's last digits are no slip: 0.30000000000000004
+        return abs(value - exact) < Fraction(1, 10**9)
     return abs(value - exact) < Fraction(1, 10**decimals) and (exact * 10**decimals).denominator > 1
 
 
@@ -127,7 +137,8 @@ def steps(text):
     [('2 * 3', '6', True), ('6+1', '8', False)]
     """
     found = []
-    for match in EQUATION.finditer(text):
+    text = re.sub(r"\\(?:times|cdot)\b", "*", text.translate(SIGNS))
+    for match in EQUATION.finditer(REPEATED.sub("", text)):
         expression = plain(match[1] or match[4])
         written = [t.strip().strip(",$") for t in (match[2] or match[5], match[3]) if t]
         exact, values = arithmetic(expression), [number(t) for t in written]
@@ -190,7 +201,7 @@ def terms_of(node, resolve):
         return [(-sign, factors) for sign, factors in terms_of(node.operand, resolve)]
     if isinstance(node, ast.Constant):
         return resolve(Fraction(repr(node.value)))
-    if PERCENT.fullmatch(ast.unparse(node)):
+    if PERCENT.fullmatch(ast.unparse(node)) and node.left.value <= 100:  # 500/100 is no share
         return resolve(arithmetic(ast.unparse(node)))
     left, right = terms_of(node.left, resolve), terms_of(node.right, resolve)
     if isinstance(node.op, (ast.Add, ast.Sub)):
@@ -243,41 +254,70 @@ def part_of(terms, whole):
         powers = dict(large)
         return bool(small) >= bool(large) and all(powers.get(n, 0) * p >= p * p for n, p in small)
 
+    def finds_a_place(i, flip, taken, tried):
+        """Give product i a place, and move those that hold it to others if need be."""
+        sign, factors = terms[i]
+        for j, (other, larger) in enumerate(whole):
+            if j in tried or other != flip * sign or not within(factors, larger):
+                continue
+            tried.add(j)
+            if j not in taken or finds_a_place(taken[j], flip, taken, tried):
+                taken[j] = i
+                return True
+        return False
+
     for flip in (1, -1):
-        left = sorted(whole, key=lambda term: len(term[1]))
-        for sign, factors in sorted(terms, key=lambda term: -len(term[1])):
-            match = next((t for t in left if t[0] == flip * sign and within(factors, t[1])), None)
-            if match is None:
-                break
-            left.remove(match)
-        else:
+        taken = {}  # place -> product
+        if all(finds_a_place(i, flip, taken, set()) for i in range(len(terms))):
             return True
     return False
 
 
 # ---- the first wrong step ------------------------------------------------------------------------
-def on_the_way(route_steps, terms, uses, gold_steps, gold_terms, incomplete=False):
+def on_the_way(route_steps, terms, uses, gold_steps, gold_terms, whole=None):
     """Which steps are right as far as one can see: the gold solution has their result, too; or
-    such a step is made from them; with `incomplete`, also if their result is a part of the gold
-    answer, and the route goes on with it. A result that is reached by a number which the gold
-    solution does not use is a coincidence."""
+    such a step is made from them; or, if the terms of the gold answer are given (whole), their
+    result is a part of it, and the route goes on with it. A result that is reached by a number
+    which the gold solution does not use is a coincidence."""
     results = {v for step in gold_steps for v in step.values}
     numbers = {n for step in gold_terms for _, factors in step for n, _ in factors}
-    went_on, fine = set().union(*uses) if incomplete else set(), []
+    went_on, fine = set().union(*uses) if whole else set(), []
     for i, step in enumerate(route_steps):
         known = {n for _, factors in terms[i] for n, _ in factors} <= numbers
         reached = not results.isdisjoint(step.values)
-        fine.append(known and (reached or i in went_on and part_of(terms[i], gold_terms[-1])))
+        fine.append(known and (reached or i in went_on and part_of(terms[i], whole)))
     for i in reversed(range(len(route_steps))):
         for j in uses[i] if fine[i] else ():
             fine[j] = True
     return fine
 
 
+def value_of(answer):
+    """The value of an answer that is a number and at most a unit, else None."""
+    found = quantity(answer or "")
+    return found[0] if found else None
+
+
+def gold_answer(gold, right, terms):
+    """The terms of the gold answer, or None if no equation of the gold solution results in it."""
+    value = value_of(final_answer(gold))
+    ends = [terms[i] for i, step in enumerate(right) if value in step.values]
+    return ends[-1] if ends else None
+
+
+def is_beginning(route_steps, gold_steps):
+    """Are a route's equations the first ones of the gold solution, and not all of them?"""
+    def content(some):
+        return [(sorted(step.operands), step.values[-1]) for step in some]
+
+    n = len(route_steps)
+    return n < len(gold_steps) and content(route_steps) == content(gold_steps[:n])
+
+
 def first_error(question, text, answer, gold="", rules=()):
     """How a wrong route is wrong -> Error. Its step is None if it is unreadable, and its number of
     steps if all of them are right: it stops too early, or its answer is another number."""
-    found, value = steps(text), number(answer or "")
+    found, value = steps(text), value_of(answer)
     readable, right = ([s for s in every if s.holds is not None] for every in (found, steps(gold)))
     n = len(found)
     if not readable or value is None or 2 * n < sum("=" in line for line in text.splitlines()):
@@ -285,9 +325,10 @@ def first_error(question, text, answer, gold="", rules=()):
     known, base = given_numbers(question, rules, right), stated(" ".join([question, *rules]))
     terms, uses = written_out(readable, base)
     gold_terms, _ = written_out(right, base)
+    whole = gold_answer(gold, right, gold_terms)
     fine = [True] * n
     if right:
-        fine = on_the_way(readable, terms, uses, right, gold_terms, incomplete=True)
+        fine = on_the_way(readable, terms, uses, right, gold_terms, whole)
     i = 0
     while i < n:
         step = found[i]
@@ -306,12 +347,16 @@ def first_error(question, text, answer, gold="", rules=()):
         return Error("slip", i, n, result)
     if not right:
         return Error("reading", i, n, result)
-    if part_of(terms[i] if i < n else ends[-1], gold_terms[-1]):
-        complete = on_the_way(readable, terms, uses, right, gold_terms)
-        i = [*complete, False].index(False)  # where it began to be incomplete
-        return Error("missing", i, n, found[i].values[-1] if i < n else value)
-    added = part_of(gold_terms[-1], (ends or terms)[-1])
-    return Error("added" if added else "reading", i, n, result)
+    is_part = part_of(terms[i] if i < n else ends[-1], whole) if whole else False
+    if is_part or i == n and is_beginning(readable, right):
+        kind = "missing"
+    elif whole and part_of(whole, (ends or terms)[-1]):
+        kind = "added"
+    else:
+        kind = "reading"
+    # A part of the gold answer that is never made whole is the first wrong step, whatever follows.
+    first = [*on_the_way(readable, terms, uses, right, gold_terms), False].index(False)
+    return Error(kind, first, n, found[first].values[-1] if first < n else value)
 
 
 # ---- agreement -----------------------------------------------------------------------------------
@@ -328,7 +373,7 @@ def agreeing(values):
 def relative(answer, gold):
     """A wrong answer as a multiple of the gold answer, so that wrong answers of different
     questions can be compared."""
-    value, right = number(answer), number(gold)
+    value, right = value_of(answer), value_of(gold)
     return str(value / right) if value is not None and right else canonical(answer)
 
 
@@ -410,7 +455,7 @@ def read(path, gold_file=None):
     ValueError, naming file and line."""
     gold = {}
     if gold_file:
-        gold = {p.question: p.routes[0].text for p in read_bank(gold_file) if p.routes}
+        gold = {p.question: p.routes[0].text for p in read_bank(gold_file) if has_gold_solution(p)}
     entries = list(read_lines(path))
     if not entries or not all(isinstance(e, dict) and "ground_truth" in e for _, e in entries):
         return read_bank(path), gold
@@ -513,7 +558,7 @@ def compare_by_hand(problems, gold, hand):
     for entry in hand:
         line = entry["line"]
         p = problems[line - 1] if line <= len(problems) else None
-        if p is None or zlib.crc32(p.question.encode()) != entry["crc32"]:
+        if p is None or zlib.crc32(p.question.encode()) != entry.get("crc32"):
             raise ValueError(f"--hand: line {line} of the bank is not the question that was read")
         e = error_of(p, p.routes[entry["route"]], gold)
         step = None if e.step is None else e.step + 1
@@ -599,6 +644,14 @@ def draw(banks, path):
     figure.savefig(path, dpi=110)
 
 
+def named(bank):
+    """A bank on the command line, FILE or NAME=FILE -> (name, file)."""
+    name, equals, file = bank.partition("=")
+    if not equals or Path(bank).exists():
+        return Path(bank).stem, bank
+    return name, file
+
+
 def main(argv=None):
     how = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=how)
@@ -607,24 +660,32 @@ def main(argv=None):
     add("--gold", help="a file of GSM8K's format, with the gold solutions of the questions")
     add("--hand", type=Path, help="labels given by hand to routes of the first bank, to compare")
     add("--known", action="store_true", help="compare with the simulated gsm8k teacher's mistakes")
-    add("--figure", type=Path, help="draw the banks' agreement and kinds")
-    add("--json", type=Path, help="save all figures of the tables")
+    add("--figure", help="draw the banks' agreement and kinds")
+    add("--json", help="save all figures of the tables")
     args = parser.parse_args(argv)
     found, lines = {}, []
     try:
+        if args.json:
+            check_json("--json", args.json)
+        if args.figure:
+            check_figure("--figure", args.figure)
         for bank in args.banks:
-            name, _, file = bank.rpartition("=")
+            name, file = named(bank)
+            if name in found:
+                raise ValueError(f"two banks are called {name}: give them names, as NAME=FILE")
             problems, gold = read(file, args.gold)
             if args.hand and not found:
                 lines += compare_by_hand(problems, gold, json.loads(args.hand.read_text()))
             if args.known:
                 lines += known_mistakes(problems, gold)
-            found[name or Path(file).stem] = patterns(problems, gold)
+            found[name] = patterns(problems, gold)
+        if args.gold and not any(figures["with gold"] for figures in found.values()):
+            raise ValueError(f"--gold {args.gold}: holds the solution of no question of the banks")
     except (ValueError, OSError) as error:
         sys.exit(f"error_patterns: {error}")
     print("\n".join([table(found), *[""] * bool(lines), *lines]))
     if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n")
+        Path(args.json).write_text(json.dumps(found, indent=1) + "\n")
     if args.figure:
         draw(found, args.figure)
 

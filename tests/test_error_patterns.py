@@ -38,7 +38,8 @@ def error(text, question=DUCKS, gold=GOLD, rules=()):
         ("16-3-4=<<16-3-4=9>>9\nA: 9", "missing", 1),  # stops too early
         ("16*2=<<16*2=32>>32\n3*2=<<3*2=6>>6\n32-6=<<32-6=26>>26\nA: 26", "missing", 0),
         ("16-3-4=<<16-3-4=9>>9\n9*2=<<9*2=18>>18\n18*3=<<18*3=54>>54\nA: 54", "added", 2),
-        ("3+4=<<3+4=7>>7\n16*7=<<16*7=112>>112\n112*2=<<112*2=224>>224\nA: 224", "reading", 1),
+        # A part that is never made whole is the first wrong step, whatever follows.
+        ("3+4=<<3+4=7>>7\n16*7=<<16*7=112>>112\n112*2=<<112*2=224>>224\nA: 224", "reading", 0),
         ("16+3+4=<<16+3+4=23>>23\n23*2=<<23*2=46>>46\nA: 46", "reading", 0),
         ("She has many eggs.\nA: 7", "unreadable", None),
         ("16-3-4=<<16-3-4=9>>9", "unreadable", None),  # no answer
@@ -103,6 +104,46 @@ def test_rules_of_a_bank_are_known_numbers_and_so_is_a_running_total():
     assert patterns.first_error(order, wrong, "255", "", rules) == patterns.Error(
         "number", 1, 3, 71
     )
+
+
+COWS = "15 liters, 5 cows, 3 liters each, 25 liters"
+COWS_GOLD = "5*3=<<5*3=15>>15\n25-15=<<25-15=10>>10\n10/5=<<10/5=2>>2\n#### 2"
+PAIRS = "2*2=<<2*2=4>>4\n4*2=<<4*2=8>>8\n2*2=<<2*2=4>>4\n"
+TIRES = "25 cents a tire, 20 tires"
+
+
+@pytest.mark.parametrize("question, text, gold, kind", [
+    # The first equations of the gold solution, also where its last ones cancel a number.
+    (COWS, "5*3=<<5*3=15>>15\n25-15=<<25-15=10>>10\nA: 10", COWS_GOLD, "missing"),
+    ("two books, one", "2+1=<<2+1=3>>3\nA: 3", "2+1=<<2+1=3>>3\n3*2=<<3*2=6>>6", "missing"),
+    # Which product of two is looked at first does not matter.
+    ("2 at 2, 6", PAIRS + "8+4=<<8+4=12>>12\nA: 12", PAIRS + "8+4=<<8+4=12>>12\n12/6=<<12/6=2>>2",
+     "missing"),
+    ("2 at 2, 6", PAIRS + "4+8=<<4+8=12>>12\nA: 12", PAIRS + "8+4=<<8+4=12>>12\n12/6=<<12/6=2>>2",
+     "missing"),
+    # A gold solution that works its answer out in words cannot say what is missing or added.
+    ("10 of 54, and 7 more", "54+7=<<54+7=61>>61\nA: 61", "54+7=<<54+7=61>>61\nso x = 51\n#### 51",
+     "reading"),
+    ("3 for 200 cents a day", "200/100=<<200/100=2>>2\n2*3=<<6=6>>6\nA: 6",
+     "200/100=<<200/100=2>>2\n2*3=<<6=6>>6\n6*7=<<6*7=42>>42", "missing"),
+    # 500/100 turns cents into dollars; it is no share, like 20/100.
+    (TIRES, "20*25=<<20*25=500>>500\nA: 500", "20*25=<<20*25=500>>500\n500/100=<<500/100=5>>5",
+     "missing")])
+def test_what_an_outside_reader_found_read_wrongly(question, text, gold, kind):
+    assert error(text, question, gold)[0] == kind
+
+
+def test_equations_are_read_in_other_spellings():
+    def read(text):
+        return [(step.expression, step.holds) for step in patterns.steps(text)]
+
+    assert read("16 - 3 = 13\n13 * 2 = 26") == [("16 - 3", True), ("13 * 2", True)]
+    assert read("20 \u2212 4 \u00d7 2 = 12") == [("20 - 4 * 2", True)]
+    assert read(r"$3 \times 4 + 2 = 14$, 2 \u00b7 4 = 8"[:24]) == [("3 * 4 + 2", True)]
+    assert read("30% of 40 + 2 = 14 and half of 16 - 3 = 5") == []
+    assert read("1/2+1/4=<<1/2+1/4=3/4>>3/4") == [("1/2+1/4", True)]
+    assert read("0.1+0.2=<<0.1+0.2=0.30000000000000004>>0.3") == [("0.1+0.2", True)]
+    assert error("16-3-4=<<16-3-4=9>>9\nA: 9 eggs") == ("missing", 1)
 
 
 def test_without_a_gold_solution_what_is_left_counts_as_reading():
@@ -210,6 +251,26 @@ def test_openais_file_is_read_as_it_is_and_hand_labels_know_their_question(tmp_p
         patterns.main([str(file), "--hand", str(hand)])
 
 
+def test_banks_are_told_apart_and_what_gives_nothing_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    line = json.dumps({"question": DUCKS, "answer": "18", "routes": [{"text": "A: 9"}]}) + "\n"
+    for folder in ("a", "s=1"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "bank.jsonl").write_text(line)
+    (tmp_path / "gold.jsonl").write_text(json.dumps({"question": "else?", "answer": GOLD}) + "\n")
+    (tmp_path / "hand.json").write_text(json.dumps([{"line": 1}]))
+    patterns.main(["a/bank.jsonl", "x=s=1/bank.jsonl"])
+    said = capsys.readouterr().out
+    assert "| bank | 1 | 1 |" in said and "| x | 1 | 1 |" in said
+    for words, flags in (("two banks are called bank", ["a/bank.jsonl", "s=1/bank.jsonl"]),
+                         ("solution of no question", ["a/bank.jsonl", "--gold", "gold.jsonl"]),
+                         ("not the question", ["a/bank.jsonl", "--hand", "hand.json"]),
+                         ("--json no/x.json", ["a/bank.jsonl", "--json", "no/x.json"]),
+                         ("--figure no/x.png", ["a/bank.jsonl", "--figure", "no/x.png"])):
+        with pytest.raises(SystemExit, match=words):
+            patterns.main(flags)
+
+
 def test_gold_solutions_come_from_a_file_and_known_mistakes_are_found(tmp_path, capsys):
     bank, gold = tmp_path / "bank.jsonl", tmp_path / "gold.jsonl"
     gold.write_text(json.dumps({"question": DUCKS, "answer": GOLD}) + "\n")
@@ -231,8 +292,8 @@ def test_the_labels_given_by_hand_are_of_the_kinds_that_the_rules_have():
     labels = json.loads(
         (patterns.Path(patterns.__file__).parent / "error_patterns_hand.json").read_text()
     )
-    assert len(labels) == 150 and {e["hand"] for e in labels} <= set(patterns.KINDS)
-    assert len({(e["line"], e["route"]) for e in labels}) == 150
+    assert len(labels) == 240 and {e["hand"] for e in labels} <= set(patterns.KINDS)
+    assert len({(e["line"], e["route"]) for e in labels}) == 240
 
 
 def test_the_examples_in_the_docstrings_are_true():
