@@ -531,8 +531,11 @@ def table(banks):
     head = "bank", *KINDS, *PLACES, "alarms"
     lines += ["", row(*head), "|---" * len(head) + "|"]
     for name, found in banks.items():
-        shares = (*found["kinds"].values(), *found["where"].values(), found["alarms"])
-        lines.append(row(name, *(f"{share:.2f}" for share in shares)))
+        shares = {**found["kinds"], **found["where"], "alarms": found["alarms"]}
+        if not found["with gold"]:
+            shares["missing"] = shares["added"] = None  # only a gold solution could tell
+        cells = ["-" if share is None else f"{share:.2f}" for share in shares.values()]
+        lines.append(row(name, *cells))
     return "\n".join(lines)
 
 
