@@ -208,6 +208,8 @@ def score_arms():
             ("--steps 450", ""),
             ("--steps 600", ""),
             ("--steps 300 --epochs 2", ""),
+            ("--steps 450 --routes 2", ""),
+            ("--steps 600 --prompts-per-step 16", ""),
             ("", "thinned")):
         labels = {"flags": f"{variant} {flags}".strip()}
         flags = f"--model tiny-checks --max-new-tokens 128 {flags}".strip()
