@@ -66,7 +66,10 @@ BEHIND_BOX = re.compile(  # what changes its value, also where the box ends its 
 LINK_BEFORE_BOX = re.compile(  # \boxed{3} hours and \boxed{5}
     r"\}\$?\s?(?:[,;&]|,?\s?(?:[a-z]{1,10},?\s)?(?:and|or)\b)\s?\$?$")
 NEGATIVE = re.compile(r"(?<![0-9]\s)\b(?:minus|negative)\s$", flags=re.IGNORECASE)
-SENTENCE = re.compile(r"(?:[A-Z][A-Za-z'’]*|I)\s(?:\S+\s+){2,40}\S*\.?$")
+SENTENCE = re.compile(  # with a verb, as far as one can tell: no "Henry the Great of France"
+    r"(?:(?:The|It|She|He|They|There|We|You|So|I|Each|All|In|After)\s|[A-Z][\w'’]*\s"
+    r"(?:[a-z]+s|had|have|will|can|are|were|did|made|sold|spent|paid|got)\s)(?:\S+\s+){1,40}\S*$")
+ORDINAL = re.compile(r"[0-9](?:st|nd|rd|th)\b")
 END_TOKEN = re.compile(r"(?:</s>|<\|[a-z_]{1,20}\|>)$")
 ABBREVIATED = re.compile(  # a stop that ends no sentence: Dr. Smith
     r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|Mt|Ft|vs|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)$"
@@ -234,7 +237,7 @@ def answer_of_sentence(text):
     ['$18', '5', None]
     """
     text = text.strip()
-    if len(text) > MAX_ANSWER or not SENTENCE.match(text):
+    if len(text) > MAX_ANSWER or not SENTENCE.match(text) or ORDINAL.search(text):
         return None
     bold = BOLD.findall(text)
     if len(bold) == 1:

@@ -51,7 +51,10 @@ SOLUTIONS = GSM8K / "model_solutions_6b.jsonl"
     ("### Step 1\n#### 2x = 10\nThe answer is 5", "5"), ("##### 3\nThe answer is 18", "18"),
     ("#### 35\n\nQuestion: more?", "35"), ("2 of them\n#### both", "both"),
     ("**Final Answer:** Janet makes **$18** in 7 days.", "$18"),
-    ("Answer: She has 5 apples left.", "5"), ("Answer: She has 5 or 6.", "She has 5 or 6"),
+    ("Answer: She has 5 apples left.", "5"), ("Answer: Janet makes 18 a day", "18"),
+    ("Answer: Henry the 8th of England", "Henry the 8th of England"),
+    ("Answer: Louis 14 of France", "Louis 14 of France"),
+    ("Answer: She has 5 or 6.", "She has 5 or 6"),
     # Several answers belong together, and a formula is no clause.
     (r"$\boxed{5}$ or $\boxed{6}$", "5 or 6"), (r"\boxed{A} and \boxed{C}", "A and C"),
     (r"\boxed{3} hours and \boxed{30} minutes", "3 hours and 30"),
