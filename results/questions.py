@@ -208,6 +208,8 @@ def score_arms():
             ("--steps 450", ""),
             ("--steps 600", ""),
             ("--steps 300 --epochs 2", ""),
+            ("--steps 450 --fade 0.6 --p-end 0.1", ""),
+            ("--steps 600 --fade 0.6 --p-end 0.1", ""),
             ("--steps 450 --routes 2", ""),
             ("--steps 600 --prompts-per-step 16", ""),
             ("", "thinned")):
