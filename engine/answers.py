@@ -45,8 +45,8 @@ DOUBLE = re.compile(r"\\\\(?=[A-Za-z$%(){}\[\],!;: ])")  # a backslash that was 
 GROUPED = r"(?<=[0-9])(?:\{,\}(?:\\!)?|,\\!\s?|\\,)(?=[0-9]{3}(?![0-9]))"  # 10{,}000
 LATEX = [(re.compile(pattern), plain) for pattern, plain in (
     (GROUPED, ","),
-    (r"\^\{([0-9A-Za-z])\}", r"^\1"),
-    (r"_\{([0-9A-Za-z]{1,3})\}", r"_\1"),
+    (r"\^\{([0-9A-Za-z])\}(?![0-9A-Za-z])", r"^\1"),
+    (r"_\{([0-9A-Za-z]{1,3})\}(?![0-9A-Za-z])", r"_\1"),
     (r"\\(?:left|right|[bB]igg?[lr]?)(?=[()\[\]])", ""),
     (r"\\(?:displaystyle|[,;:! ]|q?quad\b|space\b)", " "),
     (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge)\b", " "),
@@ -68,9 +68,8 @@ BOLD = re.compile(r"(?<!\S)(\*\*|__)([^*_\s](?:[^*_]*[^*_\s])?)\1(?!\w)")  # a p
 HEADING = re.compile(r"^#{1,6}\s+|^####\s*")
 REMARK = re.compile(r"(.*[^\s)])\s+\(([^()]*)\)", flags=re.DOTALL)  # 42 (see step 3)
 POINTER = re.compile(
-    r"(see|from|by|because|since|using|step|line|eq|equation|rounded|approximately|exactly)\b",
-    flags=re.IGNORECASE)
-PLACES = ("see", "step", "line", "eq", "equation")
+    r"(see|from|by(?!\s*[0-9$])|because|since|using|step|line|eq|equation|rounded|approximately"
+    r"|exactly)\b", flags=re.IGNORECASE)
 WORDY = re.compile(  # words only, which do not lead on to what is in brackets
     r"(?!.*\b(?:and|or|not|nor|but|than|of)$)[^\W\d_]{2,}(?:[ '-][^\W\d_]{2,})*",
     flags=re.IGNORECASE)
@@ -87,7 +86,8 @@ NUMBER = re.compile(
     rf"({UNSIGNED})(?:\s*/\s*([-+]?{UNSIGNED}))?")  # 5 and 6, a fraction's two sides
 SIDE = r"\s?(?:\{\s{0,3}([-+]?[0-9.,]+)\s{0,3}\}|([0-9]))"
 FRACTION = re.compile(rf"\\[dtc]?frac{SIDE}{SIDE}")
-SCIENTIFIC = re.compile(r"(?<=[0-9])\s?(?:[×x*]|\\times|\\cdot)\s?10\^\{?([-+]?[0-9]{1,3})\}?$")
+SCIENTIFIC = re.compile(  # 5 x 10^3
+    r"([-+]?[0-9]+(?:\.[0-9]+)?)\s?(?:[×x*]|\\times|\\cdot)\s?10\^\{?([-+]?[0-9]{1,3})\}?")
 NAMED = re.compile(r"([A-Za-z])\s*=\s*([^=]+)")  # x = 5
 OPTIONS = re.compile(  # A, C and D
     r"\W?[A-J]\)?(?:(?:\s?[,;&]| and| or)+ ?\(?[A-J]\)?)+\W*")
@@ -96,14 +96,14 @@ OPTION = re.compile(  # B)   B. Paris
 CALLED = re.compile(  # option B
     r"^(?:option|choice|answer)\s+(?=\(?[a-j](?![a-z]))|^(?:final\s)?answer:\s*",
     flags=re.IGNORECASE)
-OPTION_AND_TEXT = re.compile(r"^([A-J]) \(([A-Za-z]{2}[^()]*)\)$")  # B (Paris)
+OPTION_AND_TEXT = re.compile(r"^([A-E]) \(([A-Za-z]{3}[^()]*)\)$")  # B (Paris)
 BINOMIAL = re.compile(r"[A-J]\.\s+[a-z]+")  # E. coli: not to be taken for the option E
 HEDGE = re.compile(  # what takes an option back: another letter ("B. or C"), but not "A dog"
     r"^[A-Z]\.\s|"  # J. S. Bach
-    r"^(?:or|and|is|isn|not|no|but)(?![A-Za-z])|"
-    r"\b(?:or|and|not|but|nor)\s+\(?[A-Ja-j]\)?(?!\s+[a-z]{2}|[A-Za-z'’])|"
-    r"(?<![A-Za-z'’])(?:[B-HJ](?![A-Za-z'’])|A(?!\s+[a-z]{2}|[A-Za-z'’])|nor|neither|wrong"
-    r"|incorrect|false|except)(?![A-Za-z])")
+    r"^(?:[Oo]r|[Aa]nd|[Ii]s|[Ii]sn|[Nn]ot?|[Bb]ut)(?![A-Za-z])|"
+    r"\b[A-Ja-j]\)|"
+    r"(?<![A-Za-z0-9'’])(?:[B-HJb-hj](?![A-Za-z'’])|[Aai](?!\s+[a-z]{2}|[A-Za-z'’])|nor|neither"
+    r"|[Ww]rong|incorrect|false|except|correct|right|answer|maybe|[Ww]ait|actually)(?![A-Za-z])")
 
 
 @dataclass(frozen=True)
@@ -175,11 +175,10 @@ def without_remark(answer):
     if not found:
         return answer
     head, remark = found[1].strip(), found[2].strip()
-    if quantity(head) is None:  # "sin (x)" and "(1, 2) and (3, 4)" are no remarks
-        pointer = POINTER.match(remark)
-        says_how_many = pointer and pointer[0] not in PLACES and re.search("[0-9]", remark)
-        return head if pointer and not says_how_many else answer
-    if POINTER.match(remark) or SUM.fullmatch(remark) or not remark:
+    if split_number(head) is None:  # "sin (x)" and "(1, 2) and (3, 4)" are no remarks
+        return head if POINTER.match(remark) else answer
+    is_sum = SUM.fullmatch(remark) and quantity(head) is not None  # but "6 + (8 + 12)" goes on
+    if POINTER.match(remark) or is_sum or not remark:
         return head
     return f"{head} {remark}" if unit_of(remark) is not None else answer
 
@@ -193,7 +192,10 @@ def split_number(text):
         for sign, plain in ONE_SIGN_FRACTIONS.items():
             text = text.replace(sign, f" {plain} ")
     text = FRACTION.sub(lambda found: f" {found[1] or found[2]}/{found[3] or found[4]} ", text)
-    text = SCIENTIFIC.sub(r"e\1", text.strip())
+    text = text.strip()
+    scientific = SCIENTIFIC.fullmatch(text)
+    if scientific:
+        text = f"{scientific[1]}e{scientific[2]}"
     text = re.sub(r"^(?:negative|minus)\s+(?=[0-9.$])", "-", text)
     text = re.sub(r"^([-+]?)\\?\s+", r"\1", text)
     text = re.sub(r"^([-+]?)\\(?=[$€£])", r"\1", text)
@@ -255,15 +257,20 @@ def quantity(text):
     return value, unit
 
 
-@functools.lru_cache(maxsize=2048, typed=True)  # a gold answer is compared with many others
 def read(answer):
+    """What an answer says -> Reading. Anything but text is read as it is printed."""
+    return read_text("" if answer is None else str(answer))
+
+
+@functools.lru_cache(maxsize=2048)  # a gold answer is compared with many others
+def read_text(answer):
     """What an answer says -> Reading.
 
-    >>> read("$1,000"), read("x = 5 km"), read("B. Paris")
+    >>> read_text("$1,000"), read_text("x = 5 km"), read_text("B. Paris")
     (Reading(key='1000', unit='dollar', name='', whole=False), Reading(key='5', unit='kilometer', \
 name='x', whole=False), Reading(key='b', unit='paris', name='', whole=False))
     """
-    answer = tidy("" if answer is None else str(answer)) or ""
+    answer = tidy(answer) or ""
     if len(answer) <= MAX_ANSWER:
         named = NAMED.fullmatch(answer)
         found = quantity(named[2].strip() if named else answer)
@@ -289,18 +296,18 @@ name='x', whole=False), Reading(key='b', unit='paris', name='', whole=False))
 def row_of_numbers(text):
     """A key for several numbers: a list, a pair or an interval. None for anything else.
 
-    >>> [row_of_numbers(t) for t in ("6 and 8", "(1, 4.5)", "[0,1/2)", "1,000", "5 or 6")]
-    ['6,8', '(1,9/2)', '[0,1/2)', None, None]
+    >>> [row_of_numbers(t) for t in ("6 and 8", "(1, 4.5)", "[0,1/2)", "1,000", "5 or 6", "$5, $6")]
+    ['6,8', '(1,9/2)', '[0,1/2)', None, None, None]
     """
     first, inner, last = "", text, ""
     if text[:1] in ("(", "[") and text[-1:] in (")", "]"):
         first, inner, last = text[0], text[1:-1], text[-1]
-    comma = r",\s*" if first else r",\s+"  # without brackets and space it groups digits
-    parts = [part.strip(" $") for part in re.split(rf"(?:{comma}|;\s*)(?:and )?|\sand\s", inner)]
-    values = [None if re.match("0[0-9]", part) else number(part) for part in parts]
-    if len(parts) < 2 or None in values:
+    inner = re.sub(r"\$(\s?(?:[,;]|and)\s?)\$", r"\1", inner)  # $2$, $7$, without its outer marks
+    parts = re.split(r"[,;]\s*(?:and )?|\sand\s", inner)
+    found = [None if re.match("0[0-9]", part.strip()) else quantity(part) for part in parts]
+    if len(parts) < 2 or None in found or any(unit for _, unit in found):
         return None
-    return first + ",".join(map(str, values)) + last
+    return first + ",".join(str(value) for value, _ in found) + last
 
 
 def words(text):

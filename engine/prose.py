@@ -13,23 +13,26 @@ Texts come from language models and from strangers' files, so every pattern is b
 import re
 
 from engine.answers import (BOLD, GROUPED, MAX_ANSWER, ONE_SIGN, ONE_SIGN_FRACTIONS, OPTION,
-                            OPTIONS, THOUSANDS, quantity, tidy)
+                            OPTIONS, THOUSANDS, answers_match, quantity, tidy)
 from engine.units import SCALES
 
 # ---- marks of a final answer in free text, the clearest first ------------------------------------
 ANSWER_LINE = r"(?m)^[ \t]*A:[ \t]*(\S.*)"  # or the option A
 GOLD_LINE = r"(?<!#)####(?!#)[ \t]*(\S.*)"
+HEADING_TEXT = re.compile(
+    r"(?i)(?:step|final|answer|solution|note|part|conclusion|check|calculat\w*|[0-9]+[.)]\s)|.*:$")
+OPTION_LINE = r"(?-i:\**\(?[A-J]\)?(?:[).:] ?[^\n]{0,80})?\**)"
 MARKERS = [
-    GOLD_LINE,
     r"(?i)\b(?:answer|correct (?:option|choice)) is\b[ \t:*]*(?:therefore |thus |simply )?"
     r"([^\s:*].*)",
     ANSWER_LINE,
-    r"(?im)^[^\w\n]{0,12}(?:the )?(?:(?:final|correct|right) )?answer[ \t*]{0,9}:[ \t*]*"
-    r"([^\s*].*)",
-    r"(?m)(?:答案(?:是|为)?|故选)[:： \t*]*([^\s*].*)",
-    r"(?im)\b(?:answer|option|choice)(?: is)?[ \t*]*:[ \t*]*\n\s{0,9}"  # on the next line
-    r"((?-i:\**\(?[A-J]\)?(?:[).:] ?[^\n]{0,80})?\**|\*\*[^*\n]{1,80}\*\*))[ \t]*$",
-    r"\b([A-J])\W{1,4}is (?:the )?(?:correct|right)\b"]
+    r"(?im)^[^\w\n]{0,12}(?:the )?(?:final )?answer[ \t*]{0,9}:[ \t*]*([^\s*].*)",
+    rf"(?im)^[^\w\n]{{0,12}}(?:correct|right) answer[ \t*]{{0,9}}:[ \t*]*({OPTION_LINE})[ \t]*$",
+    r"(?:答案(?:是|为)?|故选)[:： \t*(]*"
+    r"([A-J](?![A-Za-z])|-?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?%?(?![0-9万亿千百]))",
+    rf"(?i)\b(?:answer|option|choice)(?: is)?[ \t*]*:[ \t*]*\n\s{{0,9}}"  # on the last line
+    rf"({OPTION_LINE}|\*\*[^*\n]{{1,80}}\*\*)[ \t]*$",
+    r"\b([A-J])\W{1,3}is the (?:correct|right) (?:answer|option|choice)\b"]
 REASON = re.compile(r"\s(?:because|since)\s")  # behind an answer
 THINKING = "</think>"
 ANSWER_TAG = re.compile(r"<\s?(/?)\s?answer\b[^<>]{0,40}>", flags=re.IGNORECASE)
@@ -41,15 +44,19 @@ IN_TEXT = re.compile(  # the last of these counts where no answer is marked
     r"|(?<![\w:.])[0-9]{1,9}:[0-9]{1,9}(?![\w:])"  # 3:2
     r"|(?<![\w.])-?[0-9.]{1,20}\s?(?:[×x*]|\\times|\\cdot)\s?10\^\{?-?[0-9]{1,3}\}?"  # 2 x 10^3
     r"|(?<![\w.])-?[0-9]{0,9}\s?\\[dtc]?frac\s?(?:\{[-0-9.,\s]{1,20}\}\s?|[0-9]){2}"
-    r"|(?<![\w.])-?[0-9.]{0,20}\s?(?:\\pi\b|π|\\sqrt\s?(?:\{[^{}]{1,20}\}|[0-9]))"
+    r"|(?<![\w.])-?[0-9.]{0,20}\s?\\sqrt\s?(?:\{[^{}]{1,20}\}|[0-9])"
+    r"|(?<![\w.])-?[0-9.]{1,20}\s?(?:\\pi\b|π)"
     r"|(?<![\w.])-?[0-9]{1,20}\^\{?-?[0-9]{1,20}\}?"  # 2^10
     r"|(?<![\w.])-?[0-9]{1,20}(?:\.[0-9]{1,20})?[eE][-+]?[0-9]{1,3}(?!\w)"  # 1.5e-3
     rf"|(?<![\w.])-?(?:[0-9]{{1,9}} ?)?[{''.join(ONE_SIGN_FRACTIONS)}]"  # 1½
     r"|(?<![\w.])-?[0-9]{1,9} [0-9]{1,9}/[0-9]{1,9}"  # 1 1/2
-    rf"|(?<![\w.^])(?<!\^\{{)-?[$€£]?{DIGITS}"  # but not the 2 of cm^2
-    r"|(?<=[\w.])\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
+    rf"|(?<![\w.^])(?<!\^[-{{])(?<!\^\{{-)-?[$€£]?{DIGITS}"  # but not the 2 of cm^2
+    r"|(?<=[^\W0-9]|\.)\$?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")
 LIST = re.compile(rf"\W?{DIGITS}\$?(?:(?:[,;]| and| or)+ \W?{DIGITS}\$?)+\W*")  # 3, 4 and 5
-NEXT_WORD = re.compile(r"[\s-]?([A-Za-z]{1,12})(?![A-Za-z-])")
+NEXT_WORD = re.compile(r"[\s-]?([A-Za-z]{1,12}|[万亿千百])(?![A-Za-z])")
+LETTER_SCALES = "MBT万亿千百"
+PART_OF_NAME = re.compile(  # 3 half-hour sessions, but not 3 half-dozens and 5 million-dollar deals
+    r"(?:half|third|quarter|\w+th)-(?!dozen)", flags=re.IGNORECASE)
 HALF_OF_DAY = re.compile(r"\s?[AaPp]\.?[Mm]\b")
 BEHIND = re.compile(r"\s+(?:and a (?:half|third|quarter)|below)\b")
 FIRST_PART = re.compile(  # of two that belong together: 5 or 6, 5 feet 6 inches
@@ -62,20 +69,25 @@ SIGN_BEFORE_BOX = re.compile(  # "- \\boxed{5}" is an item of a list
 BEHIND_BOX = re.compile(  # what changes its value, also where the box ends its maths or its bold
     r"(?:\$|\\\)|\*\*)?(\s?(?:[/^!][^\s$]{1,20}"
     r"|\\(?:times|cdot)\s?10\^\S{1,8}|\\pi\b|\\sqrt\S{1,12}"
-    r"|(?:\\text\{)?\s?([A-Za-z]{1,12})(?![A-Za-z-])\}?))")
+    r"|(?:\\text\{)?\s?([A-Za-z]{1,12})\}?))")
 LINK_BEFORE_BOX = re.compile(  # \boxed{3} hours and \boxed{5}
     r"\}\$?\s?(?:[,;&]|,?\s?(?:[a-z]{1,10},?\s)?(?:and|or)\b)\s?\$?$")
 NEGATIVE = re.compile(r"(?<![0-9]\s)\b(?:minus|negative)\s$", flags=re.IGNORECASE)
 SENTENCE = re.compile(  # with a verb, as far as one can tell: no "Henry the Great of France"
-    r"(?:(?:The|It|She|He|They|There|We|You|So|I|Each|All|In|After)\s|[A-Z][\w'’]*\s"
-    r"(?:[a-z]+s|had|have|will|can|are|were|did|made|sold|spent|paid|got)\s)(?:\S+\s+){1,40}\S*$")
-ORDINAL = re.compile(r"[0-9](?:st|nd|rd|th)\b")
+    r"(?:(?:The|It|She|He|They|There|We|You|So)\s(?:\S+\s+)|[A-Z][\w'’]*\s(?:has|had|have|will"
+    r"|can|makes|earns|needs|gets|pays|spends|sells|saves|made|sold|spent|paid|got)\s)"
+    r"(?:\S+\s+){1,40}\S*$")
+UNSURE = re.compile(  # what makes its number no answer: not 5, half of 18, CO2, x > 5, two and 5
+    r"[<>=≠√^!\\]|[0-9][A-Za-z]|[A-Za-z][0-9]|(?i:\b(?:not?|never|neither|half|third|quarter|than"
+    r"|below|above|under|over|least|most|about|between|or|and|one|two|three|four|five|six|seven"
+    r"|eight|nine|ten|dozen|hundred|thousand|million)\b)")
 END_TOKEN = re.compile(r"(?:</s>|<\|[a-z_]{1,20}\|>)$")
 ABBREVIATED = re.compile(  # a stop that ends no sentence: Dr. Smith
     r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|Mt|Ft|vs|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)$"
     r"|\b[A-Z]\.[A-Z]$")
 INITIAL = re.compile(r"\b[A-Z]$")  # E. coli
-MATHS = re.compile(r"\$([^$\n]{1,100})\$(?![0-9])")
+MATHS = re.compile(  # $...$, and no two amounts of money with words between them
+    r"\$((?:\\[A-Za-z]+|(?!\.\s)[^$\nA-Za-z]|[A-Za-z]{1,3}(?![A-Za-z])){1,100})\$(?![0-9])")
 CLAUSE_MARK = re.compile(  # what ends a clause, and formulas and brackets, in which nothing does
     rf"{MATHS.pattern}|"
     r"\[[^\[\]\n]{1,100}\]|\{[^{}\n]{1,100}\}"
@@ -116,7 +128,9 @@ def clause(text):
     >>> clause("3, 4 and 5.")
     '3, 4 and 5.'
     """
-    text = REASON.split(text, maxsplit=1)[0]
+    said = REASON.split(text[:MAX_ANSWER], maxsplit=1)[0]
+    if quantity(tidy(said) or "") is not None or re.fullmatch(r"\W{0,4}[A-J]\W{0,4}", said):
+        text = said
     if len(text) <= MAX_ANSWER and (LIST.fullmatch(text) or OPTIONS.fullmatch(text)):
         return text
     depth = 0
@@ -128,7 +142,8 @@ def clause(text):
         if len(mark[0]) > 2 or mark[0][0] in "$[{":
             closed = mark.end()
         elif mark[0] == "(":
-            remark = remark or depth == 0 and text[:mark.start()][-1:].isspace()
+            before = text[mark.start() - 1:mark.start()]
+            remark = remark or depth == 0 and before.isspace()
             depth += 1
         elif mark[0] == ")":
             depth -= 1
@@ -197,7 +212,7 @@ def final_answer(text):
     if inside is not None:
         return inside
     answer = marked(text)
-    if answer is None and len(text) <= MAX_ANSWER:
+    if answer is None and len(text) <= MAX_ANSWER and not re.search(r"[0-9\n]", text.strip()):
         whole = tidy(text) or ""
         if OPTION.fullmatch(whole) or re.fullmatch("[A-J]", whole):
             return whole
@@ -211,23 +226,40 @@ def marked(text, in_tag=False):
     most likely. in_tag: the text stands in <answer>, where "A: Paris" is an option.
     """
     text = text.rstrip()
-    for marker in MARKERS:
-        if in_tag and marker == ANSWER_LINE:
-            continue
-        found = [match for match in re.finditer(marker, text)
-                 if marker != GOLD_LINE or ends_a_solution(match)]
-        said = re.sub(r"(?i)^the (?:final )?answer is:?\s", "", found[-1][1]) if found else ""
+    solved, headed = gold_lines(text)
+    for said in [solved, *(last_match(marker, text, in_tag) for marker in MARKERS), headed]:
+        said = re.sub(r"(?i)^the (?:final )?answer is:?\s", "", said)
         answer = answer_of_sentence(said) or last_side(tidy(clause(said)))
         if answer and answer.strip("\\[](){}$:`"):
             return answer
     return None
 
 
-def ends_a_solution(match):
-    """Is a line "#### .." that of GSM8K, and no heading? It is the last one, or holds one number.
+def last_match(marker, text, in_tag):
+    """What stands behind the last of these marks, or ""."""
+    if in_tag and marker == ANSWER_LINE:
+        return ""
+    found = re.findall(marker, text)
+    return found[-1] if found else ""
+
+
+def gold_lines(text):
+    """What stands behind "####" -> (in GSM8K's last line, or else in what may be a heading).
+
+    GSM8K's line is the last one, or holds one number. Models also write headings like this.
+
+    >>> gold_lines("#### 5\\nSo it is."), gold_lines("#### Step 1\\n5"), gold_lines("#### B\\n5")
+    (('5', ''), ('', ''), ('', 'B'))
     """
-    is_last = match.end() == len(match.string)
-    return is_last or len(match[1]) <= MAX_ANSWER and quantity(tidy(match[1]) or "") is not None
+    for match in reversed(list(re.finditer(GOLD_LINE, text))[-20:]):
+        said = match[1]
+        if match.end() == len(text):
+            return said, ""
+        if len(said) <= MAX_ANSWER and quantity(tidy(said) or "") is not None:
+            return said, ""
+        if not HEADING_TEXT.match(said):
+            return "", said
+    return "", ""
 
 
 def answer_of_sentence(text):
@@ -237,12 +269,13 @@ def answer_of_sentence(text):
     ['$18', '5', None]
     """
     text = text.strip()
-    if len(text) > MAX_ANSWER or not SENTENCE.match(text) or ORDINAL.search(text):
+    if len(text) > MAX_ANSWER or not SENTENCE.match(text):
         return None
     bold = BOLD.findall(text)
     if len(bold) == 1:
         return last_side(tidy(bold[0][1]))
-    return last_number(text) if len(IN_TEXT.findall(text)) == 1 else None
+    sure = len(IN_TEXT.findall(text)) == 1 and not UNSURE.search(text)
+    return last_number(text) if sure else None
 
 
 def boxed_answer(text):
@@ -257,11 +290,12 @@ def boxed_answer(text):
     start = text.rfind("\\boxed{")
     end = start + len("\\boxed{") + len(inside) + 1
     earlier = linked_boxes(text, start)
-    if earlier:
-        return tidy(earlier + inside)
+    if not all(answers_match(box, inside) for box, _ in earlier):
+        return tidy("".join(box + link for box, link in earlier) + inside)
     before = SIGN_BEFORE_BOX.search(text[:start][-20:])
     behind = BEHIND_BOX.match(text[end:end + 40])
-    if behind and behind[2] and behind[2].lower() not in SCALES:
+    if behind and behind[2] and (
+            behind[2].lower() not in SCALES or PART_OF_NAME.match(text, end + behind.start(2))):
         behind = None
     if not before and not behind:
         return last_side(tidy(inside))
@@ -269,13 +303,13 @@ def boxed_answer(text):
 
 
 def linked_boxes(text, start):
-    r"""What stands before a box and belongs to it, because a comma or "and" links the two, or "".
+    r"""The boxes before a box that a comma or "and" links to it -> [(what is inside, the link)].
 
     >>> text = "\\boxed{3} hours and \\boxed{5}"
     >>> linked_boxes(text, text.rfind("\\boxed{"))
-    '3 hours and '
+    [('3', ' hours and ')]
     """
-    earlier = ""
+    earlier = []
     for _ in range(10):
         before = text[max(0, start - MAX_ANSWER):start]
         link = LINK_BEFORE_BOX.search(before[-24:])
@@ -283,7 +317,7 @@ def linked_boxes(text, start):
         first = before.rfind("\\boxed{")
         if inside is None or first + len("\\boxed{" + inside + link[0]) != len(before):
             break
-        earlier = inside + re.sub(r"[}$]", "", link[0]) + earlier
+        earlier.insert(0, (inside, re.sub(r"[}$]", "", link[0])))
         start -= len(before) - first
     return earlier
 
@@ -310,6 +344,8 @@ def last_number(text):
     behind = HALF_OF_DAY.match(text, last.end()) or BEHIND.match(text, last.end())
     if behind is None:
         behind = NEXT_WORD.match(text, last.end())
-        if behind and behind[1].lower() not in SCALES and behind[1] not in ("M", "B", "T"):
+        if behind and behind[1].lower() not in SCALES and behind[1] not in LETTER_SCALES:
+            behind = None
+        if behind and PART_OF_NAME.match(text, behind.start(1)):
             behind = None
     return tidy(negative + text[last.start():behind.end() if behind else last.end()])

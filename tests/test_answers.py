@@ -125,6 +125,14 @@ OTHER_WRONG += [  # found with the test cases of other graders
     ("(1, 2)", "[1, 2]"), ("(1, 02)", "(1, 2)"), ("6 or 8", "6"), ("6 and 8", "8 and 6"),
     (r"5 \times 10^3", "53"), (r"2 \times 10^{-3}", "2000"), ("minus 5", "5"),
     (r"\frac1{72}", "72"), (r"$3$ $\$5$", "3")]
+OTHER_WRONG += [  # found by one who attacked what was mended
+    ("1/2*10^2", "1/200"), ("3/4 x 10^3", "3/4000"), (r"\frac{1}{2}\times 10^3", "0.0005"),
+    ("$5 and $6", "\u00a35 and \u00a36"), ("50% and 25%", "$50 and $25"),
+    ("$3 and 50%", "3% and $50"),
+    ("b) paris, c) rome", "B"), ("a) 1 b) 2 c) 3 d) 4", "A"), ("B) maybe c", "B"),
+    ("B. This is not correct", "B"), ("B. The answer is not here", "B"), ("F (ab)", "F"),
+    ("A. Not this, it is the last one", "A"), ("B. Wait, A is correct", "B"),
+    ("B (this is not correct)", "B"), ("2^{3}5", "2^35")]
 OTHER_WRONG += NAMES + STRUCK_OUT + [
     ("5 each way", "5"), ("1\u00a000", "100"), ("$5$ $6$", "56"), ("5 a dozen", "5")]
 WRONG = [(text, "5") for text in ANOTHER_NUMBER] + UNITS_DIFFER + OTHER_WRONG
@@ -140,6 +148,11 @@ RIGHT += [  # found with the test cases of other graders
     ("negative 5", "-5"), ("$48$, $384$", "48, 384"), ("6 and 8", "6, 8"),
     ("6, 8, and 9", "6, 8, 9"), ("(1, 4.5)", r"(1, \frac{9}{2})"), ("[0.5,1)", "[1/2, 1)"),
     ("5 integers", "5")]
+RIGHT += [  # found by one who attacked what was mended
+    ("x = 5 (from equation 2)", "5"), (r"2\pi (approximately 6.28)", r"2\pi"),
+    ("Yes (because 5 > 3)", "Yes"), ("Yes (See step 3)", "yes"), ("12:30 (pm)", "12:30 pm"),
+    (r"2\sqrt{3} (cm)", r"2\sqrt{3} cm"), ("1.5,2.5", "1.5, 2.5"), ("$48$,$384$", "$48$, $384$"),
+    ("$5,$6", "$5, $6"), ("50%,25%", "50%, 25%")]
 RIGHT += [
     ("yes (all of them)", "yes"), ("Paris (France)", "paris"), ("A and C", "A, C"),
     ("(A), (C)", "A,C"), ("Yes (see step 2)", "yes"), (r"5\ km", "5 km"), (r"50\%", "50%")]
@@ -150,6 +163,10 @@ def test_a_right_answer_is_right_in_any_spelling(answer, gold):
     assert answers_match(answer, gold)
     assert answers_match(gold, answer)
     assert canonical(answer) == canonical(gold)  # so that a vote counts them together
+
+
+def test_what_is_no_text_is_read_as_it_is_printed():
+    assert not answers_match(["5"], "5") and not answers_match({}, "5") and answers_match(5, "5")
 
 
 @pytest.mark.parametrize("answer, gold", WRONG)
