@@ -267,7 +267,7 @@ def with_routes(problems, config, teacher=None):
     poorest = min(problems, key=lambda p: len(p.routes))
     if len(poorest.routes) < config.routes:
         raise ValueError(f"--routes {config.routes}: the question {poorest.question[:60]!r} has "
-                         f"only {len(poorest.routes)} routes on its line, where all belong")
+                         f"only {len(poorest.routes)} routes; its line must have them all")
     return problems
 
 

@@ -37,8 +37,10 @@ HUB_OWNERS = {"Qwen": "Qwen", "SmolLM": "HuggingFaceTB", "Llama": "meta-llama",
 def run_behind(name):
     """The folder that a name is of -> Path: RUN/model, where a run keeps its model, is of RUN."""
     path = Path(name)
-    kept_by_a_run = path.name == "model" and (path.parent / "before.json").is_file()
-    return path.parent if kept_by_a_run else path
+    for place in (path, path.resolve()):  # a link leads to the second, and "." from inside
+        if place.name == "model" and (place.parent / "before.json").is_file():
+            return place.parent
+    return path
 
 
 def resolve_model(name):

@@ -230,7 +230,7 @@ def refuse_folder(config):
     taken = folder.exists() and any(path.name != "config.json.new" for path in folder.iterdir())
     if taken and not (config.resume or config.explain):
         raise ValueError(f"--out {config.out}: holds another run; choose another folder, or "
-                         f"continue it with --resume {shlex.quote(config.out)}")
+                         f"continue it with --resume {shlex.quote(str(run_behind(config.out)))}")
     standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not (standing.is_dir() and os.access(standing, os.W_OK)) and not config.explain:
         raise ValueError(f"--out {config.out}: nothing may be written in {standing}")

@@ -15,23 +15,25 @@ It asks two things.
 
    slip         the equation does not hold, or the answer is no step's result
    number       an operand from nowhere: not in the question, the rules or the gold solution,
-                no earlier result, and not the sum of all of them so far
-   missing      the route is right as far as it goes, but what it works out is only a part of the
-                gold answer, or it stops early
+                no earlier result, not the sum of all of them so far, no unit (7 days), not 1 or
+                2, and no way to write a share
+   missing      where the route leaves the gold answer it has a part of it, or it stops early
    added        the gold answer is a part of the route's answer
    reading      anything else: the arithmetic holds, the question was read another way
-   unreadable   no answer, or equations in fewer than half of the lines that have a "="
+   unreadable   no answer, an equation with an unknown before any wrong step, or fewer equations
+                than half of the lines that have a "="
 
-   A step is right if the gold solution has its result, or if a step that is right is made from
-   it. A step that is a part of the gold answer, and is never made whole, is the first wrong one.
+   A step is right if the gold solution has its result and uses its numbers, or if a right step is
+   made from it. A part of the gold answer that is never made whole is not right. Slips and numbers
+   from nowhere are looked for first, as far as the steps are right or parts of the gold answer.
    For "a part" results are written out as sums of products of the question's numbers.
    (16 - 3 - 4) * 2 is 16*2 - 3*2 - 4*2, and (16 - 3) * 2 is a part of it. 16*2 + 3*2 is none: a
    sign differs.
 
-"missing", "added" and most of "reading" need a gold solution in which an equation gives the gold
-answer. A bank has none, so --gold names a file of GSM8K's format. Without one, a wrong route in
-which every equation holds and every number is known counts as "reading". OpenAI's file of model
-solutions is read as it is.
+"missing", "added" and most of "reading" need a gold solution. (If it works its answer out in words,
+only a route that has its first equations is "missing".) A bank has none, so --gold names a file of
+GSM8K's format. Without one, a wrong route in which every equation holds and every number is known
+counts as "reading". OpenAI's file of model solutions is read as it is.
 """
 
 import argparse

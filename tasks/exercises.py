@@ -68,8 +68,8 @@ BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
 
 # ---- emptying ------------------------------------------------------------------------------------
 def find_function(source, name):
-    """The function of that name in a file -> its ast node. ValueError if there is none."""
-    for node in ast.parse(source).body:
+    """The last function of that name in a file -> its ast node. ValueError if there is none."""
+    for node in reversed(ast.parse(source).body):  # as Python does, where there are two
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return node
     raise ValueError(f"there is no function {name} in it any more")

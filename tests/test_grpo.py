@@ -941,7 +941,7 @@ def test_a_student_is_tiny_if_it_ships_with_the_project_or_descends_from_one_tha
     assert found == wanted
 
 
-def test_the_model_folder_of_a_run_stands_for_the_run(tmp_path):
+def test_the_model_folder_of_a_run_stands_for_the_run(tmp_path, monkeypatch):
     run = tmp_path / "run"
     (run / "model").mkdir(parents=True)
     (run / "config.json").write_text(json.dumps({"model": "tiny", "task": "ads"}))
@@ -949,6 +949,9 @@ def test_the_model_folder_of_a_run_stands_for_the_run(tmp_path):
     assert not engine.policy.is_tiny(f"{run}/model")  # a folder of that name, and no run
     (run / "before.json").write_text("{}")
     assert engine.policy.is_tiny(f"{run}/model") and engine.policy.is_tiny(f"{run}/model/")
+    (tmp_path / "link").symlink_to(run / "model")
+    monkeypatch.chdir(run / "model")
+    assert engine.policy.is_tiny(str(tmp_path / "link")) and engine.policy.is_tiny(".")
     assert engine.run.read_run(f"{run}/model") == engine.run.read_run(str(run)) != {}
     with pytest.raises(ValueError, match=f"not finished.*--resume {run}$"):
         engine.policy.resolve_model(f"{run}/model")
