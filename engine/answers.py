@@ -101,7 +101,6 @@ BINOMIAL = re.compile(r"[A-J]\.\s+[a-z]+")  # E. coli: not to be taken for the o
 HEDGE = re.compile(  # what takes an option back: another letter ("B. or C"), but not "A dog"
     r"^[A-Z]\.\s|"  # J. S. Bach
     r"^(?:[Oo]r|[Aa]nd|[Ii]s|[Ii]sn|[Nn]ot?|[Bb]ut)(?![A-Za-z])|"
-    r"\b[A-Ja-j]\)|"
     r"(?<![A-Za-z0-9'’])(?:[B-HJb-hj](?![A-Za-z'’])|[Aai](?!\s+[a-z]{2}|[A-Za-z'’])|nor|neither"
     r"|[Ww]rong|incorrect|false|except|correct|right|answer|maybe|[Ww]ait|actually)(?![A-Za-z])")
 

@@ -123,7 +123,8 @@ OTHER_WRONG += [  # found with the test cases of other graders
     ("increase (by 5)", "increase (by 6)"), ("cat (or dog)", "cat"), ("F (3)", "F (4)"),
     ("B. or C", "B"), ("B) maybe c, or d", "B"), ("(B) is wrong", "B"), ("B. no, C", "B"),
     ("(1, 2)", "[1, 2]"), ("(1, 02)", "(1, 2)"), ("6 or 8", "6"), ("6 and 8", "8 and 6"),
-    (r"5 \times 10^3", "53"), (r"2 \times 10^{-3}", "2000"), ("minus 5", "5"),
+    (r"5 \times 10^3", "53"), (r"5 \times 10^3 + 1", "5000"),
+    (r"2 \times 10^{-3}", "2000"), ("minus 5", "5"),
     (r"\frac1{72}", "72"), (r"$3$ $\$5$", "3")]
 OTHER_WRONG += [  # found by one who attacked what was mended
     ("1/2*10^2", "1/200"), ("3/4 x 10^3", "3/4000"), (r"\frac{1}{2}\times 10^3", "0.0005"),
