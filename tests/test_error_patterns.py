@@ -264,6 +264,8 @@ def test_banks_are_told_apart_and_what_gives_nothing_is_refused(tmp_path, monkey
     assert "| bank | 1 | 1 |" in said and "| x | 1 | 1 |" in said
     for words, flags in (("two banks are called bank", ["a/bank.jsonl", "s=1/bank.jsonl"]),
                          ("solution of no question", ["a/bank.jsonl", "--gold", "gold.jsonl"]),
+                         # A wrong route is no gold solution.
+                         ("solution of no question", ["a/bank.jsonl", "--gold", "a/bank.jsonl"]),
                          ("not the question", ["a/bank.jsonl", "--hand", "hand.json"]),
                          ("--json no/x.json", ["a/bank.jsonl", "--json", "no/x.json"]),
                          ("--figure no/x.png", ["a/bank.jsonl", "--figure", "no/x.png"])):
@@ -313,3 +315,5 @@ def test_each_product_is_a_part_of_another_one_and_no_number_at_all_is_a_part_of
     assert patterns.part_of([(-1, frozenset({a})), (1, frozenset({b}))], whole)
     assert not patterns.part_of([(1, frozenset({a})), (1, frozenset({a}))], whole)
     assert not patterns.part_of([(1, frozenset())], whole)
+    once, twice = ((1, frozenset({(Fraction(2), n)})) for n in (1, 2))
+    assert patterns.part_of([once, twice], [twice, once])  # the first leaves its place again

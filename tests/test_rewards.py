@@ -51,6 +51,7 @@ SOLUTIONS = GSM8K / "model_solutions_6b.jsonl"
     ("### Step 1\n#### 2x = 10\nThe answer is 5", "5"), ("##### 3\nThe answer is 18", "18"),
     ("#### 35\n\nQuestion: more?", "35"), ("2 of them\n#### both", "both"),
     ("So the answer is clear.\n#### both", "both"), ("She has 3 half-hour sessions.", "3"),
+    ("She has 3 half-dozens.", "3 half"), ("The answer is 35.<|im_end|>", "35"),
     ("**Final Answer:** Janet makes **$18** in 7 days.", "$18"),
     ("Answer: She has 5 apples left.", "5"), ("Answer: Janet makes 18 a day", "18"),
     ("Answer: Henry the 8th of England", "Henry the 8th of England"),
