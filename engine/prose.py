@@ -129,7 +129,7 @@ def clause(text):
     '3, 4 and 5.'
     """
     said = REASON.split(text[:MAX_ANSWER], maxsplit=1)[0]
-    if quantity(tidy(said) or "") is not None or re.fullmatch(r"\W{0,4}[A-J]\W{0,4}", said):
+    if says_a_number(said) or re.fullmatch(r"\W{0,4}[A-J]\W{0,4}", said):
         text = said
     if len(text) <= MAX_ANSWER and (LIST.fullmatch(text) or OPTIONS.fullmatch(text)):
         return text
@@ -152,6 +152,11 @@ def clause(text):
         elif depth <= 0 and not is_in_name(text, mark):
             return text[:mark.start()]
     return re.split(r"\.\s|[,;]\s|\s\(", text)[0] if depth > 0 else text
+
+
+def says_a_number(text):
+    """Is a short text a number, with at most a unit, in any markup? (true or false)"""
+    return len(text) <= MAX_ANSWER and quantity(tidy(text) or "") is not None
 
 
 def is_in_name(text, mark):
@@ -255,7 +260,7 @@ def gold_lines(text):
         said = match[1]
         if match.end() == len(text):
             return said, ""
-        if len(said) <= MAX_ANSWER and quantity(tidy(said) or "") is not None:
+        if says_a_number(said):
             return said, ""
         if not HEADING_TEXT.match(said):
             return "", said
@@ -294,12 +299,16 @@ def boxed_answer(text):
         return tidy("".join(box + link for box, link in earlier) + inside)
     before = SIGN_BEFORE_BOX.search(text[:start][-20:])
     behind = BEHIND_BOX.match(text[end:end + 40])
-    if behind and behind[2] and (
-            behind[2].lower() not in SCALES or PART_OF_NAME.match(text, end + behind.start(2))):
+    if behind and behind[2] and not is_scale(text, end + behind.start(2), behind[2]):
         behind = None
     if not before and not behind:
         return last_side(tidy(inside))
     return tidy((before[0] if before else "") + inside + (behind[1] if behind else ""))
+
+
+def is_scale(text, start, word):
+    """Does the word that begins there make another number of the one before it? (true or false)"""
+    return word.lower() in SCALES and not PART_OF_NAME.match(text, start)
 
 
 def linked_boxes(text, start):
@@ -344,8 +353,7 @@ def last_number(text):
     behind = HALF_OF_DAY.match(text, last.end()) or BEHIND.match(text, last.end())
     if behind is None:
         behind = NEXT_WORD.match(text, last.end())
-        if behind and behind[1].lower() not in SCALES and behind[1] not in LETTER_SCALES:
-            behind = None
-        if behind and PART_OF_NAME.match(text, behind.start(1)):
+        if behind and behind[1] not in LETTER_SCALES and not is_scale(
+                text, behind.start(1), behind[1]):
             behind = None
     return tidy(negative + text[last.start():behind.end() if behind else last.end()])

@@ -349,7 +349,7 @@ def first_error(question, text, answer, gold="", rules=()):
         return Error("slip", i, n, result)
     if not right:
         return Error("reading", i, n, result)
-    is_part = part_of(terms[i] if i < n else ends[-1], whole) if whole else False
+    is_part = whole and part_of(terms[i] if i < n else ends[-1], whole)
     if is_part or i == n and is_beginning(readable, right):
         kind = "missing"
     elif whole and part_of(whole, (ends or terms)[-1]):

@@ -396,6 +396,15 @@ def share_wrong(drawn):
     return sum(not route.correct for some in drawn for route in some) / sum(map(len, drawn))
 
 
+def not_exact(what, drawn, wanted):
+    """Words for draws that do not all have so many wrong routes, or None."""
+    counts = sorted({sum(not route.correct for route in some) for some in drawn})
+    if counts == [wanted]:
+        return None
+    return (f"{what}: it shows {' or '.join(map(str, counts))} wrong routes, where {wanted} is "
+            "right in every draw")
+
+
 def off(what, found, wanted, room=0.04):
     """Words for a share that is not what it should be, or None."""
     if abs(found - wanted) <= room:
@@ -433,10 +442,8 @@ def check_with_share_wrong(f, ours):
     yield "Rounding is right on average for every fraction.", off(
         "k = 3, share = 0.65 (1.95 wrong routes: two in 19 draws of 20, and else one)",
         share_wrong(draws(f, 3, 0.65, n=1000)), 0.65)
-    counts = Counter(sum(not route.correct for route in some) for some in draws(f, 4, 0.5, n=200))
-    yield "A whole number of routes is exact.", (
-        None if set(counts) == {2} else "k = 4, share = 0.5: it gives "
-        f"{' or '.join(map(str, sorted(counts)))} wrong routes, where 2 is right in every draw")
+    yield "A whole number of routes is exact.", not_exact(
+        "k = 4, share = 0.5", draws(f, 4, 0.5, n=200), 2)
     filled = f(six_routes(), 4, 0.0, random.Random(0))
     yield "Wrong ones fill up where right ones lack.", (
         None if len(filled) == 4 else f"share = 0 and only 2 right routes: it gives {len(filled)} "
@@ -476,10 +483,8 @@ def check_choose_routes(f, ours):
 def selection_checks(f):
     """The selections and the error ratio of choose_routes."""
     balanced = draws(f, 2, selection="balanced")
-    counts = Counter(sum(not route.correct for route in some) for some in balanced)
-    yield "Balanced shows as many wrong routes as right ones.", (
-        None if set(counts) == {1} else "selection balanced, k = 2: it shows "
-        f"{' or '.join(map(str, sorted(counts)))} wrong routes, where 1 is right in every draw")
+    yield "Balanced shows as many wrong routes as right ones.", not_exact(
+        "selection balanced, k = 2", balanced, 1)
     yield "Balanced fills up with the other kind.", sizes_off(f, (3, 5, 6), selection="balanced")
     wrong_first = sum(not some[0].correct for some in balanced) / len(balanced)
     yield "Nothing in the order tells which are right.", (

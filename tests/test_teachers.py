@@ -518,7 +518,7 @@ def test_a_refusal_of_one_who_sent_no_key_says_so(serve, pauses, monkeypatch):
     with pytest.raises(ValueError) as with_key:
         ask(server)
     monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(ValueError, match="no key is in OPENAI_API_KEY: who are you") as without:
+    with pytest.raises(ValueError, match="no key is in OPENAI_API_KEY: who are you"):
         ask(server)
     assert "OPENAI_API_KEY" not in str(with_key.value) and len(server.requests) == 2
 
