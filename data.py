@@ -14,6 +14,7 @@ A teacher is a function (problems, guided, attempt=0) -> texts. guided[i][j] say
 rules of problem i enter the prompt of its route j (guided CoT distillation). A rule reaches the
 student only through what the teacher writes. attempt: see engine/teachers.py.
 """
+import dataclasses
 import random
 import sys
 import zlib
@@ -24,14 +25,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from engine.bank import (append_batch, bank_settings, bank_summary, continue_bank, cut_summary,
-                         each_once, has_gold_solution, is_gold_only, lack_routes, open_bank,
-                         read_bank, recorded_tally, why_it_cannot_teach)
+                         lack_routes, open_bank, read_bank, recorded_tally, why_it_cannot_teach)
 from engine.flags import (DEFAULT_TEACHER, TEACHER_FLAGS, TeacherFlags, check_bounds, flag,
                           given_flags, idle_source_rules, idle_teacher_flags, is_address,
                           problem_source, refuse_out, say, shown_address, without_effect)
 from engine.teachers import (TRIES, CutText, address_hint, model_teacher, server_teacher,
                              whole_texts)
-from realm import Problem, Route
+from realm import Route
 from rewards import answers_match, final_answer
 from tasks import ads, gsm8k, market, shop
 
@@ -138,7 +138,7 @@ def teacher_kind(config, problems):
         return "server"
     if name and name != "simulated":
         return "model"
-    has_solutions = all(map(has_gold_solution, problems))
+    has_solutions = all(problem.solution for problem in problems)
     if name == "simulated" or problem_source(config) in BUILT_IN or has_solutions:
         return "simulated"
     return "model"
@@ -200,7 +200,7 @@ def make_routes(problems, teacher, n, inject_rules=0.0, seed=0, keep_cut=False, 
             answer = final_answer(text)
             correct = answers_match(answer, problem.answer)
             routes.append(Route(str(text), answer, correct, reads_rules))
-        taught.append(Problem(problem.question, problem.answer, routes, problem.rules))
+        taught.append(dataclasses.replace(problem, routes=routes))
     return taught
 
 
@@ -227,10 +227,11 @@ def all_with_routes(splits, config, given=()):
     One teacher writes them for all splits that lack them. given: the flags on the command line.
     Those of the teacher that have no effect are said. See with_routes.
     """
-    to_teach = []
-    for problems in splits.values():
-        if config.routes and lack_routes(problems):
-            to_teach += problems
+    poor = [split for split in splits if config.routes and lack_routes(splits[split])]
+    to_teach = sum([splits[split] for split in poor], [])
+    if to_teach and len(poor) < len(splits) and not config.teacher:
+        raise ValueError(f"{problem_source(config)}: has routes, but none for {' and '.join(poor)}"
+                         "; write them with data.py, or name a --teacher for these")
     if to_teach:
         kind = teacher_kind(config, to_teach)
         say(idle_teacher_flags(given, kind, any(p.rules for p in to_teach)))
@@ -246,7 +247,7 @@ def with_routes(problems, config, teacher=None):
     """Problems with at least config.routes routes each. config: train.py's or eval.py's.
 
     Where no problem has any, a teacher writes them now, in memory; data.py writes a bank to keep.
-    A gold solution alone is no teacher's route. teacher: what teacher_for returns (by default it
+    teacher: what teacher_for returns (by default it
     is called here). Raises ValueError, in one line, for a bank in which a problem has too few.
     """
     if not config.routes:
@@ -292,10 +293,9 @@ def build_bank(config, given=()):
     check_bounds(config)
     refuse_out("--out", config.out)
     problems = load_problems(config.task, config.split, config.limit, config.data)
-    problems = each_once(problems)
     teacher, what = teacher_for(config, problems, config.temperature, config.max_new_tokens)
     say_idle_flags(config, given, problems)
-    held = sum(bool(p.routes) and not is_gold_only(p) for p in problems)
+    held = sum(bool(problem.routes) for problem in problems)
     if held:
         print(f"{held} of the questions have routes already, which the new bank does not hold",
               flush=True)

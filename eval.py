@@ -38,7 +38,7 @@ from engine.run import must_be_there, read_run, seen_in_training
 from engine.shared_prompt import is_out_of_memory
 from grpo import load_policy, sample
 from realm import choose_routes, mrpv_prompt, parse_response
-from rewards import answers_match, realm_reward
+from rewards import answers_match, canonical, realm_reward
 
 
 # ---- statistics ----------------------------------------------------------------------------------
@@ -61,12 +61,12 @@ def share(part, whole):
 
 
 def vote(answers, rng):
-    """The most frequent answer. A tie is broken at random. None answers do not vote.
+    """The most frequent answer. A tie is broken at random. No answer, or a blank one, has no vote.
 
     >>> vote(["7", "8", "7.0", None], random.Random(0))
     '7'
     """
-    answers = [answer for answer in answers if answer is not None]
+    answers = [answer for answer in answers if canonical(answer)]
     if not answers:
         return None
     counts = {}  # an answer in its first spelling -> how many gave it

@@ -18,7 +18,7 @@ questions and routes, which may come from anyone, from imitating the tags of the
 import re
 from dataclasses import dataclass, field
 
-from engine.answers import answers_match
+from engine.answers import answers_match, canonical
 from engine.prose import tagged
 from engine.text import harmless, plain_answer, reasoning_only  # noqa: F401  re-exported
 
@@ -57,6 +57,7 @@ class Problem:
     answer: str                                        # the gold answer
     routes: list[Route] = field(default_factory=list)  # the teacher's N routes
     rules: list[str] = field(default_factory=list)     # expert rules, for the teacher only
+    solution: str | None = None                        # GSM8K's own, for the simulated teacher only
 
 
 @dataclass
@@ -187,7 +188,7 @@ def new_answers_first(drawn):
     new, others = [], []
     for route in drawn:
         is_known = any(answers_match(route.answer, earlier.answer) for earlier in new)
-        if is_known or route.answer is None:
+        if is_known or not canonical(route.answer):  # a blank answer is none
             others.append(route)
         else:
             new.append(route)

@@ -203,7 +203,8 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step, team
     if config.remember:
         share, norm = remember(model, tokenizer, optimizer, batch, shown, rewards, rollouts.texts,
                                config, rng)
-        updated |= {"remembered": share, "skipped": updated["skipped"] + (not math.isfinite(norm))}
+        learnt = math.isfinite(norm)
+        updated |= {"remembered": share * learnt, "skipped": updated["skipped"] + (not learnt)}
     metrics = {"phase": "rl", "step": step,
                **step_metrics(p_t, rewards, shown, rollouts, advantages), **updated}
     timing = step_timing(began, sampled, scored, time.perf_counter(), rollouts)
@@ -321,7 +322,7 @@ def train_with(team, config, record, given):
     to_imitate = with_correct_route(train_set, config)
     run = Run(config, record, splits)
     model, tokenizer = load_student(config, run.state)
-    check_prompts(model, tokenizer, sum(splits, []), config)
+    check_prompts(model, tokenizer, sum(splits, []), to_imitate, config)
     evaluate = functools.partial(evaluate_student, model, tokenizer, config, team)
     before = run.begin(lambda: evaluate(test, when="before training"))
 
@@ -446,9 +447,7 @@ def main(argv=None):
     given = given_flags(Config, __doc__, argv)
     config = Config(**given)
     try:
-        record = None
-        if config.resume:
-            config, record = resume(given, Config)
+        config, record = resume(given, Config) if config.resume else (config, None)
         config = prepare(config, given)
         if config.explain:
             explain_step(config)

@@ -110,7 +110,7 @@ def to_problem(entry, where):
     """One line of a bank, checked field by field -> Problem.
 
     A `correct` that is missing is computed; a route's answer that is missing is read from its
-    text. A line of GSM8K (answer "... #### 72") gives its gold solution as the first route.
+    text. A line of GSM8K (answer "... #### 72") has a gold solution, which is no teacher's route.
     Raises ValueError that begins with `where` and names the field.
     """
     if not isinstance(entry, dict):
@@ -120,7 +120,7 @@ def to_problem(entry, where):
     for name, text in (("question", question), ("answer", answer)):
         if not text.strip():
             raise ValueError(f"{where}: field {name!r} is empty")
-    routes = []
+    solution = None
     if "####" in answer:
         solution = answer
         # All that stands behind the last mark, commas too: it is no teacher's prose.
@@ -128,14 +128,14 @@ def to_problem(entry, where):
         if answer is None:
             raise ValueError(
                 f"{where}: field 'answer (behind its ####)' must be a str, not missing")
-        routes.append(Route(solution, answer, True))
+    routes = []
     for i, route in enumerate(read_field(entry, "routes", list, where, default=[])):
         routes.append(to_route(route, answer, where, f"routes[{i}]"))
     rules = read_field(entry, "rules", list, where, default=[])
     for i, rule in enumerate(rules):
         check_kind(rule, str, where, f"rules[{i}]")
     # Stripped as in a prompt: the same prompt is the same question.
-    return Problem(question.strip(), answer, routes, list(rules))
+    return Problem(question.strip(), answer, routes, list(rules), solution)
 
 
 def to_route(entry, gold, where, name):
@@ -153,7 +153,7 @@ def to_route(entry, gold, where, name):
 
 
 def read_bank(path):
-    """The problems of a JSONL file.
+    """The problems of a JSONL file, each question once (see `each_once`).
 
     Raises ValueError that names file, line and field; also if the file holds no problems, or one
     question with two different gold answers.
@@ -169,17 +169,19 @@ def read_bank(path):
         problems.append(problem)
     if not problems:
         raise ValueError(f"{path}: holds no problems")
-    return problems
+    return each_once(problems)
 
 
 def each_once(problems):
-    """Each question once, at its first place, with the rules of all its lines."""
+    """Each question once, at its first place, with the routes and rules of all its lines. What two
+    lines both hold is there once."""
     found = {}
     for problem in problems:
         first = found.setdefault(problem.question, problem)
         if first is not problem:
-            rules = list(dict.fromkeys(first.rules + problem.rules))
-            found[problem.question] = dataclasses.replace(first, rules=rules)
+            first.routes.extend(route for route in problem.routes if route not in first.routes)
+            first.rules.extend(rule for rule in problem.rules if rule not in first.rules)
+            first.solution = first.solution or problem.solution
     return list(found.values())
 
 
@@ -228,9 +230,9 @@ def continue_bank(path, problems, settings):
     done, whole = whole_batches(len(lines), len(problems), settings["batch"], left_out)
     for i, line in enumerate(lines, start=1):
         too_many = i > len(expected)
-        if too_many or i <= whole and not line.startswith(question_begin(expected[i - 1])):
-            raise ValueError(f"--out {path}, line {i}: not the question that --task "
-                             f"{settings['task']} has there now")
+        if too_many or i <= whole and not is_line_of(line, expected[i - 1]):
+            raise ValueError(f"--out {path}, line {i}: not the question, answer and rules that "
+                             f"--task {settings['task']} has there now; choose another file")
     os.truncate(path, sum(len(line) + 1 for line in lines[:whole]))
     kept = {first: replies for first, replies in cut.items() if int(first) < done}
     if kept != cut:
@@ -257,9 +259,17 @@ def whole_batches(n_lines, n_problems, batch, left_out):
     return done, whole
 
 
-def question_begin(problem):
-    """How the line of a problem begins, in bytes."""
-    return f'{{"question": {json.dumps(problem.question)},'.encode()
+def line_of(problem):
+    """The line of a problem in a bank, in bytes."""
+    fields = dataclasses.asdict(problem)
+    del fields["solution"]  # of the task that the bank was made of
+    return json.dumps(fields).encode()
+
+
+def is_line_of(line, problem):
+    """Does a line hold this question, answer and rules? Its routes are not compared."""
+    begin, end = line_of(dataclasses.replace(problem, routes=[])).split(b'"routes": []')
+    return line.startswith(begin) and line.endswith(end)
 
 
 def refuse_other_settings(path, before, settings):
@@ -304,7 +314,7 @@ def append_batch(file, path, first, batch, n, tally):
         write_record(path, settings, cut)
     for problem in batch:
         if len(problem.routes) == n:
-            file.write(json.dumps(dataclasses.asdict(problem)).encode() + b"\n")
+            file.write(line_of(problem) + b"\n")
             file.flush()
 
 
@@ -378,22 +388,14 @@ def recorded_tally(path, n_questions, n):
 # ---- can it teach? -------------------------------------------------------------------------------
 def lack_routes(problems):
     """Has no teacher written a route for any of these problems?"""
-    return all(not p.routes or is_gold_only(p) for p in problems)
-
-
-def is_gold_only(problem):
-    """Is a gold solution, as GSM8K has them, the only route of this problem?"""
-    return len(problem.routes) == 1 and has_gold_solution(problem)
-
-
-def has_gold_solution(problem):
-    """Is the first route of a problem a right solution in GSM8K's form? (true or false)"""
-    first = problem.routes[0] if problem.routes else None
-    return first is not None and first.correct and "####" in first.text
+    return not any(problem.routes for problem in problems)
 
 
 def with_correct_route(problems, config):
-    """The problems that SFT can imitate. Raises ValueError if SFT needs one and there is none."""
+    """The problems that SFT can imitate, with a correct route. Where no teacher is asked for routes
+    (--routes 0) the gold solution is one. Raises ValueError if SFT needs one and there is none."""
+    if config.routes == 0:
+        problems = [with_gold_route(problem) for problem in problems]
     found = [p for p in problems if any(route.correct for route in p.routes)]
     if config.sft_steps and not found:
         if config.routes == 0:
@@ -401,6 +403,14 @@ def with_correct_route(problems, config):
         raise ValueError(f"--method {config.method}: no question of the bank has a correct route "
                          f"to learn from")
     return found
+
+
+def with_gold_route(problem):
+    """The problem with its gold solution as its only route, if it has one and no routes."""
+    if problem.routes or not problem.solution:
+        return problem
+    route = Route(problem.solution, problem.answer, True)
+    return dataclasses.replace(problem, routes=[route])
 
 
 def why_it_cannot_teach(problems, judges=True):

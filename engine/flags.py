@@ -85,7 +85,11 @@ class TeacherFlags:
 
 # ---- a command line ------------------------------------------------------------------------------
 def check_bounds(config):
-    """Raises ValueError, in one line, for a number outside its flag's bounds. nan is in none."""
+    """Raises ValueError, in one line, for a number outside its flag's bounds (nan is in none), and
+    for a --bank that is not there."""
+    bank = getattr(config, "bank", None)
+    if bank is not None and not Path(bank).exists():
+        raise ValueError(f"--bank {bank}: no such file or folder (a built-in task is a --task)")
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         least = field.metadata["least"]
@@ -264,6 +268,7 @@ def idle_rules(config):
         (("sft_lr",), config.sft_steps == 0, "there are no SFT steps"),
         (("explain_figure",), not config.explain, "there is no --explain"),
         (("remember",), config.explain, "--explain shows the step of GRPO alone"),
+        (("limit", "eval_limit"), config.explain, "--explain takes P problems, and tests none"),
         (("one_by_one",), config.explain, "--explain shows all routes or none"),
         (("epochs", "warmup", "schedule", "fade", "p_end", "steps", "sft_steps", "eval_every",
           "save_every"), config.explain, "--explain makes one update, without warm-up or fade"),

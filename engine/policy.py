@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from engine.sampler import decodable
 from engine.text import TAGS, harmless
-from realm import mrpv_prompt
+from realm import demonstration, mrpv_prompt, reasoning_only
 
 # cuDNN's gradients under a mask may be nan (pytorch#196678), and it plans anew for each new shape.
 torch.backends.cuda.enable_cudnn_sdp(False)
@@ -252,17 +252,18 @@ def all_must_fit(model, tokenizer, prompts, problems, max_new_tokens, advice):
         raise ValueError(f"the question {question!r}: {error}: {advice}") from None
 
 
-def check_prompts(model, tokenizer, problems, config):
+def check_prompts(model, tokenizer, problems, to_imitate, config):
     """Raises ValueError, which names the question, if a prompt cannot be written or does not fit.
     Says if SFT will imitate completions that are longer than the student may write.
 
-    config: train.py's. This is said before the run, and not at the step that draws the prompt.
+    config: train.py's; to_imitate: problems whose correct routes SFT imitates. This is said before
+    the run, and not at the step that draws the prompt.
     """
     lengths = route_lengths(tokenizer, problems)
     routes_must_fit(model, tokenizer, problems, config.routes, config.max_new_tokens, lengths)
     must_write(tokenizer, [problem.question for problem in problems], config.model)
     if config.sft_steps:
-        say_too_long(problems, config.max_new_tokens, lengths)
+        say_too_long(tokenizer, to_imitate, config)
 
 
 def route_lengths(tokenizer, problems):
@@ -285,13 +286,19 @@ def routes_must_fit(model, tokenizer, problems, k, max_new_tokens, lengths):
                  "show fewer --routes, lower --max-new-tokens, or leave it out")
 
 
-def say_too_long(problems, max_new_tokens, lengths):
-    """Say how many correct routes are longer than a completion may be, if any are."""
-    correct = [lengths[r.text] for problem in problems for r in problem.routes if r.correct]
-    too_long = sum(length > max_new_tokens for length in correct)
+def say_too_long(tokenizer, problems, config):
+    """Say how many demonstrations of SFT are longer than a completion may be, if any are."""
+    scores = None if config.method == "rft" else [0.0] * config.routes
+    texts = [demonstration(reasoning_only(route.text), problem.answer, scores or None)
+             for problem in problems for route in problem.routes if route.correct]
+    if not texts:
+        return
+    # One more: the end token.
+    lengths = [len(ids) + 1 for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    too_long = sum(length > config.max_new_tokens for length in lengths)
     if too_long:
-        print(f"{too_long} of {len(correct)} correct routes are longer than --max-new-tokens "
-              f"{max_new_tokens}: a student that imitates them will be cut before its answer",
+        print(f"{too_long} of {len(texts)} demonstrations are longer than --max-new-tokens "
+              f"{config.max_new_tokens}: a student that imitates them will be cut before its end",
               flush=True)
 
 

@@ -271,20 +271,24 @@ def resume(given, config_class):
     teacher = given.get("teacher", "")
     if is_address(teacher) and shown_address(teacher) == config.teacher:
         config.teacher = teacher  # config.json hides the values of its query
+    fades = [change["fade"][0] for change in record["changes"] if "fade" in change]
+    at_first = {**vars(config), "fade": fades[0] if fades else config.fade}
+    if given.get("fade") == at_first["fade"]:
+        given = {**given, "fade": config.fade}
     new = {name: value for name, value in given.items() if value != getattr(config, name)}
     other = [name for name in new if name not in CHANGEABLE]
     if other:
-        begun = ", ".join(f"{flag_name(name)} {getattr(config, name)}" for name in other)
+        begun = ", ".join(f"{flag_name(name)} {at_first[name]}" for name in other)
         raise ValueError(f"--resume {run}: it was begun with {begun}; leave the flag out, or start "
                          f"another run")
     if new.get("steps", config.steps) < config.steps:
         raise ValueError(f"--steps {new['steps']}: the run was begun with {config.steps}; it can "
                          f"become longer, not shorter")
+    if "steps" in new and config.steps > 0:  # p(t) of the steps that are done must not change
+        new["fade"] = config.fade * config.steps / new["steps"]
     if new:
         changes = {name: [getattr(config, name), value] for name, value in new.items()}
         record["changes"].append(changes)
-    if "steps" in new and config.steps > 0:  # p(t) of the steps that are done must not change
-        config.fade *= config.steps / new["steps"]
     return dataclasses.replace(config, **new), record
 
 
@@ -344,18 +348,29 @@ def seen_in_training(config, asked, load):
     load = functools.cache(load)  # several runs may have one source
     found = []
     for name in config.models:
-        run = read_run(name)
-        source = run.get("bank") or run.get("task")
-        if not source or (source, run.get("data")) == (problem_source(config), config.data):
-            continue
-        try:
-            trained = load(source, "train", run.get("limit"), run.get("data"))
-        except (ValueError, OSError):  # the files are not here any more
-            continue
-        seen = len(questions & {problem.question for problem in trained})
-        if seen:
-            found.append(f"{name} was trained on {seen} of the {len(questions)} questions asked "
-                         f"(from {source}): choose others with --task, --bank or --split")
+        for run in with_earlier_runs(name):
+            source = run.get("bank") or run.get("task")
+            if not source or (source, run.get("data")) == (problem_source(config), config.data):
+                continue
+            try:
+                trained = load(source, "train", run.get("limit"), run.get("data"))
+            except (ValueError, OSError):  # the files are not here any more
+                continue
+            seen = len(questions & {problem.question for problem in trained})
+            if seen:
+                found.append(f"{name} was trained on {seen} of the {len(questions)} questions "
+                             f"asked (from {source}): choose others with --task, --bank or --split")
+    return found
+
+
+def with_earlier_runs(name):
+    """The config.json of a run, and of the runs that its student came from. [] of another model."""
+    found = []
+    while name and (run := read_run(name)):
+        if run in found:  # a run that was begun from its own folder
+            break
+        found.append(run)
+        name = run.get("model")
     return found
 
 

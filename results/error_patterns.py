@@ -50,7 +50,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from engine.answers import quantity
-from engine.bank import has_gold_solution, read_bank, read_lines, to_problem
+from engine.bank import read_bank, read_lines, to_problem
 from engine.report import check_figure, check_json
 from rewards import canonical, final_answer, number
 from tasks.gsm8k_mistakes import (NUMBER_WORDS, STEP, UNITS, amounts, annotated,
@@ -457,7 +457,7 @@ def read(path, gold_file=None):
     ValueError, naming file and line."""
     gold = {}
     if gold_file:
-        gold = {p.question: p.routes[0].text for p in read_bank(gold_file) if has_gold_solution(p)}
+        gold = {p.question: p.solution for p in read_bank(gold_file) if p.solution}
     entries = list(read_lines(path))
     if not entries or not all(isinstance(e, dict) and "ground_truth" in e for _, e in entries):
         return read_bank(path), gold

@@ -17,7 +17,6 @@ import random
 import urllib.request
 from pathlib import Path
 
-from engine.bank import has_gold_solution
 from tasks import simulated_teacher
 from tasks.gsm8k_mistakes import corrupt_solution
 
@@ -46,12 +45,12 @@ def gsm8k_file(name):
 
 
 def gold_solution(problem):
-    """The gold solution of a problem: its first route, where load_problems puts it."""
-    if not has_gold_solution(problem):
+    """The gold solution of a problem. Raises ValueError if it has none."""
+    if problem.solution is None:
         raise ValueError(f"{problem.question[:60]!r} has no gold solution (an answer like GSM8K's "
                          "'... #### 72'), which the simulated teacher needs: name another "
                          "with --teacher")
-    return problem.routes[0].text
+    return problem.solution
 
 
 def teacher(error=0.65, systematic=0.5, seed=0):

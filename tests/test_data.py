@@ -112,11 +112,45 @@ def test_a_gold_answer_that_is_a_json_number_becomes_plain_decimals(tmp_path, wr
     assert [(r.answer, r.correct) for r in problem.routes] == [(text, True)] * 2
 
 
-def test_a_line_of_gsm8k_gives_its_solution_as_the_first_route(tmp_path):
+def test_the_solution_of_a_line_of_gsm8k_is_no_teachers_route(tmp_path):
     solution = "1 + 1 = <<1+1=2>>2\n#### 2"
-    problem, = read_bank(write(tmp_path / "x.jsonl", {"question": "q", "answer": solution}))
-    assert problem.answer == "2"
-    assert problem.routes == [Route(solution, "2", True)]
+    line = {"question": "q", "answer": solution}
+    problem, = read_bank(write(tmp_path / "x.jsonl", line))
+    assert (problem.answer, problem.solution, problem.routes) == ("2", solution, [])
+    line["routes"] = [{"text": "1 + 1 = 3\n#### 3"}]
+    problem, = read_bank(write(tmp_path / "x.jsonl", line))
+    assert problem.routes == [Route("1 + 1 = 3\n#### 3", "3", False)]
+
+
+def test_a_bank_whose_only_routes_are_right_keeps_them(tmp_path, capsys):
+    route = {"text": "1 + 1 = 2\n#### 2", "answer": "2", "correct": True}
+    bank = write(tmp_path / "x.jsonl", {"question": "q", "answer": "2", "routes": [route]})
+    problems = data.with_routes(read_bank(bank), Run(task=bank, routes=1))
+    assert [r.text for r in problems[0].routes] == [route["text"]]
+    assert "teacher" not in capsys.readouterr().out
+
+
+def test_the_lines_of_one_question_are_one_problem(tmp_path):
+    lines = [{"question": "q", "answer": "2", "rules": ["Add."],
+              "routes": [{"text": f"so {i}"} for i in some]} for some in ([1, 1], [2], [1, 3])]
+    lines[2]["rules"] = ["Add.", "Check."]
+    problem, = read_bank(write(tmp_path / "x.jsonl", *lines))
+    assert [route.text for route in problem.routes] == ["so 1", "so 1", "so 2", "so 3"]
+    assert problem.rules == ["Add.", "Check."]
+
+
+@pytest.mark.parametrize("poor", ["validation", "test"])
+def test_no_other_teacher_fills_in_the_routes_that_one_split_lacks(poor):
+    splits = {}
+    for split in ("train", "validation", "test"):
+        routes = [] if split == poor else [Route("so 2", "2", True)]
+        splits[split] = [Problem(f"1 + 1, {split}?", "2", routes, solution="1 + 1 = 2\n#### 2")]
+    asked = Run(task="my.jsonl", routes=1)
+    with pytest.raises(ValueError, match=f"my.jsonl: has routes, but none for {poor}; write them"):
+        data.all_with_routes(splits, asked)
+    asked.teacher = "simulated"
+    assert all(p.routes for problems in data.all_with_routes(splits, asked).values()
+               for p in problems)
 
 
 @pytest.mark.parametrize("gold", ["Alice, Bob", "x > 3, x < 7", "red; blue", "5%, 10%",
@@ -127,7 +161,7 @@ def test_a_gold_answer_is_all_that_stands_behind_its_mark(tmp_path, gold):
     line = {"question": "q", "answer": f"as said\n#### {gold}", "routes": routes}
     problem, = read_bank(write(tmp_path / "x.jsonl", line))
     assert problem.answer == gold
-    assert [route.correct for route in problem.routes] == [True, True, False]
+    assert [route.correct for route in problem.routes] == [True, False]
 
 
 def test_a_wrong_route_is_no_gold_solution(tmp_path):
@@ -177,9 +211,9 @@ def test_no_two_splits_share_a_question(tmp_path):
     random.Random(0).shuffle(lines)
     one = by_split(write(tmp_path / "one.jsonl", *lines))
     assert_apart(one)
-    assert 0.7 < len(one["train"]) / len(lines) < 0.9
-    # No question is lost.
-    assert sorted(sum(one.values(), [])) == sorted(line["question"] for line in lines)
+    assert 0.7 < len(one["train"]) / 300 < 0.9
+    # No question is lost, and none is there twice.
+    assert sorted(sum(one.values(), [])) == sorted({line["question"] for line in lines})
     write(tmp_path / "train.jsonl", *lines)
     write(tmp_path / "test.jsonl", {"question": "new", "answer": "5"})
     assert_apart(by_split(str(tmp_path)))
@@ -597,6 +631,21 @@ def test_a_record_that_is_none_is_not_trusted(tmp_path, capsys, record):
     build(*flags)
     (tmp_path / "bank.jsonl.config.json").write_text(record)
     assert "no bank.jsonl.config.json says how it was made" in refused(capsys, *flags)
+
+
+@pytest.mark.parametrize("field, new", [("answer", "so\n#### 5"), ("rules", ["Subtract."])])
+def test_a_bank_is_not_continued_with_corrected_answers_or_rules(tmp_path, capsys, field, new):
+    lines = [{"question": f"{i} + 1?", "answer": f"so\n#### {i + 1}", "rules": ["Add."]}
+             for i in range(8)]
+    task = write(tmp_path / "task.jsonl", *lines)
+    flags = ["--task", task, "--n", "2", "--batch", "2", "--out", tmp_path / "bank.jsonl"]
+    build(*flags)
+    build(*flags)  # nothing has changed
+    kept = (tmp_path / "bank.jsonl").read_bytes()
+    lines[2][field] = new
+    write(tmp_path / "task.jsonl", *lines)
+    assert "line 3: not the question, answer and rules" in refused(capsys, *flags)
+    assert (tmp_path / "bank.jsonl").read_bytes() == kept
 
 
 def test_a_bank_with_more_lines_than_questions_is_not_shortened(tmp_path, capsys):

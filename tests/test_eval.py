@@ -40,6 +40,7 @@ def test_auc_is_the_share_of_pairs_ranked_rightly():
 def test_the_vote_counts_equal_answers_as_one_and_breaks_ties_evenly():
     assert evaluation.vote(["1,000", "7", "$1000"], random.Random(0)) == "1,000"
     assert evaluation.vote([None, None], random.Random(0)) is None
+    assert evaluation.vote(["", "", ".", ".", "7"], random.Random(0)) == "7"
     for split_vote, winner in ((["5 cents", "5 dollars", "5 dollars", "6", "6", "6"], "6"),
                                (["7 am", "7 pm", "8 pm", "8 pm"], "8 pm"),
                                (["C. Rome", "C. Paris", "B", "B"], "B")):
@@ -189,6 +190,10 @@ def test_a_student_that_was_trained_on_what_is_asked_is_named(tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.startswith(f"{tmp_path / 'plain'} was trained on {seen} of the {len(test)} "
                            f"questions asked (from {folder})") and said.count("\n") == 1
+    # What the student of an earlier run has seen, a later run's student has seen, too.
+    stand_in(tmp_path / "later", {"model": str(tmp_path / "plain"), "task": "shop"})
+    asked(*names, str(tmp_path / "later"))
+    assert f"{tmp_path / 'later'} was trained on {seen} of" in capsys.readouterr().out
 
 
 def test_a_student_of_an_own_bank_is_asked_that_bank_unless_told_otherwise(tmp_path, capsys):

@@ -5,6 +5,7 @@ import math
 import random
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ import engine.shared_prompt
 import grpo
 from grpo import (Optimizer, completion_logps, end_ids, group_advantages, grpo_loss, grpo_update,
                   sample)
-from realm import Problem, Route, mrpv_prompt
+from realm import Problem, Route, demonstration, mrpv_prompt
 from helpers import (CHAT, END, LETTERS, PAD, TURN, Recorder, assert_same_gradients, by_hand,
                      full_logits, full_logps, plain_loss, sample_slowly, small_model,
                      small_tokenizer, take_gradients)
@@ -124,14 +125,22 @@ def test_the_routes_that_must_fit_are_those_of_the_most_tokens_not_characters(mo
         engine.policy.routes_must_fit(model, tokenizer, [problem], 1, 4, lengths)
 
 
-def test_a_calculators_annotations_do_not_make_a_demonstration_longer(capsys):
-    problems = [Problem("a", "1", [Route("abc", "1", True), Route("ab<<1=1>>c", "1", True)])]
-    lengths = engine.policy.route_lengths(small_tokenizer(), problems)
-    assert lengths == {"abc": 3, "ab<<1=1>>c": 3}
-    engine.policy.say_too_long(problems, 3, lengths)
-    assert capsys.readouterr().out == ""
-    engine.policy.say_too_long(problems, 2, lengths)
-    assert capsys.readouterr().out.startswith("2 of 2 correct routes are longer than --max-new-tok")
+@pytest.mark.parametrize("method, k", [("realm-r1", 2), ("rft", 2), ("realm-r1", 0)])
+def test_a_demonstration_is_as_long_as_what_sft_imitates(model, capsys, method, k):
+    tokenizer = small_tokenizer()
+    # A calculator's annotations are not shown, and a wrong route is not imitated.
+    routes = [Route("abc", "a", True), Route("ab<<1=1>>c", "a", True), Route("abc" * 9, "b", False)]
+    problems = [Problem("a", "a", routes)]
+    assert engine.policy.route_lengths(tokenizer, problems)["ab<<1=1>>c"] == 3
+    scores = [1.0, 0.0] if method == "realm-r1" and k else None
+    lesson = grpo.as_rollouts(model, tokenizer, ["a"], [demonstration("abc", "a", scores)])
+    length = int(lesson.lengths[0])
+    for limit, said in ((length, ""), (length - 1, f"2 of 2 demonstrations are longer than "
+                                                   f"--max-new-tokens {length - 1}:")):
+        config = SimpleNamespace(method=method, routes=k, max_new_tokens=limit)
+        engine.policy.say_too_long(tokenizer, problems, config)
+        found = capsys.readouterr().out
+        assert found.startswith(said) and bool(found) == bool(said)
 
 
 def test_pad_and_end_tokens_inside_a_prompt_are_part_of_it(model):
@@ -727,6 +736,9 @@ def test_in_the_first_epoch_the_ratio_is_one_and_a_wrong_temperature_is_seen_as_
     assert abs(metrics["approx_kl"]) < 1e-8
     wrong = grpo_update(many_ends, Recorder(many_ends), rollouts, advantages, temperature=1.0)
     assert wrong["drift"] > 0.1
+    broken = copy.deepcopy(many_ends)
+    next(broken.parameters()).data.fill_(math.nan)
+    assert grpo_update(broken, Optimizer(broken, 0.1), rollouts, advantages)["drift"] == math.inf
 
 
 def test_every_epoch_is_one_step_against_the_same_old_policy(model):

@@ -261,8 +261,8 @@ def test_to_a_diverse_choice_answers_that_are_the_same_number_are_the_same():
 
 
 def test_to_a_diverse_choice_no_answer_is_no_answer_of_its_own_and_units_count():
-    routes = [Route("?", None, False), Route("7", "7", False), Route("5 km", "5 km", False),
-              Route("5 m", "5 m", False), Route("also 7", "7", False)]
+    routes = [Route("?", None, False), Route("!", " . ", False), Route("7", "7", False),
+              Route("5 km", "5 km", False), Route("5 m", "5 m", False), Route("also 7", "7", False)]
     for i in range(50):
         chosen = choose_routes(routes, 3, random.Random(i), selection="diverse")
         assert {route.answer for route in chosen} == {"7", "5 km", "5 m"}

@@ -319,8 +319,19 @@ def test_more_steps_leave_the_schedule_of_those_that_are_done_as_it_was(undistur
     config = json.loads((folder / "config.json").read_text())
     assert longer[:4] == metrics(undisturbed) and [m["p"] for m in longer[4:]] == [0.0, 0.0]
     assert config["steps"] == 6 and config["fade"] == pytest.approx(0.95 * 4 / 6)
-    assert config["run"]["changes"] == [{"steps": [4, 6]}]
+    assert config["run"]["changes"] == [{"steps": [4, 6], "fade": [0.95, config["fade"]]}]
     assert checkpoints(folder) == [4, 6]  # two, never more
+
+
+def test_a_run_that_became_longer_may_be_asked_for_with_the_fade_that_it_was_begun_with(folder,
+                                                                                       capsys):
+    recorded = json.loads((folder / "config.json").read_text())
+    for steps in (5, 6):
+        given = {"resume": str(folder), "steps": steps, "fade": 0.95}
+        config, record = resume(given, train.Config)
+        write_json(folder / "config.json", {**for_the_record(config), "run": record})
+    assert config.fade == pytest.approx(0.95 * 4 / 6) and recorded["fade"] == 0.95
+    assert "begun with --fade 0.95;" in refused(capsys, "--resume", str(folder), "--fade", "0.9")
 
 
 def test_a_bank_that_was_moved_is_asked_for_and_its_new_place_is_taken(tmp_path, capsys):
@@ -450,6 +461,7 @@ def test_a_step_without_a_number_changes_nothing_and_is_counted(monkeypatch, wro
     monkeypatch.setattr(grpo, "grpo_loss", broken)
     found = grpo.grpo_update(model, optimizer, rollouts, advantages)
     assert found["skipped"] == 1 and optimizer.steps == 0
+    assert found["drift"] < 1e-3  # sampler and scorer agree; only the loss is broken
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
     monkeypatch.setattr(grpo, "grpo_loss", real)
     # Nothing of the skipped step is left behind.

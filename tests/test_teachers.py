@@ -170,7 +170,7 @@ def test_mistakes_in_real_solutions_are_consistent_but_for_one_step():
     problems = random.Random(0).sample(load_problems("gsm8k", "all", data=str(GSM8K)), 500)
     made = 0
     for p in problems:
-        gold = p.routes[0].text
+        gold = p.solution
         steps = STEP.findall(annotated(gold))
         wrong = corrupt_solution(gold, random.Random(p.question), p.question)
         made += wrong is not None
@@ -185,7 +185,7 @@ def gold_problem(i=0):
     a, b, c = 40 + i, 67 + i, 85 + i
     gold = (f"First {a} + 27 = <<{a}+27={b}>>{b}.\n"
             f"Then {b} + 18 = <<{b}+18={c}>>{c}.\n#### {c}")
-    return Problem(f"How much is {a} + 27, then + 18?", str(c), [Route(gold, str(c), True)])
+    return Problem(f"How much is {a} + 27, then + 18?", str(c), solution=gold)
 
 
 def routes_of(problems, n=40, guided=False, **settings):
@@ -196,11 +196,11 @@ def test_the_share_of_wrong_routes_is_the_one_asked_for():
     problems = [gold_problem(i) for i in range(30)]
     for error in (0.0, 0.25, 1.0):
         routes = routes_of(problems, error=error)
-        wrong = [text != p.routes[0].text
+        wrong = [text != p.solution
                  for p, texts in zip(problems, routes) for text in texts]
         assert abs(sum(wrong) / len(wrong) - error) < 0.04
     guided = routes_of(problems, error=1.0, guided=True)
-    assert all(text == p.routes[0].text
+    assert all(text == p.solution
                for p, texts in zip(problems, guided) for text in texts)
 
 

@@ -175,14 +175,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
 
 def test_demonstrations_that_are_longer_than_the_student_may_write_are_said(tmp_path, capsys):
     run(tmp_path / "a", "--method", "rft", "--sft-steps", "1", "--max-new-tokens", "20")
-    said = re.findall(r"(\d+) of (\d+) correct routes are longer than --max-new-tokens 20",
+    said = re.findall(r"(\d+) of (\d+) demonstrations are longer than --max-new-tokens 20",
                       capsys.readouterr().out)
     assert len(said) == 1 and int(said[0][0]) > 0
 
 
 def test_rft_is_sft_only_and_moves_the_weights(tmp_path, capsys):
     folder = run(tmp_path / "rft", "--method", "rft", "--sft-steps", "3")
-    assert "correct routes are longer" not in capsys.readouterr().out
+    assert "demonstrations are longer" not in capsys.readouterr().out
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["phase"] for line in lines] == ["sft"] * 3 and lines[0]["loss"] > 0
     tiny = train.__file__.replace("train.py", "assets/tiny")
@@ -444,8 +444,8 @@ def test_a_lesson_without_a_number_is_counted_as_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "sft_update", lambda *args: (math.nan, math.nan))
     folder = run(tmp_path / "run", "--remember", "--teacher-error", "0", "--schedule", "constant")
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert all(line["skipped"] == (line["remembered"] > 0) for line in lines)
-    assert any(line["remembered"] for line in lines)
+    assert not any(line["remembered"] for line in lines)
+    assert any(line["skipped"] for line in lines)
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])
@@ -649,7 +649,7 @@ def test_grpo_writes_no_routes_and_asks_no_teacher_unless_told_to_evaluate_with_
 
 
 @pytest.mark.parametrize("flags, said", [
-    (["--bank", "BANK", "--task", "shop"], "--task has no effect: --bank names the problems"),
+    (["--bank", __file__, "--task", "shop"], "--task has no effect: --bank names the problems"),
     (["--error-ratio", "0.5", "--selection", "diverse"], "--selection has no effect"),
     (["--method", "rft", "--fade", "0.5"], "--fade has no effect: --method rft has no RL steps"),
     (["--method", "mrpv", "--fade", "0.5"], "--fade has no effect: --method mrpv has no fade"),
@@ -659,6 +659,7 @@ def test_grpo_writes_no_routes_and_asks_no_teacher_unless_told_to_evaluate_with_
      "--error-ratio has no effect: --method grpo trains on prompts without routes"),
     (["--method", "grpo", "--one-stage"], "--one-stage has no effect: --method grpo shows no"),
     (["--method", "grpo", "--remember"], "--remember has no effect: --method grpo shows no"),
+    (["--explain", "--limit", "3"], "--limit has no effect: --explain takes P problems"),
     (["--explain", "--remember"], "--remember has no effect: --explain shows"),
     (["--explain", "--one-by-one"], "--one-by-one has no effect: --explain shows"),
     (["--explain", "--epochs", "4", "--fade", "0.1"], "--epochs and --fade have no effect"),
@@ -781,6 +782,22 @@ def test_gold_solutions_alone_are_enough_for_a_method_that_shows_no_routes(tmp_p
     with pytest.raises(SystemExit, match="cannot write"):
         train.main(["--task", str(gold), "--out", str(tmp_path / "run"), *flags])
     assert "cannot teach" not in capsys.readouterr().out
+
+
+def test_sft_imitates_gold_solutions_only_where_no_teacher_is_asked():
+    gold = Problem("1 + 1?", "2", solution="1 + 1 = 2\n#### 2")
+    taught = Problem("2 + 2?", "4", [Route("so 4", "4", True)], solution="2 + 2 = 4\n#### 4")
+    found = train.with_correct_route([gold, taught], SimpleNamespace(routes=0, sft_steps=1))
+    assert [p.routes[0].text for p in found] == [gold.solution, "so 4"] and gold.routes == []
+    found = train.with_correct_route([gold, taught], SimpleNamespace(routes=3, sft_steps=1))
+    assert found == [taught]
+
+
+def test_a_bank_that_is_not_there_is_refused_at_once(tmp_path, capsys):
+    for name in ("shop", str(tmp_path / "none.jsonl")):
+        said = refused(capsys, "--bank", name, "--out", str(tmp_path / "run"))
+        assert said == (f"train.py: --bank {name}: no such file or folder (a built-in task is a "
+                        "--task)")
 
 
 def test_real_models_get_the_defaults_of_a_practitioner(tmp_path):
