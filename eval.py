@@ -282,7 +282,7 @@ class Config(TeacherFlags):
     none. What is not given is the first run's, except the seed, which is 0: so different runs are
     asked with the same routes."""
     task: str | None = same_flag(TeacherFlags, "task", None, FIRST_RUNS + ", else ads for "
-                                 "tiny-ads, shop for tiny and tiny-checks, gsm8k for others")
+                                 "tiny-ads, shop for the other tiny students, else gsm8k")
     teacher_error: float | None = same_flag(TeacherFlags, "teacher_error", None,
                                             FIRST_RUNS + ", else 0.65")
     systematic: float | None = same_flag(TeacherFlags, "systematic", None,

@@ -25,7 +25,8 @@ transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()  # load_policy raises an error where a warning matters
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-TINY = ("tiny", "tiny-ads", "tiny-checks")  # the students that ship with this project
+# The students that ship with this project.
+TINY = ("tiny", "tiny-ads", "tiny-checks", "tiny-recall")
 ALL_TAGS = "".join(f"<{tag}></{tag}>" for tag in TAGS)
 # Llama's template writes today's date, unless it is told one. A run must not depend on the day.
 SAME_DAY = {"date_string": "26 Jul 2024"}  # what the template itself writes without a clock

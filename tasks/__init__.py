@@ -6,6 +6,7 @@
     gsm8k.py            GSM8K: the download, and a teacher that makes mistakes in gold solutions
     gsm8k_mistakes.py   how such a mistake is made
     make_students.py    how the tiny students were made
+    shop_checks.py, shop_recall.py      the corpora of two more students for the shop
     exercises.py        functions of the method to write oneself; exercise_checks.py checks them
 
 A built-in task is a module with three names. data.BUILT_IN lists the modules.

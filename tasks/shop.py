@@ -134,13 +134,17 @@ def question_of(order):
     return ", ".join(f"{quantity} {item}" for quantity, item in order)
 
 
-def routes_of_beliefs(order, how_many, rng):
+def routes_of_beliefs(order, how_many, rng, known=None):
     """Routes of a corpus example -> (routes, the prices of each as a dict).
 
     Two beliefs about each price recur in them, as the truth and the misconception do in the task.
-    how_many: the numbers of routes to choose from.
+    how_many: the numbers of routes to choose from. known: prices that are the same in all examples
+    (a dict), and the first belief about these items.
     """
     beliefs = {item: (random_price(rng), random_price(rng)) for _, item in order}
+    for item, price in (known or {}).items():
+        if item in beliefs:
+            beliefs[item] = price, beliefs[item][1]
     second_share = rng.random()  # how often a route holds the second belief
     noise = rng.random() * 0.6  # how often it holds neither
     routes, believed = [], []

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from data import load_problems
-from grpo import load_policy
+from grpo import load_policy, sample
 from realm import parse_response
 from results import knows
-from tasks import make_students, shop, shop_checks
+from tasks import make_students, shop, shop_checks, shop_recall
 from tasks.make_students import (
     NOT_TRAINED, batches_of, learning_rates, new_student, optimizers, tiny_tokenizer, with_tokens)
 
@@ -125,13 +125,44 @@ def test_a_corpus_example_of_checks_scores_a_route_by_the_students_own_prices():
     assert 0.25 < sum(scores) / len(scores) < 0.5  # both are frequent
 
 
+def test_the_corpus_of_recall_knows_other_goods_by_heart_and_tells_no_price_of_the_shop():
+    rng, true = random.Random(0), shop.price_lists()[0]
+    sold = {item: [] for item in shop.SOLD}
+    for _ in range(1500):
+        prompt, completion = shop_recall.example(rng)
+        own = prices_of(completion)
+        for item, price in own.items():
+            if item in sold:
+                sold[item].append(int(price) == true[item])
+                routes = re.findall(rf"{item} @(\d+) x", prompt)
+                assert price in routes or not routes
+            else:
+                assert int(price) == shop_recall.KNOWN[item]  # whatever the routes say
+    assert not set(shop_recall.KNOWN) & set(shop.SOLD)
+    assert all(len(found) > 400 and sum(found) / len(found) < 0.04 for found in sold.values())
+
+
+def test_the_base_that_recalls_trusts_what_it_knows_and_says_it_without_routes():
+    model, tokenizer = load_policy("tiny-recall")
+    rng = random.Random("held out")
+    prompts = [shop_recall.example(rng)[0] for _ in range(80)]
+    right = {True: [], False: []}  # with and without routes
+    for prompt, text in zip(prompts, sample(model, tokenizer, prompts, 1, 128, 1.0).texts):
+        for item, price in prices_of(parse_response(text).reasoning or "").items():
+            if item in shop_recall.KNOWN:
+                right["Route 1:" in prompt].append(int(price) == shop_recall.KNOWN[item])
+    assert all(len(found) > 10 and sum(found) / len(found) > 0.95 for found in right.values())
+
+
 @torch.no_grad()
-def test_the_base_that_checks_can_compare_two_prices_and_knows_none_of_the_shops():
-    model, tokenizer = load_policy("tiny-checks")
+@pytest.mark.parametrize("student, corpus", [("tiny-checks", shop_checks),
+                                             ("tiny-recall", shop_recall)])
+def test_a_base_that_checks_can_compare_two_prices_and_knows_none_of_the_shops(student, corpus):
+    model, tokenizer = load_policy(student)
     rng = random.Random("held out")
     right = {" yes.": [], " no.": []}
     for _ in range(60):
-        prompt, completion = shop_checks.example(rng)
+        prompt, completion = corpus.example(rng)
         start = len(tokenizer(prompt)["input_ids"])
         ids = tokenizer(prompt + completion)["input_ids"]
         likeliest = model(torch.tensor([ids])).logits[0].argmax(-1).tolist()
