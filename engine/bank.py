@@ -179,8 +179,8 @@ def each_once(problems):
     for problem in problems:
         first = found.setdefault(problem.question, problem)
         if first is not problem:
-            first.routes.extend(route for route in problem.routes if route not in first.routes)
-            first.rules.extend(rule for rule in problem.rules if rule not in first.rules)
+            first.routes += [route for route in problem.routes if route not in first.routes]
+            first.rules += [rule for rule in problem.rules if rule not in first.rules]
             first.solution = first.solution or problem.solution
     return list(found.values())
 

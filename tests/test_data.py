@@ -132,10 +132,10 @@ def test_a_bank_whose_only_routes_are_right_keeps_them(tmp_path, capsys):
 
 def test_the_lines_of_one_question_are_one_problem(tmp_path):
     lines = [{"question": "q", "answer": "2", "rules": ["Add."],
-              "routes": [{"text": f"so {i}"} for i in some]} for some in ([1, 1], [2], [1, 3])]
+              "routes": [{"text": f"so {i}"} for i in some]} for some in ([1, 1], [2, 2], [1, 3])]
     lines[2]["rules"] = ["Add.", "Check."]
     problem, = read_bank(write(tmp_path / "x.jsonl", *lines))
-    assert [route.text for route in problem.routes] == ["so 1", "so 1", "so 2", "so 3"]
+    assert [route.text for route in problem.routes] == ["so 1", "so 1", "so 2", "so 2", "so 3"]
     assert problem.rules == ["Add.", "Check."]
 
 
