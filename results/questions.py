@@ -2,7 +2,7 @@
 
 O1: selections of routes. O2: their number. O2-test and O2-votes: what two rules predicted. O3:
 curricula. O3-test: what was predicted of one of them. lesson: --remember where right routes are
-rare. scores: runs that learn the utility scores.
+rare. scores: runs that learn the utility scores. recall: a student that knows some things by heart.
 
     python -m results.questions O2 --jobs 2               train what is missing, then save
     python -m results.questions O2 --have                 save the runs that are done so far
@@ -219,6 +219,16 @@ def score_arms():
     return arms
 
 
+def recall_arms():
+    """Scores, and knowledge without routes, of a student that is used to recall."""
+    common = "--model tiny-recall --max-new-tokens 128"
+    arms = []
+    for flags in ("--steps 450", "--steps 450 --method grpo", "--steps 450 --method mrpv",
+                  "--steps 300", "--steps 300 --lr 8e-4", "--steps 600"):
+        arms.append(Arm({"flags": flags}, f"{common} {flags}"))
+    return arms
+
+
 # name -> (its arms, how many seeds, the figures that its table shows). The JSON file has them all.
 MAP = ("coverage", *CONDITIONS, "alone", "with routes", "unseen", "live", "prompt tokens",
        "seconds a step")
@@ -233,6 +243,8 @@ QUESTIONS = {
     "lesson": (lesson_arms, 5, ("alone", "with routes", "unseen", "teacher", "live")),
     "scores": (score_arms, 5, ("alone", "with routes", "unseen", "AUC", "live",
                                "seconds a step")),
+    "recall": (recall_arms, 5, ("alone", "with routes", "unseen", "AUC", "live",
+                                "seconds a step")),
 }
 
 
@@ -325,7 +337,7 @@ def right_share(prompts):
 
 def known_before(name, arm):
     """What can be said of an arm without training it -> (labels, figures)."""
-    if name in ("O3", "O3-test", "lesson", "scores"):
+    if name in ("O3", "O3-test", "lesson", "scores", "recall"):
         return {}, {}
     make_shop(arm)
     prompts = shown_prompts(arm.all_flags(), arm.variant)

@@ -380,7 +380,7 @@ def dots_of(figure):
 
 
 @pytest.mark.parametrize("name", ["O1", "O2-test", "O2-votes", "O3", "O3-test", "lesson",
-                                  "scores"])
+                                  "scores", "recall"])
 def test_a_figure_has_a_dot_for_each_run_and_none_for_a_missing_one(name):
     arms = [{"labels": arm.labels | {"first rule": "open", "second rule": "open"},
              "figures": {"alone": [0.5, None, 0.7], "with routes": [None, None, 0.8],
