@@ -224,7 +224,7 @@ def recall_arms():
     common = "--model tiny-recall --max-new-tokens 128"
     arms = []
     for flags in ("--steps 450", "--steps 450 --method grpo", "--steps 450 --method mrpv",
-                  "--steps 300", "--steps 300 --lr 8e-4", "--steps 600"):
+                  "--steps 450 --p-end 0.1", "--steps 300", "--steps 300 --lr 8e-4", "--steps 600"):
         arms.append(Arm({"flags": flags}, f"{common} {flags}"))
     return arms
 
