@@ -365,12 +365,13 @@ def seen_in_training(config, asked, load):
 
 def with_earlier_runs(name):
     """The config.json of a run, and of the runs that its student came from. [] of another model."""
-    found = []
-    while name and (run := read_run(name)):
-        if run in found:  # a run that was begun from its own folder
-            break
+    run, found = read_run(name), []
+    while run and run not in found:
         found.append(run)
-        name = run.get("model")
+        try:
+            run = read_run(run.get("model", ""))
+        except ValueError:  # an earlier run is not what it was
+            break
     return found
 
 

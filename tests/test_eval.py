@@ -194,6 +194,12 @@ def test_a_student_that_was_trained_on_what_is_asked_is_named(tmp_path, capsys):
     stand_in(tmp_path / "later", {"model": str(tmp_path / "plain"), "task": "shop"})
     asked(*names, str(tmp_path / "later"))
     assert f"{tmp_path / 'later'} was trained on {seen} of" in capsys.readouterr().out
+    stand_in(tmp_path / "last", {"model": str(tmp_path / "later"), "task": "shop"})
+    asked(*names, str(tmp_path / "last"))
+    assert f"{tmp_path / 'last'} was trained on {seen} of" in capsys.readouterr().out
+    (tmp_path / "later" / "config.json").write_text("[]")  # what it came from cannot be told now
+    asked(*names, str(tmp_path / "last"))
+    assert not capsys.readouterr().out
 
 
 def test_a_student_of_an_own_bank_is_asked_that_bank_unless_told_otherwise(tmp_path, capsys):
