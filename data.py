@@ -123,8 +123,7 @@ def folder_problems(where, split):
     first = len(problems) - min(500, len(problems) // 10)
     if split == "validation":
         return problems[first:]
-    held_out = {p.question for p in problems[first:]}
-    return [p for p in problems if p.question not in held_out]
+    return problems[:first]
 
 
 # ---- routes --------------------------------------------------------------------------------------
@@ -229,7 +228,8 @@ def all_with_routes(splits, config, given=()):
     """
     poor = [split for split in splits if config.routes and lack_routes(splits[split])]
     to_teach = sum([splits[split] for split in poor], [])
-    if to_teach and len(poor) < len(splits) and not config.teacher:
+    is_new = not getattr(config, "resume", None)  # an older run may go on as it was begun
+    if to_teach and len(poor) < len(splits) and not config.teacher and is_new:
         raise ValueError(f"{problem_source(config)}: has routes, but none for {' and '.join(poor)}"
                          "; write them with data.py, or name a --teacher for these")
     if to_teach:
@@ -247,8 +247,8 @@ def with_routes(problems, config, teacher=None):
     """Problems with at least config.routes routes each. config: train.py's or eval.py's.
 
     Where no problem has any, a teacher writes them now, in memory; data.py writes a bank to keep.
-    teacher: what teacher_for returns (by default it
-    is called here). Raises ValueError, in one line, for a bank in which a problem has too few.
+    teacher: what teacher_for returns (by default it is called here). Raises ValueError, in one
+    line, for a bank in which a problem has too few.
     """
     if not config.routes:
         return problems
@@ -268,7 +268,7 @@ def with_routes(problems, config, teacher=None):
     poorest = min(problems, key=lambda p: len(p.routes))
     if len(poorest.routes) < config.routes:
         raise ValueError(f"--routes {config.routes}: the question {poorest.question[:60]!r} has "
-                         f"only {len(poorest.routes)} routes; its line must have them all")
+                         f"only {len(poorest.routes)} routes, over all of its lines")
     return problems
 
 

@@ -197,8 +197,8 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
             for name, value in stats.items():
                 metrics[name] += value * of_tokens
             if epoch == 0:  # no step was taken yet, so sampler and scorer have the same weights
-                gap = (logps.detach() - part.logps).abs().nan_to_num(math.inf).max().item()
-                metrics["drift"] = max(metrics["drift"], gap)
+                gaps = (logps.detach() - part.logps).abs().nan_to_num(math.inf, math.inf)
+                metrics["drift"] = max(metrics["drift"], gaps.max().item())
         finite = math.isfinite(metrics["loss"])
         metrics["grad_norm"] = optimizer.step() if finite else optimizer.skip()
         metrics["skipped"] += not math.isfinite(metrics["grad_norm"])

@@ -57,7 +57,7 @@ class Problem:
     answer: str                                        # the gold answer
     routes: list[Route] = field(default_factory=list)  # the teacher's N routes
     rules: list[str] = field(default_factory=list)     # expert rules, for the teacher only
-    solution: str | None = None                        # GSM8K's own, which no prompt shows
+    solution: str | None = field(default=None, repr=False)  # GSM8K's own, which no prompt shows
 
 
 @dataclass

@@ -406,8 +406,8 @@ def with_correct_route(problems, config):
 
 
 def with_gold_route(problem):
-    """The problem with its gold solution as its only route, if it has one and no routes."""
-    if problem.routes or not problem.solution:
+    """The problem with its gold solution as its only route, if it has one and no correct route."""
+    if not problem.solution or any(route.correct for route in problem.routes):
         return problem
     route = Route(problem.solution, problem.answer, True)
     return dataclasses.replace(problem, routes=[route])

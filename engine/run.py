@@ -271,8 +271,7 @@ def resume(given, config_class):
     teacher = given.get("teacher", "")
     if is_address(teacher) and shown_address(teacher) == config.teacher:
         config.teacher = teacher  # config.json hides the values of its query
-    fades = [change["fade"][0] for change in record["changes"] if "fade" in change]
-    at_first = {**vars(config), "fade": fades[0] if fades else config.fade}
+    at_first = {**vars(config), "fade": first_fade(config, record["changes"])}
     if given.get("fade") == at_first["fade"]:
         given = {**given, "fade": config.fade}
     new = {name: value for name, value in given.items() if value != getattr(config, name)}
@@ -284,12 +283,24 @@ def resume(given, config_class):
     if new.get("steps", config.steps) < config.steps:
         raise ValueError(f"--steps {new['steps']}: the run was begun with {config.steps}; it can "
                          f"become longer, not shorter")
-    if "steps" in new and config.steps > 0:  # p(t) of the steps that are done must not change
+    has_fade = config.method.startswith("realm")
+    if "steps" in new and config.steps > 0 and has_fade:  # p(t) of what is done must not change
         new["fade"] = config.fade * config.steps / new["steps"]
     if new:
         changes = {name: [getattr(config, name), value] for name, value in new.items()}
         record["changes"].append(changes)
     return dataclasses.replace(config, **new), record
+
+
+def first_fade(config, changes):
+    """--fade as the run was begun with it. A run that has become longer has a smaller one, so that
+    the fade ends where it would have ended. changes: as config.json records them."""
+    fade = config.fade
+    for change in changes:
+        before, after = change.get("steps", (0, 0))
+        if before > 0 and config.method.startswith("realm"):
+            fade *= after / before
+    return round(fade, 12)
 
 
 def must_be_there(bank, named):
@@ -360,7 +371,7 @@ def seen_in_training(config, asked, load):
             if seen:
                 found.append(f"{name} was trained on {seen} of the {len(questions)} questions "
                              f"asked (from {source}): choose others with --task, --bank or --split")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def with_earlier_runs(name):
@@ -370,7 +381,7 @@ def with_earlier_runs(name):
         found.append(run)
         try:
             run = read_run(run.get("model", ""))
-        except ValueError:  # an earlier run is not what it was
+        except (ValueError, OSError, TypeError):  # an earlier run is not what it was
             break
     return found
 

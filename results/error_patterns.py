@@ -50,7 +50,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from engine.answers import quantity
-from engine.bank import read_bank, read_lines, to_problem
+from engine.bank import lack_routes, read_bank, read_lines, to_problem
 from engine.report import check_figure, check_json
 from rewards import canonical, final_answer, number
 from tasks.gsm8k_mistakes import (NUMBER_WORDS, STEP, UNITS, amounts, annotated,
@@ -460,7 +460,10 @@ def read(path, gold_file=None):
         gold = {p.question: p.solution for p in read_bank(gold_file) if p.solution}
     entries = list(read_lines(path))
     if not entries or not all(isinstance(e, dict) and "ground_truth" in e for _, e in entries):
-        return read_bank(path), gold
+        problems = read_bank(path)
+        if lack_routes(problems):
+            raise ValueError(f"{path}: holds no routes")
+        return problems, gold
     problems = []
     for i, entry in entries:
         try:

@@ -18,6 +18,7 @@ from data import bank_summary, load_problems, make_routes, with_routes, read_ban
 from engine import bank as bank_file, flags as flags_file
 from engine.bank import each_once, why_it_cannot_teach
 from engine.flags import TeacherFlags, check_bounds, flag, given_flags, same_flag
+from engine.report import hash_of
 from realm import Problem, Route, mrpv_prompt, parse_response, teacher_prompt
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,6 +140,13 @@ def test_the_lines_of_one_question_are_one_problem(tmp_path):
     assert problem.rules == ["Add.", "Check."]
 
 
+def test_a_run_from_before_there_was_a_solution_still_finds_its_problems():
+    """The hash that such a run recorded (commit 1c8a82c), so that it can be resumed."""
+    route = Route("so 2", "2", True, True)
+    splits = [[Problem("1 + 1?", "2", [route], ["Add."])], [Problem("q", "5", solution="any")]]
+    assert hash_of(splits).startswith("5fb977e3c9e01686")
+
+
 @pytest.mark.parametrize("poor", ["validation", "test"])
 def test_no_other_teacher_fills_in_the_routes_that_one_split_lacks(poor):
     splits = {}
@@ -148,6 +156,8 @@ def test_no_other_teacher_fills_in_the_routes_that_one_split_lacks(poor):
     asked = Run(task="my.jsonl", routes=1)
     with pytest.raises(ValueError, match=f"my.jsonl: has routes, but none for {poor}; write them"):
         data.all_with_routes(splits, asked)
+    went_on = Run(task="my.jsonl", routes=1, resume="run")  # as it was begun
+    assert data.all_with_routes(splits, went_on)[poor][0].routes
     asked.teacher = "simulated"
     assert all(p.routes for problems in data.all_with_routes(splits, asked).values()
                for p in problems)
@@ -373,6 +383,7 @@ class Run:
     inject_rules: float = 0.0
     seed: int = 0
     device: str = "cpu"
+    resume: str | None = None
 
 
 def test_where_routes_are_missing_a_teacher_says_what_it_does_and_does_it(capsys):

@@ -787,8 +787,11 @@ def test_gold_solutions_alone_are_enough_for_a_method_that_shows_no_routes(tmp_p
 def test_sft_imitates_gold_solutions_only_where_no_teacher_is_asked():
     gold = Problem("1 + 1?", "2", solution="1 + 1 = 2\n#### 2")
     taught = Problem("2 + 2?", "4", [Route("so 4", "4", True)], solution="2 + 2 = 4\n#### 4")
-    found = train.with_correct_route([gold, taught], SimpleNamespace(routes=0, sft_steps=1))
-    assert [p.routes[0].text for p in found] == [gold.solution, "so 4"] and gold.routes == []
+    wrong = Problem("3 + 3?", "6", [Route("so 5", "5", False)], solution="3 + 3 = 6\n#### 6")
+    asked = SimpleNamespace(routes=0, sft_steps=1)
+    found = train.with_correct_route([gold, taught, wrong], asked)
+    assert [p.routes[0].text for p in found] == [gold.solution, "so 4", wrong.solution]
+    assert gold.routes == []  # the bank's own problems stay as they were
     found = train.with_correct_route([gold, taught], SimpleNamespace(routes=3, sft_steps=1))
     assert found == [taught]
 
