@@ -134,10 +134,10 @@ def test_a_bank_whose_only_routes_are_right_keeps_them(tmp_path, capsys):
 def test_the_lines_of_one_question_are_one_problem(tmp_path):
     lines = [{"question": "q", "answer": "2", "rules": ["Add."],
               "routes": [{"text": f"so {i}"} for i in some]} for some in ([1, 1], [2, 2], [1, 3])]
-    lines[2]["rules"] = ["Add.", "Check."]
+    lines[2] |= {"rules": ["Add.", "Check."], "answer": "1 + 1 = 2\n#### 2"}
     problem, = read_bank(write(tmp_path / "x.jsonl", *lines))
     assert [route.text for route in problem.routes] == ["so 1", "so 1", "so 2", "so 2", "so 3"]
-    assert problem.rules == ["Add.", "Check."]
+    assert problem.rules == ["Add.", "Check."] and problem.solution == lines[2]["answer"]
 
 
 def test_a_run_from_before_there_was_a_solution_still_finds_its_problems():

@@ -266,6 +266,7 @@ def test_banks_are_told_apart_and_what_gives_nothing_is_refused(tmp_path, monkey
                          ("solution of no question", ["a/bank.jsonl", "--gold", "gold.jsonl"]),
                          # A wrong route is no gold solution.
                          ("solution of no question", ["a/bank.jsonl", "--gold", "a/bank.jsonl"]),
+                         ("gold.jsonl: holds no routes", ["gold.jsonl"]),
                          ("not the question", ["a/bank.jsonl", "--hand", "hand.json"]),
                          ("--json no/x.json", ["a/bank.jsonl", "--json", "no/x.json"]),
                          ("--figure no/x.png", ["a/bank.jsonl", "--figure", "no/x.png"])):

@@ -739,6 +739,9 @@ def test_in_the_first_epoch_the_ratio_is_one_and_a_wrong_temperature_is_seen_as_
     broken = copy.deepcopy(many_ends)
     next(broken.parameters()).data.fill_(math.nan)
     assert grpo_update(broken, Optimizer(broken, 0.1), rollouts, advantages)["drift"] == math.inf
+    rollouts.logps[0, 0] = -math.inf
+    whole = copy.deepcopy(many_ends)
+    assert grpo_update(whole, Optimizer(whole, 0.1), rollouts, advantages)["drift"] == math.inf
 
 
 def test_every_epoch_is_one_step_against_the_same_old_policy(model):
