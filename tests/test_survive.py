@@ -335,6 +335,9 @@ def test_a_run_that_became_longer_may_be_asked_for_with_the_fade_that_it_was_beg
     record["changes"] = [{"steps": change["steps"]} for change in record["changes"]]
     assert engine.run.first_fade(config, record["changes"]) == 0.95
     assert "begun with --fade 0.95;" in refused(capsys, "--resume", str(folder), "--fade", "0.9")
+    write_json(folder / "config.json", {**recorded, "method": "grpo"})  # it has no fade
+    config, record = resume({"resume": str(folder), "steps": 5, "fade": 0.95}, train.Config)
+    assert config.fade == 0.95 and record["changes"] == [{"steps": [4, 5]}]
 
 
 def test_a_bank_that_was_moved_is_asked_for_and_its_new_place_is_taken(tmp_path, capsys):
