@@ -199,7 +199,8 @@ def test_a_student_that_was_trained_on_what_is_asked_is_named(tmp_path, capsys):
     assert f"{tmp_path / 'last'} was trained on {seen} of" in capsys.readouterr().out
     # A run and the run that it came from may have had the same problems.
     stand_in(tmp_path / "same", {"model": str(tmp_path / "plain"), "task": str(folder)})
-    asked(*names, str(tmp_path / "same"))
+    stand_in(tmp_path / "itself", {"model": str(tmp_path / "itself"), "task": "shop"})
+    asked(*names, str(tmp_path / "same"), str(tmp_path / "itself"))
     assert capsys.readouterr().out.count("was trained on") == 1
     for damaged in ("[]", '{"model": 5}'):  # what it came from cannot be told now
         (tmp_path / "later" / "config.json").write_text(damaged)

@@ -177,7 +177,9 @@ def test_demonstrations_that_are_longer_than_the_student_may_write_are_said(tmp_
     run(tmp_path / "a", "--method", "rft", "--sft-steps", "1", "--max-new-tokens", "20")
     said = re.findall(r"(\d+) of (\d+) demonstrations are longer than --max-new-tokens 20",
                       capsys.readouterr().out)
-    assert len(said) == 1 and int(said[0][0]) > 0
+    train_set = train.load_splits(config(method="rft", limit=30, eval_limit=8))[0]
+    correct = sum(route.correct for problem in train_set for route in problem.routes)
+    assert [(int(long), int(all_of_them)) for long, all_of_them in said] == [(correct, correct)]
 
 
 def test_rft_is_sft_only_and_moves_the_weights(tmp_path, capsys):
