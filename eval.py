@@ -32,7 +32,7 @@ from data import BUILT_IN, all_with_routes, load_problems
 from engine.flags import (TeacherFlags, check_bounds, flag, for_the_record, given_flags,
                           idle_source_rules, problem_source, same_flag, say, without_effect)
 from engine.policy import (check_tokenizers, choose_device, is_tiny, resolve_model,
-                           route_lengths, routes_must_fit)
+                           routes_must_fit)
 from engine.report import check_figure, check_json, write_results
 from engine.run import must_be_there, read_run, seen_in_training
 from engine.shared_prompt import is_out_of_memory
@@ -404,8 +404,7 @@ def evaluate_all(config, problems, results):
     asked = sum(problems.values(), [])
     for name in config.models:
         model, tokenizer = load_policy(name, config.device)
-        routes_must_fit(model, tokenizer, asked, config.routes, config.max_new_tokens,
-                        route_lengths(tokenizer, asked))
+        routes_must_fit(model, tokenizer, asked, config.routes, config.max_new_tokens)
         found = {}
         for split, some in problems.items():
             found[split] = evaluate(model, tokenizer, some, **settings)

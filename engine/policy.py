@@ -260,8 +260,7 @@ def check_prompts(model, tokenizer, problems, to_imitate, config):
     config: train.py's; to_imitate: problems whose correct routes SFT imitates. This is said before
     the run, and not at the step that draws the prompt.
     """
-    lengths = route_lengths(tokenizer, problems)
-    routes_must_fit(model, tokenizer, problems, config.routes, config.max_new_tokens, lengths)
+    routes_must_fit(model, tokenizer, problems, config.routes, config.max_new_tokens)
     must_write(tokenizer, [problem.question for problem in problems], config.model)
     if config.sft_steps:
         say_too_long(tokenizer, to_imitate, config)
@@ -276,9 +275,9 @@ def route_lengths(tokenizer, problems):
     return dict(zip(texts, map(len, encoded)))
 
 
-def routes_must_fit(model, tokenizer, problems, k, max_new_tokens, lengths):
-    """Raises ValueError, which names the question, if a prompt with k routes does not fit. lengths:
-    route_lengths of these problems."""
+def routes_must_fit(model, tokenizer, problems, k, max_new_tokens):
+    """Raises ValueError, which names the question, if a prompt with k routes does not fit."""
+    lengths = route_lengths(tokenizer, problems)
     longest = []  # of each problem: its prompt with the k longest routes
     for problem in problems:
         routes = sorted(problem.routes, key=lambda route: -lengths[route.text])

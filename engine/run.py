@@ -283,13 +283,17 @@ def resume(given, config_class):
     if new.get("steps", config.steps) < config.steps:
         raise ValueError(f"--steps {new['steps']}: the run was begun with {config.steps}; it can "
                          f"become longer, not shorter")
-    has_fade = config.method.startswith("realm")
-    if "steps" in new and config.steps > 0 and has_fade:  # p(t) of what is done must not change
+    if "steps" in new and config.steps > 0 and fades(config):  # done steps keep their p(t)
         new["fade"] = config.fade * config.steps / new["steps"]
     if new:
         changes = {name: [getattr(config, name), value] for name, value in new.items()}
         record["changes"].append(changes)
     return dataclasses.replace(config, **new), record
+
+
+def fades(config):
+    """Does p(t) of this run fall? GRPO and RFT show no routes, and MRPV always does."""
+    return config.method.startswith("realm")
 
 
 def first_fade(config, changes):
@@ -298,7 +302,7 @@ def first_fade(config, changes):
     fade = config.fade
     for change in changes:
         before, after = change.get("steps", (0, 0))
-        if before > 0 and config.method.startswith("realm"):
+        if before > 0 and fades(config):
             fade *= after / before
     return round(fade, 12)
 

@@ -119,10 +119,9 @@ def test_the_routes_that_must_fit_are_those_of_the_most_tokens_not_characters(mo
         tokenizer, [mrpv_prompt("a", [route]) for route in problem.routes])
     assert len(long) > len(short)
     model.config.max_position_embeddings = len(long) + 3
-    lengths = engine.policy.route_lengths(tokenizer, [problem])
-    engine.policy.routes_must_fit(model, tokenizer, [problem], 1, 3, lengths)
+    engine.policy.routes_must_fit(model, tokenizer, [problem], 1, 3)
     with pytest.raises(ValueError, match="the question 'a': a prompt of .* show fewer --routes"):
-        engine.policy.routes_must_fit(model, tokenizer, [problem], 1, 4, lengths)
+        engine.policy.routes_must_fit(model, tokenizer, [problem], 1, 4)
 
 
 @pytest.mark.parametrize("method, k", [("realm-r1", 2), ("rft", 2), ("realm-r1", 0)])
