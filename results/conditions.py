@@ -19,7 +19,7 @@ The first rule looks at copying, and at what knowledge adds to it (possible - co
     open       between: some seeds start and others do not
 
 The second rule was made when the first one had been tested. It looks at voting too. Half of what it
-predicted did not come out (results/open_questions.md).
+predicted did not come out (results/open_questions/O2.md).
 
     nothing    copying > 0.4, or voting > 0.54, or possible - max(copying, voting) < 0.05
     open       else, if possible < 0.3: few answers are right at first; a seed may never start

@@ -13,7 +13,7 @@ trained on each seed, one core a run, and tested by eval.py on 300 test question
 seen. A run that is there already is not run again, so that a sweep that was cut goes on.
 results/open_questions/NAME.json holds the figures, and they are kept: a sweep that began on one
 machine goes on on another. To measure a question anew, delete its file. The table and a picture go
-into results/open_questions.md.
+into the question's page beside that file. results/open_questions.md leads to these pages.
 
 Promise: a figure that is not measured is missing, and never filled in.
 To read: QUESTIONS, then measure. results/sweep.py does the same for the paper's claims.
@@ -42,11 +42,12 @@ from tasks.shop import teacher
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "questions"
 SAVED = ROOT / "results" / "open_questions"
-PAGE = ROOT / "results" / "open_questions.md"
 LOADING = threading.Lock()  # transformers cannot load two models at a time
 CONDITIONS = ("possible", "copying", "voting")
 FIGURES = ("alone", "with routes", "unseen", "AUC", "vote", "teacher", "live", "seconds a step",
            "1000 tokens a step")
+# Questions that stand on another question's page.
+PAGES = {"O2-test": "O2", "O2-votes": "O2", "O3-test": "O3", "lesson": "O3", "recall": "scores"}
 
 
 @dataclass
@@ -419,6 +420,11 @@ def cell(values, is_there):
     return " / ".join("-" if value is None else f"{value:.3f}" for value in values)
 
 
+def page_of(name):
+    """The page with the table of a question."""
+    return SAVED / f"{PAGES.get(name, name)}.md"
+
+
 def table(saved):
     """A Markdown table: one line an arm."""
     shown = QUESTIONS[saved["question"]][2]
@@ -454,8 +460,8 @@ def main():
         path.write_text(json.dumps(saved, indent=1) + "\n")
     saved = json.loads(path.read_text())
     draw(saved, path.with_suffix(".png"))
-    fill(PAGE, args.question, f"{table(saved)}\n\n![{args.question}]"
-                              f"(open_questions/{path.stem}.png)")
+    text = f"{table(saved)}\n\n![{args.question}]({args.question}.png)"
+    fill(page_of(args.question), args.question, text)
     print(table(saved))
 
 

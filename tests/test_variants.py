@@ -356,9 +356,9 @@ def test_unseen_prices_are_asked_with_as_many_routes_as_in_training_and_those_of
 @pytest.mark.parametrize("path", sorted(questions.SAVED.glob("*.json")), ids=lambda path: path.stem)
 def test_the_page_shows_what_the_file_holds(path):
     found = json.loads(path.read_text())
-    block = f"<!-- {path.stem} -->\n{questions.table(found)}\n\n![{path.stem}]" \
-            f"(open_questions/{path.stem}.png)\n<!-- end -->"
-    assert block in questions.PAGE.read_text()
+    name = path.stem
+    block = f"<!-- {name} -->\n{questions.table(found)}\n\n![{name}]({name}.png)\n<!-- end -->"
+    assert block in questions.page_of(name).read_text()
     assert path.with_suffix(".png").exists()
     assert found["commit"]
 
