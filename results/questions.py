@@ -224,7 +224,8 @@ def recall_arms():
     """Scores, and knowledge without routes, of a student that is used to recall."""
     common = "--model tiny-recall --max-new-tokens 128"
     arms = []
-    for flags in ("--steps 450", "--steps 450 --method grpo", "--steps 450 --method mrpv",
+    for flags in ("--steps 450", "--steps 450 --method grpo --routes 3",
+                  "--steps 450 --method mrpv",
                   "--steps 450 --p-end 0.1", "--steps 300", "--steps 300 --lr 8e-4", "--steps 600"):
         arms.append(Arm({"flags": flags}, f"{common} {flags}"))
     return arms
