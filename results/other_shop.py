@@ -1,9 +1,9 @@
 """A shop of another size, as a bank: `python -m results.other_shop --items 4 --out FOLDER`.
 
 The built-in shop sells six items, and an order has two or three. Here the numbers are free, so that
-a rule found in one shop can be tested in another (results/open_questions/O2.md). Training orders may
-have a single item (--fewest 1). Items, prices and the teacher are those of tasks/shop.py, so that
-its tiny student speaks the language.
+a rule found in one shop can be tested in another (results/open_questions/O2.md). Training orders
+may have a single item (--fewest 1). Items, prices and the teacher are those of tasks/shop.py, so
+that its tiny student speaks the language.
 
 The folder holds train.jsonl and test.jsonl. Orders that are tested have as many items as the
 largest training orders, and none of them is trained on, in whatever sequence of its items.
