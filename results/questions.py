@@ -225,8 +225,8 @@ def recall_arms():
     common = "--model tiny-recall --max-new-tokens 128"
     arms = []
     for flags in ("--steps 450", "--steps 450 --method grpo --routes 3",
-                  "--steps 450 --method mrpv",
-                  "--steps 450 --p-end 0.1", "--steps 300", "--steps 300 --lr 8e-4", "--steps 600"):
+                  "--steps 450 --method mrpv", "--steps 450 --p-end 0.1",
+                  "--steps 450 --p-end 0.1 --beta 0.02", "--steps 300", "--steps 300 --lr 8e-4"):
         arms.append(Arm({"flags": flags}, f"{common} {flags}"))
     return arms
 

@@ -1,0 +1,105 @@
+"""Where does a student that checks routes go wrong? `python -m results.checks RUN_OR_MODEL...`
+
+tiny-checks and tiny-recall check each route in writing before they score it (tasks/shop_checks.py).
+A score is wrong if a single number of that check is. Here validation orders are answered greedily,
+each with a right route and two wrong ones, and every step from the student's answer to its scores
+is looked at by itself:
+
+    own       share of the student's prices in the checks that are those of its reasoning
+    route     share of the routes' prices in the checks that are in that route, for that item
+    verdicts  share of the verdicts (yes, no) that follow from the two prices before them
+    scores    share of the scores that repeat the verdict
+    right     share of the right routes that are scored above one half
+    wrong     share of the wrong routes that are scored below one half
+
+Promise: each step is judged by what stands before it, so a mistake is counted once.
+tests/test_variants.py holds this file to that.
+"""
+import random
+import re
+from collections import Counter
+
+from data import load_problems, make_routes
+from grpo import load_policy, sample
+from realm import mrpv_prompt, parse_response
+from results.command import measure_runs
+from results.knows import shown_prices
+from tasks.shop import teacher
+
+CHECK = re.compile(r"route (\d+):((?: [a-z]+ @\d+ @\d+)+) (yes|no)\.")
+PAIR = re.compile(r"([a-z]+) @(\d+) @(\d+)")
+OWN = re.compile(r"([a-z]+) @(\d+) x")
+PARTS = ("own", "route", "verdicts", "scores", "right", "wrong")
+
+
+def follow(text, routes):
+    """Follow the checks of a completion -> (held, seen), two Counters over the parts. routes: those
+    that the prompt showed, in order.
+
+    >>> from realm import Route
+    >>> routes = [Route("tea @40 x 2 = 80 sum 80; total 80.", "80", True)]
+    >>> text = ("<think> tea @40 x 2 = 80 sum 80; total 80.</think><answer> 80</answer> "
+    ...         "route 1: tea @40 @45 no. <scores> 0</scores>")
+    >>> held, seen = follow(text, routes)
+    >>> [f"{part} {held[part]}/{seen[part]}" for part in PARTS]
+    ['own 1/1', 'route 0/1', 'verdicts 1/1', 'scores 1/1', 'right 0/1', 'wrong 0/0']
+    """
+    held, seen = Counter(), Counter()
+    response = parse_response(text, len(routes))
+    own = {item: int(price) for item, price in OWN.findall(response.reasoning or "")}
+    for number, pairs, verdict in CHECK.findall(text):
+        i = int(number) - 1
+        if i >= len(routes):
+            continue
+        shown = shown_prices([routes[i]])
+        pairs = [(item, int(mine), int(its)) for item, mine, its in PAIR.findall(pairs)]
+        for item, mine, its in pairs:
+            held["own"] += own.get(item) == mine
+            held["route"] += its in shown.get(item, ())
+        agree = all(mine == its for _, mine, its in pairs)
+        held["verdicts"] += agree == (verdict == "yes")
+        seen.update({"own": len(pairs), "route": len(pairs), "verdicts": 1})
+        if response.scores:
+            held["scores"] += (response.scores[i] > 0.5) == (verdict == "yes")
+            seen["scores"] += 1
+    for route, score in zip(routes, response.scores or ()):
+        kind = "right" if route.correct else "wrong"
+        held[kind] += (score > 0.5) == route.correct
+        seen[kind] += 1
+    return held, seen
+
+
+def with_one_right_route(problems):
+    """Pairs (problem, three routes of which one is right), of the problems that have such routes.
+    """
+    shown = []
+    for problem in problems:
+        rng = random.Random(problem.question)
+        right = [route for route in problem.routes if route.correct]
+        wrong = [route for route in problem.routes if not route.correct]
+        if right and len(wrong) > 1:
+            routes = [rng.choice(right), *rng.sample(wrong, 2)]
+            shown.append((problem, rng.sample(routes, 3)))
+    return shown
+
+
+def main(students):
+    problems = make_routes(load_problems("shop", "validation", 300), teacher(), n=8)
+    asked = with_one_right_route(problems)
+    prompts = [mrpv_prompt(problem.question, routes) for problem, routes in asked]
+    print(f"{len(asked)} orders")
+    print(f"| student | {' | '.join(PARTS)} |")
+    print("|---" * (1 + len(PARTS)) + "|")
+    for name in students:
+        model, tokenizer = load_policy(name, "cpu")
+        held, seen = Counter(), Counter()
+        for (_, routes), text in zip(asked, sample(model, tokenizer, prompts, 1, 128, 0.0).texts):
+            found, looked_at = follow(text, routes)
+            held.update(found)
+            seen.update(looked_at)
+        shares = [f"{held[part] / seen[part]:.2f}" if seen[part] else "-" for part in PARTS]
+        print(f"| {name} | {' | '.join(shares)} |")
+
+
+if __name__ == "__main__":
+    measure_runs("checks", __doc__, main, default="tiny-checks")
