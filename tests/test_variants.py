@@ -13,12 +13,13 @@ from data import load_problems
 from engine.flags import given_flags
 from grpo import load_policy
 from realm import Problem, Route
-from results import knows, questions
+from results import checks, knows, questions
 from results.conditions import shown_prompts
 from results.copying import three_routes
 from results.other_shop import other_shop, write_folder
 from results.question_figures import ROWS, draw_dots, draw_map
 from results.variants import VARIANTS, Variant, first_steps, install, steps_of
+from tasks import shop_checks
 from tasks.shop import ITEMS, price_lists, read_order, work_out
 
 TEXT = "tea @40 x 2 = 80 sum 80; jam @25 x 2 = 50 sum 130; total 130 - 10 = 120."
@@ -219,6 +220,54 @@ def test_a_price_is_unseen_if_no_route_states_it_right():
     right, seen = knows.check(text, order, prices, routes)
     assert (right["prices"], seen["prices"]) == (2, 3)
     assert (right["unseen"], seen["unseen"]) == (1, 2)  # jam is right, milk is not, tea was shown
+
+
+# ---- checks in writing ---------------------------------------------------------------------------
+CHECKED = [
+    Route("tea @40 x 2 = 80 sum 80; jam @25 x 1 = 25 sum 105; total 105 - 10 = 95.", "95", True),
+    Route("tea @40 x 2 = 80 sum 80; jam @31 x 1 = 31 sum 111; total 111 - 10 = 101.", "101", False)]
+
+
+def followed(first, second, scores):
+    """The parts that are not all right, as 'held/seen', of a student that reasons as CHECKED[0]."""
+    text = f"<think> {CHECKED[0].text}</think><answer> 95</answer> route 1:{first}. " \
+           f"route 2:{second}. <scores> {scores}</scores>"
+    held, seen = checks.follow(text, CHECKED)
+    assert sum(seen[kind] for kind in ("right", "wrong")) == seen["scores"] == seen["verdicts"] == 2
+    return {part: f"{held[part]}/{seen[part]}" for part in seen if held[part] != seen[part]}
+
+
+def test_each_step_of_a_check_is_judged_by_what_stands_before_it():
+    agrees, differs = " tea @40 @40 jam @25 @25 yes", " tea @40 @40 jam @25 @31 no"
+    assert followed(agrees, differs, "1, 0") == {}
+    # A price that is not the route's, and what follows from it: a right route is scored 0.
+    assert followed(" tea @40 @44 no", differs, "0, 0") == {"route": "2/3", "right": "0/1"}
+    # The price of another item of that route is not the route's price of this item.
+    assert followed(" tea @40 @25 no", differs, "0, 0") == {"route": "2/3", "right": "0/1"}
+    # A price that is not the student's.
+    assert followed(agrees, " tea @41 @40 no", "1, 0") == {"own": "2/3"}
+    # Verdicts and scores that do not follow.
+    assert followed(" tea @40 @40 jam @25 @25 no", differs, "0, 0") == {"verdicts": "1/2",
+                                                                        "right": "0/1"}
+    assert followed(agrees, differs, "1, 1") == {"scores": "1/2", "wrong": "0/1"}
+
+
+def test_the_checks_of_the_corpus_are_right_in_every_step():
+    rng, whole = random.Random(0), Counter()
+    for _ in range(200):
+        prompt, completion = shop_checks.example(rng)
+        routes = [Route(text, "", False) for text in re.findall(r"Route \d+: (.*)", prompt)]
+        held, seen = checks.follow(completion, routes)
+        assert all(held[part] == seen[part] for part in ("own", "route", "verdicts", "scores"))
+        whole.update(seen)
+    assert min(whole[part] for part in ("own", "route", "verdicts", "scores")) > 300
+
+
+def test_a_student_is_asked_with_one_right_route_of_three():
+    (problem, routes), = checks.with_one_right_route([a_problem(1, 5), a_problem(0, 6),
+                                                      a_problem(4, 1)])
+    assert len(routes) == 3 and sum(route.correct for route in routes) == 1
+    assert all(route in problem.routes for route in routes)
 
 
 # ---- another shop --------------------------------------------------------------------------------
