@@ -226,7 +226,8 @@ def recall_arms():
     arms = []
     for flags in ("--steps 450", "--steps 450 --method grpo --routes 3",
                   "--steps 450 --method mrpv", "--steps 450 --p-end 0.1",
-                  "--steps 450 --p-end 0.1 --beta 0.02", "--steps 300", "--steps 300 --lr 8e-4"):
+                  "--steps 450 --p-end 0.1 --beta 0.02",
+                  "--steps 300 --lr 8e-4 --p-end 0.1 --beta 0.01", "--steps 300"):
         arms.append(Arm({"flags": flags}, f"{common} {flags}"))
     return arms
 
