@@ -5,14 +5,16 @@ A score is wrong if a single number of that check is. Here validation orders are
 each with a right route and two wrong ones, and every step from the student's answer to its scores
 is looked at by itself:
 
+    names     share of the items in the checks that are called by their name
     own       share of the student's prices in the checks that are those of its reasoning
-    route     share of the routes' prices in the checks that are in that route, for that item
+    route     share of the routes' prices in the checks that are in that route
+    ends      share of the checks that end at the first difference, or else with the last item
     verdicts  share of the verdicts (yes, no) that follow from the two prices before them
     scores    share of the scores that repeat the verdict
     right     share of the right routes that are scored above one half
     wrong     share of the wrong routes that are scored below one half
 
-Promise: each step is judged by what stands before it, so a mistake is counted once.
+Promise: each step is judged by what stands before it.
 tests/test_variants.py holds this file to that.
 """
 import random
@@ -23,42 +25,46 @@ from data import load_problems, make_routes
 from grpo import load_policy, sample
 from realm import mrpv_prompt, parse_response
 from results.command import measure_runs
-from results.knows import shown_prices
-from tasks.shop import teacher
+from tasks.shop import read_order, teacher
 
 CHECK = re.compile(r"route (\d+):((?: [a-z]+ @\d+ @\d+)+) (yes|no)\.")
 PAIR = re.compile(r"([a-z]+) @(\d+) @(\d+)")
-OWN = re.compile(r"([a-z]+) @(\d+) x")
-PARTS = ("own", "route", "verdicts", "scores", "right", "wrong")
+PRICE = re.compile(r"@(\d+) x")
+PARTS = ("names", "own", "route", "ends", "verdicts", "scores", "right", "wrong")
 
 
-def follow(text, routes):
+def follow(text, question, routes):
     """Follow the checks of a completion -> (held, seen), two Counters over the parts. routes: those
-    that the prompt showed, in order.
+    that the prompt showed, in order. The j-th pair of prices of a check belongs to the j-th item of
+    the order, whatever the student calls it.
 
     >>> from realm import Route
     >>> routes = [Route("tea @40 x 2 = 80 sum 80; total 80.", "80", True)]
     >>> text = ("<think> tea @40 x 2 = 80 sum 80; total 80.</think><answer> 80</answer> "
     ...         "route 1: tea @40 @45 no. <scores> 0</scores>")
-    >>> held, seen = follow(text, routes)
-    >>> [f"{part} {held[part]}/{seen[part]}" for part in PARTS]
-    ['own 1/1', 'route 0/1', 'verdicts 1/1', 'scores 1/1', 'right 0/1', 'wrong 0/0']
+    >>> held, seen = follow(text, "2 tea", routes)
+    >>> [f"{part} {held[part]}/{seen[part]}" for part in PARTS[1:]]  # without names
+    ['own 1/1', 'route 0/1', 'ends 1/1', 'verdicts 1/1', 'scores 1/1', 'right 0/1', 'wrong 0/0']
     """
     held, seen = Counter(), Counter()
     response = parse_response(text, len(routes))
-    own = {item: int(price) for item, price in OWN.findall(response.reasoning or "")}
+    items = [item for _, item in read_order(question)]
+    own = PRICE.findall(response.reasoning or "")
     for number, pairs, verdict in CHECK.findall(text):
         i = int(number) - 1
         if i >= len(routes):
             continue
-        shown = shown_prices([routes[i]])
-        pairs = [(item, int(mine), int(its)) for item, mine, its in PAIR.findall(pairs)]
-        for item, mine, its in pairs:
-            held["own"] += own.get(item) == mine
-            held["route"] += its in shown.get(item, ())
-        agree = all(mine == its for _, mine, its in pairs)
-        held["verdicts"] += agree == (verdict == "yes")
-        seen.update({"own": len(pairs), "route": len(pairs), "verdicts": 1})
+        pairs = PAIR.findall(pairs)
+        for item, mine, its, pair in zip(items, own, PRICE.findall(routes[i].text), pairs):
+            held["names"] += pair[0] == item
+            held["own"] += pair[1] == mine
+            held["route"] += pair[2] == its
+            seen.update(("names", "own", "route"))
+        differs = [mine != its for _, mine, its in pairs]
+        last = differs.index(True) if any(differs) else len(items) - 1  # where it has to end
+        held["ends"] += len(pairs) - 1 == last < len(items)
+        held["verdicts"] += any(differs) == (verdict == "no")
+        seen.update(("ends", "verdicts"))
         if response.scores:
             held["scores"] += (response.scores[i] > 0.5) == (verdict == "yes")
             seen["scores"] += 1
@@ -93,8 +99,9 @@ def main(students):
     for name in students:
         model, tokenizer = load_policy(name, "cpu")
         held, seen = Counter(), Counter()
-        for (_, routes), text in zip(asked, sample(model, tokenizer, prompts, 1, 128, 0.0).texts):
-            found, looked_at = follow(text, routes)
+        texts = sample(model, tokenizer, prompts, 1, 128, temperature=0.0).texts
+        for (problem, routes), text in zip(asked, texts):
+            found, looked_at = follow(text, problem.question, routes)
             held.update(found)
             seen.update(looked_at)
         shares = [f"{held[part] / seen[part]:.2f}" if seen[part] else "-" for part in PARTS]

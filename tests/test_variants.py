@@ -232,7 +232,7 @@ def followed(first, second, scores):
     """The parts that are not all right, as 'held/seen', of a student that reasons as CHECKED[0]."""
     text = f"<think> {CHECKED[0].text}</think><answer> 95</answer> route 1:{first}. " \
            f"route 2:{second}. <scores> {scores}</scores>"
-    held, seen = checks.follow(text, CHECKED)
+    held, seen = checks.follow(text, "2 tea, 1 jam", CHECKED)
     assert sum(seen[kind] for kind in ("right", "wrong")) == seen["scores"] == seen["verdicts"] == 2
     return {part: f"{held[part]}/{seen[part]}" for part in seen if held[part] != seen[part]}
 
@@ -244,6 +244,14 @@ def test_each_step_of_a_check_is_judged_by_what_stands_before_it():
     assert followed(" tea @40 @44 no", differs, "0, 0") == {"route": "2/3", "right": "0/1"}
     # The price of another item of that route is not the route's price of this item.
     assert followed(" tea @40 @25 no", differs, "0, 0") == {"route": "2/3", "right": "0/1"}
+    # Another item's name, with the right prices.
+    assert followed(" milk @40 @40 jam @25 @25 yes", differs, "1, 0") == {"names": "3/4"}
+    # A check that ends too early, too late, or goes on behind a difference.
+    assert followed(" tea @40 @40 yes", differs, "1, 0") == {"ends": "1/2"}
+    late = " tea @40 @40 jam @25 @25 jam @25 @31 no"
+    assert followed(late, differs, "0, 0") == {"ends": "1/2", "right": "0/1"}
+    beyond = " tea @40 @44 jam @25 @25 no"
+    assert followed(beyond, differs, "0, 0") == {"route": "3/4", "ends": "1/2", "right": "0/1"}
     # A price that is not the student's.
     assert followed(agrees, " tea @41 @40 no", "1, 0") == {"own": "2/3"}
     # Verdicts and scores that do not follow.
@@ -257,10 +265,11 @@ def test_the_checks_of_the_corpus_are_right_in_every_step():
     for _ in range(200):
         prompt, completion = shop_checks.example(rng)
         routes = [Route(text, "", False) for text in re.findall(r"Route \d+: (.*)", prompt)]
-        held, seen = checks.follow(completion, routes)
-        assert all(held[part] == seen[part] for part in ("own", "route", "verdicts", "scores"))
+        question = re.search("Problem: (.*)", prompt)[1]
+        held, seen = checks.follow(completion, question, routes)
+        assert all(held[part] == seen[part] for part in checks.PARTS[:6])
         whole.update(seen)
-    assert min(whole[part] for part in ("own", "route", "verdicts", "scores")) > 300
+    assert min(whole[part] for part in checks.PARTS[:6]) > 300
 
 
 def test_a_student_is_asked_with_one_right_route_of_three():
