@@ -258,6 +258,8 @@ def test_each_step_of_a_check_is_judged_by_what_stands_before_it():
     assert followed(" tea @40 @40 jam @25 @25 no", differs, "0, 0") == {"verdicts": "1/2",
                                                                         "right": "0/1"}
     assert followed(agrees, differs, "1, 1") == {"scores": "1/2", "wrong": "0/1"}
+    # A route that is not there does not count.
+    assert followed(agrees, differs + ". route 3: tea @40 @44 yes", "1, 0") == {}
 
 
 def test_the_checks_of_the_corpus_are_right_in_every_step():
