@@ -1,9 +1,9 @@
 """Where does a student that checks routes go wrong? `python -m results.checks RUN_OR_MODEL...`
 
 tiny-checks and tiny-recall check each route in writing before they score it (tasks/shop_checks.py).
-A score is wrong if a single number of that check is. Here validation orders are answered greedily,
-each with a right route and two wrong ones, and every step from the student's answer to its scores
-is looked at by itself:
+A slip in one step of that check may make a score wrong. Here validation orders are answered
+greedily, each with a right route and two wrong ones, and every step from the student's answer to
+its scores is looked at by itself:
 
     names     share of the items in the checks that are called by their name
     own       share of the student's prices in the checks that are those of its reasoning
