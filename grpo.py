@@ -120,10 +120,10 @@ def grpo_loss(logps, old_logps, ref_logps, advantages, mask, *, clip_low=0.2, cl
               beta=0.0, loss_type="grpo", max_len=None, weights=None):
     """The clipped GRPO loss (arXiv 2402.03300, eq. 3, as a loss) -> (loss, stats).
 
-    logps, old_logps, ref_logps, mask: [B, C]; ref_logps may be None if beta is 0. advantages:
-    [B]. weights [B, C]: these rows of the token_weights of a larger batch. If they are given,
-    loss_type and max_len are not used. stats: means over the tokens of kl (k3 to the reference),
-    approx_kl (k3 of KL(old || new), on old's samples) and clip_fraction.
+    logps, old_logps, ref_logps, mask: [B, C]; ref_logps may be None if beta is 0. advantages: [B],
+    or of tokens [B, C]. weights [B, C]: these rows of the token_weights of a larger batch. If they
+    are given, loss_type and max_len are not used. stats: means over the tokens of kl (k3 to the
+    reference), approx_kl (k3 of KL(old || new), on old's samples) and clip_fraction.
 
     >>> one = torch.ones(1, 1)  # the ratio is e^0.5 = 1.65, which is clipped at 1.2
     >>> loss, stats = grpo_loss(one.log() + 0.5, one.log(), None, torch.tensor([1.0]), one)
@@ -136,7 +136,7 @@ def grpo_loss(logps, old_logps, ref_logps, advantages, mask, *, clip_low=0.2, cl
     log_ratio = torch.where(is_real, logps - old_logps, 0.0)
     ratio = log_ratio.exp()                                    # r [B, C]
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
-    A = advantages[:, None]                                    # [B, 1]
+    A = advantages.reshape(len(mask), -1)                      # [B, 1] or [B, C]
     token_loss = -torch.min(ratio * A, clipped * A)            # l [B, C]
 
     count = mask.sum().clamp_min(1)
@@ -160,17 +160,17 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
     """One GRPO step: `epochs` passes over the same rollouts, each of which ends in one optimizer
     step -> metrics (dict of float).
 
-    advantages [P, G]. A group is live if its advantages are not all zero, or if there is a KL term.
-    Other groups have no gradient. They are not computed, but they count in the batch's means. If no
-    group is live, no step is taken and the metrics are 0 (`skipped` is 1 if the weights are nan).
+    advantages [P, G], or of tokens [P, G, C]. A group is live if they are not all zero, or if there
+    is a KL term. Other groups have no gradient. They are not computed, but count in the batch's
+    means. If none is live, no step is taken and the metrics are 0 (`skipped`: 1 for nan weights).
     share (i, n): only the i-th of n shares of the live groups (engine/team.py). pi_old is the
     sampler's own, because sampler and scorer are one computation (engine/layers.py). `drift` is the
     largest gap between them in the first epoch, `skipped` a sum over epochs, the rest the last's.
     """
-    live = (advantages != 0).any(dim=1) | (beta != 0.0)
+    live = (advantages != 0).flatten(1).any(dim=1) | (beta != 0.0)  # [P]
     prompts = live.nonzero()[:, 0].tolist()
     weights = token_weights(rollouts.mask, loss_type, max_len)  # [B, C]
-    A = advantages.flatten().to(rollouts.logps.device)          # [B]
+    A = advantages.reshape(len(weights), -1).to(weights.device)  # [B, 1] or [B, C]
     tokens = rollouts.mask.sum().item()
     metrics = dict.fromkeys(
         ("loss", "approx_kl", "kl", "clip_fraction", "grad_norm", "drift", "skipped"), 0.0)
@@ -188,8 +188,9 @@ def grpo_update(model, optimizer, rollouts, advantages, *, reference=None, epoch
                     ref_logps = completion_logps(reference, part, temperature)
             logps = completion_logps(model, part, temperature, prompt)
             loss, stats = grpo_loss(
-                logps, part.logps, ref_logps, A[rows], part.mask, clip_low=clip_low,
-                clip_high=clip_high, beta=beta, weights=weights[rows, :part.mask.shape[1]])
+                logps, part.logps, ref_logps, A[rows, :logps.shape[1]], part.mask,
+                clip_low=clip_low, clip_high=clip_high, beta=beta,
+                weights=weights[rows, :logps.shape[1]])
             loss.backward()
 
             metrics["loss"] += loss.item()

@@ -26,6 +26,7 @@ import eval as evaluation
 from data import BUILT_IN, all_with_routes, load_problems, with_routes
 from engine import explain
 from engine.bank import why_it_cannot_teach, with_correct_route
+from engine.credit import behind_answer, token_advantages
 from engine.flags import (TeacherFlags, check_bounds, flag, given_flags, idle_rules,
                           problem_source, same_flag, say, without_effect)
 from engine.policy import check_prompts, choose_device, is_tiny, resolve_model
@@ -79,6 +80,8 @@ class Config(TeacherFlags):
     one_stage: bool = flag(False, "pay for scores after wrong answers too (an ablation)")
     remember: bool = flag(False, "after each step, imitate on the prompt without routes what was "
                           "answered right with them (ours, not the paper's)")
+    reward_to_go: bool = flag(False, "credit what stands behind the answer with the scores alone "
+                              "(ours, not the paper's)")
 
     steps: int = flag((300, 500), "RL steps", least=0, heading="training")
     sft_steps: int | None = flag(None, "SFT steps before RL (default: 0; of realm-r1 and rft 150 "
@@ -190,11 +193,15 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step, team
     totals = torch.tensor([reward.total for reward in rewards]).view(len(batch), -1)  # [P, G]
     scale = "none" if config.loss_type == "dr_grpo" else "std"
     advantages = group_advantages(totals, scale)
+    credit = advantages  # of completions [P, G], or of their tokens [P, G, C]
+    if config.reward_to_go:
+        credit = token_advantages(advantages, rewards, behind_answer(tokenizer, rollouts), scale,
+                                  config.one_stage)
     scored = time.perf_counter()
 
     def update(micro_batch):
         return team.update(  # called again with smaller parts if memory runs out
-            model, optimizer, rollouts, advantages, reference=reference, epochs=config.epochs,
+            model, optimizer, rollouts, credit, reference=reference, epochs=config.epochs,
             micro_batch=micro_batch, temperature=config.temperature, beta=config.beta,
             loss_type=config.loss_type, clip_low=config.clip_low, clip_high=config.clip_high,
             max_len=config.max_new_tokens)
@@ -351,7 +358,7 @@ def train_with(team, config, record, given):
                 metrics |= validation_metrics(evaluate(validation))
             run.log(metrics, timing)
             report_step(bar, config, metrics, timing, show, len(steps) - run.done)
-            save_or_stop(run, optimizer, is_last, stop_asked, bar)
+            run.save_or_stop(optimizer, is_last, stop_asked, bar)
     after = evaluate(test)
     run.finish(model, tokenizer, before, after)
     table = closing_table(before, after, other_runs(run.folder, run.record))
@@ -411,25 +418,6 @@ def frozen_reference(model, tokenizer, config, step):
     if step == 0:
         save_student(model, tokenizer, folder)
     return load_policy(str(folder), config.device)[0].requires_grad_(False)
-
-
-def save_or_stop(run, optimizer, is_last, stop_asked, bar):
-    """After a step: write a checkpoint if one is due, and stop the run if there is a reason to.
-
-    Raises ValueError if nothing can be learnt any more, KeyboardInterrupt if a stop was asked for.
-    """
-    hopeless = run.is_hopeless()
-    due = run.done % run.config.save_every == 0
-    if is_last or stop_asked or hopeless or due:
-        run.save(optimizer)
-    if hopeless:
-        raise ValueError("5 steps in a row gave a loss or gradient that is not a number, and were "
-                         "skipped: start again with a lower --lr")
-    if stop_asked and not is_last:
-        raise KeyboardInterrupt
-    found = run.new_diagnosis()
-    if found:
-        bar.write(f"step {run.history[-1]['step']}: {found}")
 
 
 def explain_step(config):

@@ -120,6 +120,25 @@ class Run:
         self.diagnosed = found is not None
         return found
 
+    def save_or_stop(self, optimizer, is_last, stop_asked, bar):
+        """After a step: write a checkpoint if one is due, and stop the run if there is a reason to.
+
+        Raises ValueError if nothing can be learnt any more, KeyboardInterrupt if a stop was asked
+        for.
+        """
+        hopeless = self.is_hopeless()
+        due = self.done % self.config.save_every == 0
+        if is_last or stop_asked or hopeless or due:
+            self.save(optimizer)
+        if hopeless:
+            raise ValueError("5 steps in a row gave a loss or gradient that is not a number, and "
+                             "were skipped: start again with a lower --lr")
+        if stop_asked and not is_last:
+            raise KeyboardInterrupt
+        found = self.new_diagnosis()
+        if found:
+            bar.write(f"step {self.history[-1]['step']}: {found}")
+
     def finish(self, model, tokenizer, before, after):
         """Write the trained student and the results."""
         save_student(model, tokenizer, self.folder / "model")

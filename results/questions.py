@@ -227,7 +227,10 @@ def recall_arms():
     for flags in ("--steps 450", "--steps 450 --method grpo --routes 3",
                   "--steps 450 --method mrpv", "--steps 450 --p-end 0.1",
                   "--steps 450 --p-end 0.1 --beta 0.02",
-                  "--steps 300 --lr 8e-4 --p-end 0.1 --beta 0.01", "--steps 300"):
+                  "--steps 300 --lr 8e-4 --p-end 0.1 --beta 0.01", "--steps 300",
+                  # Ours: what stands behind the answer is credited with the scores alone.
+                  "--steps 450 --reward-to-go", "--steps 450 --p-end 0.1 --reward-to-go",
+                  "--steps 300 --lr 8e-4 --p-end 0.1 --reward-to-go"):
         arms.append(Arm({"flags": flags}, f"{common} {flags}"))
     return arms
 

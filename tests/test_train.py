@@ -664,6 +664,7 @@ def test_grpo_writes_no_routes_and_asks_no_teacher_unless_told_to_evaluate_with_
     (["--explain", "--limit", "3"], "--limit has no effect: --explain takes P problems"),
     (["--explain", "--remember"], "--remember has no effect: --explain shows"),
     (["--explain", "--one-by-one"], "--one-by-one has no effect: --explain shows"),
+    (["--explain", "--reward-to-go"], "--reward-to-go has no effect: --explain shows"),
     (["--explain", "--epochs", "4", "--fade", "0.1"], "--epochs and --fade have no effect"),
     (["--method", "mrpv", "--one-by-one"], "--one-by-one has no effect: --method mrpv has no"),
     (["--method", "rft", "--eval-every", "3"], "--eval-every has no effect: --method rft has no"),

@@ -1,0 +1,80 @@
+"""Credit by part: what stands behind an answer is credited with the scores alone (--reward-to-go).
+
+GRPO gives every token of a completion the same advantage. But a student judges the routes behind
+its answer, and nothing that it writes there changes the answer any more. Where an answer is wrong,
+GRPO pushes a flawless judgement of the routes down with it. In the mean this noise is zero, but it
+wears a judgement down that is hardly ever paid for. So we use what policy gradients call the reward
+to go: a token is credited with what is earned from it on. (GRPO's authors do so for rewards of
+single steps of reasoning: DeepSeekMath, arXiv 2402.03300, section 4.1.3.)
+
+    up to the answer's end    A_i = (R_i - mean(R)) / (std(R) + eps), as ever
+    behind it                 (s_i - mean(s)) / (std(R) + eps),  s_i = R_i - answer_i: what the
+                              scores earn; the mean is over the completions whose scores are paid.
+                              Where they are not, 0: nothing that stands here earns anything.
+
+Ours, and off by default.
+
+Promise: a gradient that is right in the mean. A token up to the end of the answer has GRPO's
+advantage.
+To read: token_advantages.
+Held to it by tests/test_credit.py.
+"""
+from bisect import bisect_left
+
+import torch
+
+from engine.policy import decode_completions
+
+ANSWER_ENDS = "</answer>"
+
+
+def token_advantages(advantages, rewards, behind, scale="std", one_stage=False):
+    """Advantages of completions [P, G] -> those of their tokens [P, G, C].
+
+    rewards: a Reward for each of the B = P * G completions, those of a prompt side by side. behind:
+    [B, C] bool, from behind_answer. scale: as in grpo.group_advantages. one_stage: are scores paid
+    after a wrong answer, too?
+
+    Two right answers with scores of 0.5 and 0.4, and a wrong one:
+
+    >>> from rewards import Reward
+    >>> rewards = [Reward(1.5, 1, 1, 1), Reward(1.4, 1, 0.8, 1), Reward(0.0, 0, 1, 1)]
+    >>> A = torch.tensor([[0.6, 0.5, -1.1]])
+    >>> behind = torch.tensor([[False, True]]).expand(3, 2)  # two tokens each: answer, scores
+    >>> token_advantages(A, rewards, behind, scale="none")[0].round(decimals=2) + 0  # no -0.
+    tensor([[ 0.6000,  0.0500],
+            [ 0.5000, -0.0500],
+            [-1.1000,  0.0000]])
+    """
+    totals = torch.tensor([reward.total for reward in rewards]).view_as(advantages)
+    answers = torch.tensor([reward.answer for reward in rewards]).view_as(advantages)
+    paid = torch.ones_like(answers) if one_stage else answers
+    earned = totals - answers  # s [P, G]
+    mean = (earned * paid).sum(1, keepdim=True) / paid.sum(1, keepdim=True).clamp_min(1)
+    to_go = (earned - mean) * paid
+    if scale == "std":
+        to_go = to_go / (totals.std(1, keepdim=True) + 1e-4)
+    to_go = to_go * advantages.any(1, keepdim=True)  # a group without spread has no gradient
+    behind = behind.view(*advantages.shape, -1)
+    return torch.where(behind, to_go[..., None], advantages[..., None])
+
+
+def behind_answer(tokenizer, rollouts):
+    """Which tokens stand behind the end of a completion's last answer? -> [B, C] bool, on the CPU.
+    Without an answer none does."""
+    C = rollouts.completion_ids.shape[1]
+    first = []
+    for ids, n, text in zip(rollouts.completion_ids.tolist(), rollouts.lengths.tolist(),
+                            rollouts.texts):
+        end = text.rfind(ANSWER_ENDS) + len(ANSWER_ENDS)
+        has_answer = ANSWER_ENDS in text
+        first.append(tokens_of(tokenizer, ids[:n], end) if has_answer else C)
+    return torch.arange(C) >= torch.tensor(first)[:, None]
+
+
+def tokens_of(tokenizer, ids, characters):
+    """How many of the first tokens hold so many characters of their text."""
+    def length(n):
+        return len(decode_completions(tokenizer, [ids[:n]])[0])
+
+    return bisect_left(range(len(ids) + 1), characters, key=length)

@@ -1,0 +1,213 @@
+"""--reward-to-go: a token behind the answer is credited with what the scores earn, and no other."""
+import itertools
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import engine.team
+import train
+from data import load_problems, make_routes
+from engine.credit import behind_answer, token_advantages
+from engine.policy import decode_completions
+from grpo import group_advantages, grpo_update, load_policy
+from helpers import Recorder, assert_same_gradients, by_hand, full_logps, small_model
+from realm import Response
+from rewards import Reward, realm_reward
+from tasks import shop
+
+SCALES = ("std", "none")
+
+
+def random_rewards(rng, n, two_stage=True):
+    """Rewards of n completions whose prompt has a right route and two wrong ones."""
+    found = []
+    for _ in range(n):
+        response = Response("", rng.choice(["4", "5"]), [rng.random() for _ in range(3)])
+        found.append(realm_reward(response, "4", [True, False, False], two_stage=two_stage))
+    return found
+
+
+def totals_of(rewards, group_size):
+    return torch.tensor([reward.total for reward in rewards]).view(-1, group_size)
+
+
+def everywhere(P, G, is_behind):
+    return torch.full((P * G, 1), is_behind)
+
+
+# ---- the advantages ------------------------------------------------------------------------------
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("one_stage", [False, True])
+def test_up_to_the_answer_the_advantages_are_those_of_grpo(scale, one_stage):
+    rewards = random_rewards(random.Random(0), 40, not one_stage)
+    A = group_advantages(totals_of(rewards, 8), scale)
+    found = token_advantages(A, rewards, everywhere(5, 8, False), scale, one_stage)
+    assert found.shape == (5, 8, 1) and torch.equal(found[..., 0], A)
+
+
+def test_behind_a_wrong_answer_no_token_is_credited():
+    rewards = random_rewards(random.Random(1), 400)
+    A = group_advantages(totals_of(rewards, 8))
+    found = token_advantages(A, rewards, everywhere(50, 8, True)).flatten()
+    wrong = torch.tensor([reward.answer == 0 for reward in rewards])
+    assert 100 < wrong.sum() < 300
+    assert (found[wrong] == 0).all() and (found[~wrong] != 0).sum() > 100
+
+
+def test_a_judgement_as_good_as_the_others_is_not_credited_with_its_answer():
+    """GRPO gives the first one -1.5 for all of its tokens, the judgement among them."""
+    rewards = [Reward(0.0, 0.0, 1.0, 1.0), *[Reward(1.5, 1.0, 1.0, 1.0)] * 3]
+    A = group_advantages(totals_of(rewards, 4))
+    assert A[0, 0] == pytest.approx(-1.5, abs=1e-3)
+    assert (token_advantages(A, rewards, everywhere(1, 4, True)) == 0).all()
+
+
+def test_a_group_without_spread_has_no_gradient_behind_the_answer_either():
+    """Rounding noise must not become an advantage."""
+    rewards = [Reward(1.5 + 1e-7 * i, 1.0, 1.0, 1.0) for i in range(8)]
+    A = group_advantages(totals_of(rewards, 8))
+    assert (token_advantages(A, rewards, everywhere(1, 8, True)) == 0).all()
+
+
+@pytest.mark.parametrize("answers", [(1, 1, 0), (1, 1, 1), (1, 0, 0)])
+@pytest.mark.parametrize("one_stage", [False, True])
+def test_the_gradient_of_the_judgement_is_right_in_the_mean(answers, one_stage):
+    """Enumerated: each completion ends in one of three judgements, drawn from a softmax. A mean
+    that holds the completion itself shrinks the gradient by (n - 1) / n, as it does in GRPO; n is
+    the number of completions whose scores are paid."""
+    utilities = torch.tensor([0.0, 0.3, 1.0])
+    logits = torch.tensor([0.2, -0.4, 0.5], dtype=torch.float64, requires_grad=True)
+    logps = torch.log_softmax(logits, 0)
+    surrogate = 0.0
+    for choice in itertools.product(range(3), repeat=3):
+        rewards = []
+        for answer, judgement in zip(answers, choice):
+            utility = utilities[judgement].item()
+            gate = 1.0 if one_stage else answer
+            rewards.append(Reward(answer + gate * 0.5 * utility, float(answer), utility, 1.0))
+        A = group_advantages(totals_of(rewards, 3), "none")
+        A = token_advantages(A, rewards, everywhere(1, 3, True), "none", one_stage).flatten()
+        probability = logps[list(choice)].sum().exp().detach()
+        surrogate = surrogate + probability * (A * logps[list(choice)]).sum()
+    found, = torch.autograd.grad(surrogate, logits)
+    earned = (torch.softmax(logits, 0) * 0.5 * utilities).sum()  # by one completion that is paid
+    wanted, = torch.autograd.grad(earned, logits)
+    n = 3 if one_stage else sum(answers)
+    assert torch.allclose(found, (n - 1) * wanted, atol=1e-6)
+    assert n == 1 or found.abs().max() > 0.01
+
+
+# ---- where the answer ends -----------------------------------------------------------------------
+def written(tokenizer, texts):
+    """Completions with these texts, as a sampler leaves them."""
+    rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    rows = [row + [tokenizer.eos_token_id] for row in rows]
+    lengths = torch.tensor([len(row) for row in rows])
+    ids = torch.full((len(rows), int(lengths.max()) + 2), tokenizer.pad_token_id)
+    for i, row in enumerate(rows):
+        ids[i, :len(row)] = torch.tensor(row)
+    return SimpleNamespace(completion_ids=ids, lengths=lengths,
+                           texts=decode_completions(tokenizer, rows))
+
+
+def test_behind_the_answer_is_what_follows_the_last_one():
+    tokenizer = load_policy("tiny-checks")[1]
+    texts = ["<think> tea @40;</think>\n<answer> 40</answer> route 1: tea @40 @55 no.\n"
+             "<scores> 0</scores>",
+             "<think> tea @40;</think>\n<answer> 40</answer>\n<answer> 55</answer> yes.",
+             "<think> tea @40;</think>\n<answer> 40",
+             ""]
+    rollouts = written(tokenizer, texts)
+    behind = behind_answer(tokenizer, rollouts)
+    assert behind.shape == rollouts.completion_ids.shape
+    for row, n, text, first in zip(range(4), rollouts.lengths.tolist(), texts,
+                                   (" route 1:", " yes.", None, None)):
+        ids = rollouts.completion_ids[row, :n][behind[row, :n]].tolist()
+        if first is None:
+            assert not behind[row].any()
+        else:
+            assert tokenizer.decode(ids, skip_special_tokens=True) == text[text.index(first):]
+
+
+class Pieces:
+    """A tokenizer whose token i is the text pieces[i]."""
+    all_special_ids, added_tokens_decoder = [], {}
+
+    def __init__(self, pieces):
+        self.pieces = pieces
+
+    def batch_decode(self, rows, skip_special_tokens):
+        return ["".join(self.pieces[i] for i in row) for row in rows]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_token_that_ends_the_answer_and_begins_what_follows_is_not_behind_it(seed):
+    """A real tokenizer cuts a tag anywhere, also in the middle of a token."""
+    text = "<think>a</think><answer>4</answer>\n<scores>1, 0</scores>"
+    cuts = sorted(random.Random(seed).sample(range(1, len(text)), 12))
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)])]
+    rollouts = SimpleNamespace(completion_ids=torch.arange(len(pieces))[None],
+                               lengths=torch.tensor([len(pieces)]), texts=[text])
+    behind = behind_answer(Pieces(pieces), rollouts)[0].tolist()
+    end = text.index("</answer>") + len("</answer>")
+    assert behind == [a >= end for a in [0, *cuts]]
+
+
+# ---- the update ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo"])
+def test_each_token_is_pushed_by_its_own_advantage(loss_type):
+    """Against the loss of each token, written out. Parts of 4 rows cut the groups' widths."""
+    model = small_model()
+    rollouts = by_hand(model)
+    B, C = rollouts.completion_ids.shape
+    A = torch.randn(B, C, generator=torch.Generator().manual_seed(0))
+    recorder = Recorder(model)
+    grpo_update(model, recorder, rollouts, A.view(3, 4, C), micro_batch=4, loss_type=loss_type)
+
+    losses = []
+    logps = full_logps(model, rollouts)
+    for b, n in enumerate(rollouts.lengths.tolist()):
+        ratio = (logps[b, :n] - rollouts.logps[b, :n]).exp()
+        loss = -torch.minimum(ratio * A[b, :n], ratio.clamp(0.8, 1.2) * A[b, :n])
+        share = {"grpo": 1 / (n * B), "dapo": 1 / rollouts.lengths.sum(), "dr_grpo": 1 / (B * C)}
+        losses.append(loss.sum() * share[loss_type])
+    wanted = torch.autograd.grad(sum(losses), list(model.parameters()))
+    assert_same_gradients(recorder.steps[0], wanted)
+
+
+def test_the_same_advantage_for_all_tokens_is_grpo():
+    model = small_model()
+    rollouts = by_hand(model)
+    C = rollouts.completion_ids.shape[1]
+    A = torch.tensor([[1.0, -0.5, 0.25, -0.75], [0.0] * 4, [-1.0, 1.0, -1.0, 1.0]])
+    found, wanted = Recorder(model), Recorder(model)
+    grpo_update(model, found, rollouts, A[..., None].expand(3, 4, C))
+    grpo_update(model, wanted, rollouts, A)
+    for a, b in zip(found.steps[0], wanted.steps[0], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_step_credits_what_stands_behind_the_answer_with_the_scores_alone(monkeypatch):
+    config = train.Config(model="tiny-checks", steps=10, prompts_per_step=8, group_size=4,
+                          max_new_tokens=128, reward_to_go=True)
+    train.fill_in_defaults(config, tiny=True)
+    problems = make_routes(load_problems("shop", "train", 8), shop.teacher(error=0.1), 4)
+    model, tokenizer = load_policy("tiny-checks")
+    seen, real = {}, engine.team.grpo_update
+
+    def watched(model, optimizer, rollouts, advantages, **settings):
+        seen.update(rollouts=rollouts, advantages=advantages)
+        return real(model, optimizer, rollouts, advantages, **settings)
+
+    monkeypatch.setattr(engine.team, "grpo_update", watched)
+    metrics, _, _ = train.rl_step(model, tokenizer, None, train.Optimizer(model, 0.0), problems,
+                                  config, 0)
+    A = seen["advantages"]  # [P, G, C]
+    behind = behind_answer(tokenizer, seen["rollouts"]).view(A.shape)
+    live = (A != 0).flatten(1).any(1)
+    assert metrics["live"] == live.double().mean() > 0
+    first = A[..., :1]
+    assert torch.equal(A[~behind], first.expand_as(A)[~behind])
+    assert (A[behind] == 0).any() and (A[behind] != first.expand_as(A)[behind]).any()
