@@ -6,6 +6,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 import train
@@ -13,7 +14,7 @@ from data import load_problems
 from engine.flags import given_flags
 from grpo import load_policy
 from realm import Problem, Route
-from results import checks, knows, questions
+from results import checks, knows, questions, whose_price
 from results.conditions import shown_prompts
 from results.copying import three_routes
 from results.other_shop import other_shop, write_folder
@@ -431,6 +432,61 @@ def test_three_routes_state_so_many_prices():
         stated = {re.search(r"tea @([0-9]+)", route)[1] for route in routes}
         assert stated == {str(price) for price in prices}
         assert len(stated) == n_prices
+
+
+# ---- which price is whose ------------------------------------------------------------------------
+def pretender(tokenizer, price_of):
+    """A model that is sure of one price. price_of: a function (prompt, item asked for, price that
+    the first route states for it, or None) -> price."""
+    def model(ids):
+        text = tokenizer.decode(ids[0])
+        item = text.split()[-1]
+        stated = re.search(rf"Route 1:.*?{item} @([0-9]+)", text)
+        price = price_of(item, int(stated[1]) if stated else None)
+        logits = torch.full((1, ids.shape[1], len(tokenizer)), -100.0)
+        logits[0, -1, tokenizer.convert_tokens_to_ids(f" @{price}")] = 100.0
+        return SimpleNamespace(logits=logits)
+    return model
+
+
+def test_a_student_that_recalls_has_the_own_price_whatever_is_stated():
+    tokenizer = load_policy("tiny")[1]
+    model = pretender(tokenizer, lambda item, stated: whose_price.PRICES[item])
+    for stated in whose_price.ROUTES:
+        found = whose_price.ask(model, tokenizer, stated, 20)
+        assert found["own"] == 1 and found["another's"] == found["no one's"] == 0
+        wanted = {"own last year's": 1, "another's": 0}.get(stated)
+        assert found["translated"] == wanted
+
+
+def test_a_student_that_translates_has_the_price_that_the_stated_one_stands_for():
+    tokenizer = load_policy("tiny")[1]
+    meant = {old: whose_price.PRICES[item] for item, old in whose_price.LAST_YEAR.items()}
+    model = pretender(tokenizer, lambda item, stated: meant.get(stated, whose_price.NO_ONES[0]))
+    found = {stated: whose_price.ask(model, tokenizer, stated, 20)
+             for stated in whose_price.ROUTES}
+    assert found["own last year's"]["own"] == found["own last year's"]["translated"] == 1
+    assert found["another's"]["own"] == 0 and found["another's"]["translated"] == 1
+    assert found["another's"]["another's"] == pytest.approx(1 / 5)
+    for stated in ("no routes", "random prices"):
+        assert found[stated]["own"] == 0
+        assert found[stated]["no one's"] == pytest.approx(1 / len(whose_price.NO_ONES))
+
+
+@pytest.mark.parametrize("stated", whose_price.ROUTES[1:])
+def test_no_route_states_a_price_of_the_shop(stated):
+    rng = random.Random(0)
+    for problem in load_problems("shop", "validation", 100):
+        order = read_order(problem.question)
+        prices, meant = whose_price.stated_prices(order, stated, rng)
+        assert prices.keys() == {item for _, item in order}
+        assert not set(prices.values()) & set(whose_price.PRICES.values())
+        first = order[0][1]
+        assert (meant == first) == (stated == "own last year's")
+        if meant:
+            assert prices[first] == price_lists()[1][meant]
+        else:
+            assert not set(prices.values()) & set(whose_price.LAST_YEAR.values())
 
 
 def dots_of(figure):
