@@ -195,8 +195,8 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step, team
     advantages = group_advantages(totals, scale)
     credit = advantages  # of completions [P, G], or of their tokens [P, G, C]
     if config.reward_to_go:
-        credit = token_advantages(advantages, rewards, behind_answer(tokenizer, rollouts), scale,
-                                  config.one_stage)
+        behind = behind_answer(tokenizer, rollouts, live=advantages.any(1))
+        credit = token_advantages(advantages, rewards, behind, scale, config.one_stage)
     scored = time.perf_counter()
 
     def update(micro_batch):

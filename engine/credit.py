@@ -59,16 +59,21 @@ def token_advantages(advantages, rewards, behind, scale="std", one_stage=False):
     return torch.where(behind, to_go[..., None], advantages[..., None])
 
 
-def behind_answer(tokenizer, rollouts):
+def behind_answer(tokenizer, rollouts, live=None):
     """Which tokens stand behind the end of a completion's last answer? -> [B, C] bool, on the CPU.
-    Without an answer none does."""
+
+    Without an answer none does. live [P] bool: groups to look at (default: all). Looking takes
+    time, and in a group without spread no token has an advantage anyway.
+    """
     C = rollouts.completion_ids.shape[1]
     first = []
-    for ids, n, text in zip(rollouts.completion_ids.tolist(), rollouts.lengths.tolist(),
-                            rollouts.texts):
+    for i, text in enumerate(rollouts.texts):
         end = text.rfind(ANSWER_ENDS) + len(ANSWER_ENDS)
-        has_answer = ANSWER_ENDS in text
-        first.append(tokens_of(tokenizer, ids[:n], end) if has_answer else C)
+        if ANSWER_ENDS not in text or (live is not None and not live[i // rollouts.group_size]):
+            first.append(C)
+            continue
+        ids = rollouts.completion_ids[i, :rollouts.lengths[i]].tolist()
+        first.append(tokens_of(tokenizer, ids, end))
     return torch.arange(C) >= torch.tensor(first)[:, None]
 
 

@@ -109,7 +109,7 @@ def written(tokenizer, texts):
     for i, row in enumerate(rows):
         ids[i, :len(row)] = torch.tensor(row)
     return SimpleNamespace(completion_ids=ids, lengths=lengths,
-                           texts=decode_completions(tokenizer, rows))
+                           texts=decode_completions(tokenizer, rows), group_size=2)
 
 
 def test_behind_the_answer_is_what_follows_the_last_one():
@@ -131,6 +131,16 @@ def test_behind_the_answer_is_what_follows_the_last_one():
             assert tokenizer.decode(ids, skip_special_tokens=True) == text[text.index(first):]
 
 
+def test_groups_without_spread_are_not_looked_at():
+    tokenizer = load_policy("tiny-checks")[1]
+    text = "<think> tea @40;</think>\n<answer> 40</answer>\n<scores> 1</scores>"
+    rollouts = written(tokenizer, [text] * 4)  # two groups of two
+    everywhere = behind_answer(tokenizer, rollouts)
+    found = behind_answer(tokenizer, rollouts, live=torch.tensor([False, True]))
+    assert not found[:2].any() and everywhere.any(1).all()
+    assert torch.equal(found[2:], everywhere[2:])
+
+
 class Pieces:
     """A tokenizer whose token i is the text pieces[i]."""
     all_special_ids, added_tokens_decoder = [], {}
@@ -149,7 +159,8 @@ def test_a_token_that_ends_the_answer_and_begins_what_follows_is_not_behind_it(s
     cuts = sorted(random.Random(seed).sample(range(1, len(text)), 12))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)])]
     rollouts = SimpleNamespace(completion_ids=torch.arange(len(pieces))[None],
-                               lengths=torch.tensor([len(pieces)]), texts=[text])
+                               lengths=torch.tensor([len(pieces)]), texts=[text],
+                               group_size=1)
     behind = behind_answer(Pieces(pieces), rollouts)[0].tolist()
     end = text.index("</answer>") + len("</answer>")
     assert behind == [a >= end for a in [0, *cuts]]
@@ -205,9 +216,10 @@ def test_a_step_credits_what_stands_behind_the_answer_with_the_scores_alone(monk
     metrics, _, _ = train.rl_step(model, tokenizer, None, train.Optimizer(model, 0.0), problems,
                                   config, 0)
     A = seen["advantages"]  # [P, G, C]
-    behind = behind_answer(tokenizer, seen["rollouts"]).view(A.shape)
     live = (A != 0).flatten(1).any(1)
+    behind = behind_answer(tokenizer, seen["rollouts"]).view(A.shape)[live]
+    A = A[live]
     assert metrics["live"] == live.double().mean() > 0
-    first = A[..., :1]
+    first = A[..., :1]  # no answer ends with the first token
     assert torch.equal(A[~behind], first.expand_as(A)[~behind])
     assert (A[behind] == 0).any() and (A[behind] != first.expand_as(A)[behind]).any()
