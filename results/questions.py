@@ -229,8 +229,11 @@ def recall_arms():
                   "--steps 450 --p-end 0.1 --beta 0.02",
                   "--steps 300 --lr 8e-4 --p-end 0.1 --beta 0.01", "--steps 300",
                   # Ours: what stands behind the answer is credited with the scores alone.
-                  "--steps 450 --reward-to-go", "--steps 450 --p-end 0.1 --reward-to-go",
-                  "--steps 300 --lr 8e-4 --p-end 0.1 --reward-to-go"):
+                  "--steps 450 --p-end 0.1 --reward-to-go",
+                  # Two passes over the same rollouts, in fewer steps.
+                  "--steps 300 --epochs 2 --p-end 0.1 --reward-to-go",
+                  "--steps 240 --epochs 2 --p-end 0.1 --reward-to-go",
+                  "--steps 240 --epochs 2 --p-end 0.1"):
         arms.append(Arm({"flags": flags}, f"{common} {flags}"))
     return arms
 
