@@ -232,8 +232,7 @@ def recall_arms():
                   "--steps 450 --p-end 0.1 --reward-to-go",
                   # Two passes over the same rollouts, in fewer steps.
                   "--steps 300 --epochs 2 --p-end 0.1 --reward-to-go",
-                  "--steps 240 --epochs 2 --p-end 0.1 --reward-to-go",
-                  "--steps 240 --epochs 2 --p-end 0.1"):
+                  "--steps 300 --epochs 2 --p-end 0.1"):
         arms.append(Arm({"flags": flags}, f"{common} {flags}"))
     return arms
 
