@@ -64,6 +64,22 @@ def test_a_judgement_as_good_as_the_others_is_not_credited_with_its_answer():
     assert (token_advantages(A, rewards, everywhere(1, 4, True)) == 0).all()
 
 
+def test_where_all_scores_are_paid_the_answer_does_not_count_behind_it():
+    rewards = [Reward(0.5, 0.0, 1.0, 1.0), *[Reward(1.5, 1.0, 1.0, 1.0)] * 3]  # one stage
+    A = group_advantages(totals_of(rewards, 4))
+    assert (token_advantages(A, rewards, everywhere(1, 4, True), one_stage=True) == 0).all()
+
+
+def test_behind_the_answer_the_unit_is_the_spread_of_the_whole_rewards():
+    """So that a token behind the answer and one before it are pushed on the same scale."""
+    rewards = [Reward(1.5, 1.0, 1.0, 1.0), Reward(1.3, 1.0, 0.6, 1.0), Reward(0.0, 0.0, 1.0, 1.0)]
+    totals = totals_of(rewards, 3)
+    A = group_advantages(totals)
+    found = token_advantages(A, rewards, everywhere(1, 3, True))[0, :, 0]
+    wanted = torch.tensor([0.1, -0.1, 0.0]) / (totals.std() + 1e-4)
+    assert torch.allclose(found, wanted)
+
+
 def test_a_group_without_spread_has_no_gradient_behind_the_answer_either():
     """Rounding noise must not become an advantage."""
     rewards = [Reward(1.5 + 1e-7 * i, 1.0, 1.0, 1.0) for i in range(8)]
@@ -200,19 +216,26 @@ def test_the_same_advantage_for_all_tokens_is_grpo():
         assert torch.equal(a, b)
 
 
-def test_a_step_credits_what_stands_behind_the_answer_with_the_scores_alone(monkeypatch):
+@pytest.mark.parametrize("one_stage", [False, True])
+def test_a_step_credits_what_stands_behind_the_answer_with_the_scores_alone(monkeypatch, one_stage):
     config = train.Config(model="tiny-checks", steps=10, prompts_per_step=8, group_size=4,
-                          max_new_tokens=128, reward_to_go=True)
+                          max_new_tokens=128, reward_to_go=True, one_stage=one_stage)
     train.fill_in_defaults(config, tiny=True)
     problems = make_routes(load_problems("shop", "train", 8), shop.teacher(error=0.1), 4)
     model, tokenizer = load_policy("tiny-checks")
     seen, real = {}, engine.team.grpo_update
+    rewards, real_reward = [], train.realm_reward
+
+    def rewarded(*given):
+        rewards.append(real_reward(*given))
+        return rewards[-1]
 
     def watched(model, optimizer, rollouts, advantages, **settings):
         seen.update(rollouts=rollouts, advantages=advantages)
         return real(model, optimizer, rollouts, advantages, **settings)
 
     monkeypatch.setattr(engine.team, "grpo_update", watched)
+    monkeypatch.setattr(train, "realm_reward", rewarded)
     metrics, _, _ = train.rl_step(model, tokenizer, None, train.Optimizer(model, 0.0), problems,
                                   config, 0)
     A = seen["advantages"]  # [P, G, C]
@@ -222,4 +245,8 @@ def test_a_step_credits_what_stands_behind_the_answer_with_the_scores_alone(monk
     assert metrics["live"] == live.double().mean() > 0
     first = A[..., :1]  # no answer ends with the first token
     assert torch.equal(A[~behind], first.expand_as(A)[~behind])
-    assert (A[behind] == 0).any() and (A[behind] != first.expand_as(A)[behind]).any()
+    assert (A[behind] != first.expand_as(A)[behind]).any()
+    assert one_stage or (A[behind] == 0).any()
+    wrong = torch.tensor([reward.answer == 0 for reward in rewards]).view(8, 4)[live]
+    credited = ((A != 0) & behind).any(-1)
+    assert (credited & wrong).any() == one_stage
