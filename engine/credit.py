@@ -35,7 +35,7 @@ def token_advantages(advantages, rewards, behind, scale="std", one_stage=False):
     [B, C] bool, from behind_answer. scale: as in grpo.group_advantages. one_stage: are scores paid
     after a wrong answer, too?
 
-    Two right answers with scores of 0.5 and 0.4, and a wrong one:
+    Two right answers whose scores earn 0.5 and 0.4, and a wrong one:
 
     >>> from rewards import Reward
     >>> rewards = [Reward(1.5, 1, 1, 1), Reward(1.4, 1, 0.8, 1), Reward(0.0, 0, 1, 1)]
@@ -68,12 +68,13 @@ def behind_answer(tokenizer, rollouts, live=None):
     C = rollouts.completion_ids.shape[1]
     first = []
     for i, text in enumerate(rollouts.texts):
-        end = text.rfind(ANSWER_ENDS) + len(ANSWER_ENDS)
-        if ANSWER_ENDS not in text or (live is not None and not live[i // rollouts.group_size]):
+        tag = text.rfind(ANSWER_ENDS)
+        is_live = live is None or live[i // rollouts.group_size]
+        if tag < 0 or not is_live:
             first.append(C)
             continue
         ids = rollouts.completion_ids[i, :rollouts.lengths[i]].tolist()
-        first.append(tokens_of(tokenizer, ids, end))
+        first.append(tokens_of(tokenizer, ids, tag + len(ANSWER_ENDS)))
     return torch.arange(C) >= torch.tensor(first)[:, None]
 
 

@@ -131,8 +131,8 @@ class Run:
         if is_last or stop_asked or hopeless or due:
             self.save(optimizer)
         if hopeless:
-            raise ValueError("5 steps in a row gave a loss or gradient that is not a number, and "
-                             "were skipped: start again with a lower --lr")
+            raise ValueError(f"{HOPELESS} steps in a row gave a loss or gradient that is not a "
+                             "number, and were skipped: start again with a lower --lr")
         if stop_asked and not is_last:
             raise KeyboardInterrupt
         found = self.new_diagnosis()

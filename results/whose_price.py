@@ -32,8 +32,8 @@ from results.command import measure_runs
 from tasks.shop import HIGHEST, LOWEST, SOLD, price_lists, read_order, work_out
 
 PRICES, LAST_YEAR = ({item: prices[item] for item in SOLD} for prices in price_lists())
-NO_ONES = [price for price in range(LOWEST, HIGHEST + 1)
-           if price not in [*PRICES.values(), *LAST_YEAR.values()]]
+ALL = range(LOWEST, HIGHEST + 1)
+NO_ONES = [price for price in ALL if price not in [*PRICES.values(), *LAST_YEAR.values()]]
 ROUTES = ("no routes", "random prices", "own last year's", "another's")
 COLUMNS = ("own", "translated", "another's", "no one's")
 
@@ -55,6 +55,7 @@ def ask(model, tokenizer, stated, n_orders=100, seed=0):
     """Means over the orders -> a dict over COLUMNS; None where the column says nothing."""
     rng = random.Random(seed)
     found = {column: [] for column in COLUMNS}
+    tokens = tokenizer.convert_tokens_to_ids([f" @{price}" for price in ALL])
     for problem in load_problems("shop", "validation", n_orders):
         order = read_order(problem.question)
         routes, meant = [], None
@@ -63,8 +64,7 @@ def ask(model, tokenizer, stated, n_orders=100, seed=0):
             routes = [work_out(order, prices)[0]] * 3
         text = f"{mrpv_prompt(problem.question, routes)}<think> {order[0][1]}"
         logits = model(torch.tensor([tokenizer(text)["input_ids"]])).logits[0, -1]
-        tokens = tokenizer.convert_tokens_to_ids([f" @{p}" for p in range(LOWEST, HIGHEST + 1)])
-        of_price = dict(zip(range(LOWEST, HIGHEST + 1), logits.softmax(-1)[tokens].tolist()))
+        of_price = dict(zip(ALL, logits.softmax(-1)[tokens].tolist()))
         own = PRICES[order[0][1]]
         found["own"].append(of_price[own])
         found["another's"].append(mean(of_price[p] for p in PRICES.values() if p != own))
