@@ -26,7 +26,7 @@ import eval as evaluation
 from data import BUILT_IN, all_with_routes, load_problems, with_routes
 from engine import explain
 from engine.bank import why_it_cannot_teach, with_correct_route
-from engine.credit import behind_answer, token_advantages
+from engine.credit import our_credit
 from engine.flags import (TeacherFlags, check_bounds, flag, given_flags, idle_rules,
                           problem_source, same_flag, say, without_effect)
 from engine.policy import check_prompts, choose_device, is_tiny, resolve_model
@@ -82,6 +82,8 @@ class Config(TeacherFlags):
                           "answered right with them (ours, not the paper's)")
     reward_to_go: bool = flag(False, "credit what stands behind the answer with the scores alone "
                               "(ours, not the paper's)")
+    push_down: bool = flag(False, "where all G answers to a prompt without routes are wrong, make "
+                           "them less likely (ours, not the paper's)")
 
     steps: int = flag((300, 500), "RL steps", least=0, heading="training")
     sft_steps: int | None = flag(None, "SFT steps before RL (default: 0; of realm-r1 and rft 150 "
@@ -193,10 +195,9 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step, team
     totals = torch.tensor([reward.total for reward in rewards]).view(len(batch), -1)  # [P, G]
     scale = "none" if config.loss_type == "dr_grpo" else "std"
     advantages = group_advantages(totals, scale)
-    credit = advantages  # of completions [P, G], or of their tokens [P, G, C]
-    if config.reward_to_go:
-        behind = behind_answer(tokenizer, rollouts, live=advantages.any(1))
-        credit = token_advantages(advantages, rewards, behind, scale, config.one_stage)
+    credit = advantages  # [P, G]
+    if config.push_down or config.reward_to_go:  # ours: [P, G], or of each token [P, G, C]
+        credit = our_credit(advantages, config, tokenizer, rollouts, rewards, shown)
     scored = time.perf_counter()
 
     def update(micro_batch):

@@ -1,22 +1,32 @@
-"""Credit by part: what stands behind an answer is credited with the scores alone (--reward-to-go).
+"""Two ways to credit tokens that GRPO does not have. Both are ours, and off by default.
 
-GRPO gives every token of a completion the same advantage. But a student judges the routes behind
-its answer, and nothing that it writes there changes the answer any more. Where an answer is wrong,
-GRPO pushes a flawless judgement of the routes down with it. In the mean this noise is zero, but it
-wears a judgement down that is hardly ever paid for. So we use what policy gradients call the reward
-to go: a token is credited with what is earned from it on. (GRPO's authors do so for rewards of
-single steps of reasoning: DeepSeekMath, arXiv 2402.03300, section 4.1.3.)
+*Credit by part* (--reward-to-go). GRPO gives every token of a completion the same advantage. But a
+student judges the routes behind its answer, and nothing that it writes there changes the answer any
+more. Where an answer is wrong, GRPO pushes a flawless judgement of the routes down with it. In the
+mean this noise is zero, but it wears a judgement down that is hardly ever paid for. So we use what
+policy gradients call the reward to go: a token is credited with what is earned from it on. (GRPO's
+authors do so for rewards of single steps of reasoning: DeepSeekMath, arXiv 2402.03300, section
+4.1.3.)
 
     up to the answer's end    A_i = (R_i - mean(R)) / (std(R) + eps), as ever
     behind it                 (s_i - mean(s)) / (std(R) + eps),  s_i = R_i - answer_i: what the
                               scores earn; the mean is over the completions whose scores are paid.
                               Where they are not, 0: nothing that stands here earns anything.
 
-Ours, and off by default.
+*Groups that are all wrong* (--push-down). GRPO learns nothing from a prompt whose G answers are all
+wrong. A student that is sure of a wrong price therefore stays sure of it once the routes are gone.
+With this flag each completion of such a group has
 
-Promise: a gradient that is right in the mean. A token up to the end of the answer has GRPO's
-advantage.
-To read: token_advantages.
+    A_i = -m,                 m = the share of right answers among the step's completions of prompts
+                              without routes
+
+This is the gradient of one more aim: m times the probability that one of G answers is right
+(pass@G). At first m is 0, because no answer without routes is right, and nothing is pushed. NGRPO
+(arXiv 2509.18851) pushes such groups, too, by a reward that nobody earned in the group's mean.
+
+Promise: gradients that are right in the mean. A token up to the end of the answer has GRPO's
+advantage, unless its whole group is wrong.
+To read: our_credit.
 Held to it by tests/test_credit.py.
 """
 from bisect import bisect_left
@@ -26,6 +36,48 @@ import torch
 from engine.policy import decode_completions
 
 ANSWER_ENDS = "</answer>"
+
+
+def our_credit(advantages, config, tokenizer, rollouts, rewards, shown):
+    """GRPO's advantages [P, G] -> those that the flags ask for, [P, G] or of tokens [P, G, C].
+
+    rewards: a Reward for each of the B = P * G completions, those of a prompt side by side. shown:
+    for each prompt the list of its routes, empty where it carried none.
+    """
+    credit = advantages
+    if config.push_down:
+        credit = push_down(credit, rewards, [not routes for routes in shown])
+    if config.reward_to_go:
+        behind = behind_answer(tokenizer, rollouts, live=credit.any(1))
+        scale = "none" if config.loss_type == "dr_grpo" else "std"
+        credit = token_advantages(credit, rewards, behind, scale, config.one_stage)
+    return credit
+
+
+def push_down(advantages, rewards, alone):
+    """Advantages [P, G] -> the same, but -m in groups without routes whose answers are all wrong.
+
+    rewards: of each of the P * G completions. alone: P bools, does a prompt carry no routes?
+
+    Three prompts without routes, of whose six answers three are right, and one with routes:
+
+    >>> from rewards import Reward
+    >>> right, wrong = Reward(1.0, 1.0, 0.0, 1.0), Reward(0.0, 0.0, 0.0, 1.0)
+    >>> rewards = [right, wrong, right, right, wrong, wrong, wrong, wrong]
+    >>> A = torch.tensor([[0.7, -0.7], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    >>> push_down(A, rewards, [True, True, True, False])
+    tensor([[ 0.7000, -0.7000],
+            [ 0.0000,  0.0000],
+            [-0.5000, -0.5000],
+            [ 0.0000,  0.0000]])
+    """
+    alone = torch.tensor(alone)
+    answers = torch.tensor([reward.answer for reward in rewards]).view_as(advantages)  # [P, G]
+    if not alone.any():
+        return advantages
+    m = answers[alone].mean()
+    all_wrong = alone & (answers == 0).all(1)
+    return torch.where(all_wrong[:, None], -m, advantages)
 
 
 def token_advantages(advantages, rewards, behind, scale="std", one_stage=False):

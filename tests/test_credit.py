@@ -1,4 +1,5 @@
-"""--reward-to-go: a token behind the answer is credited with what the scores earn, and no other."""
+"""--reward-to-go: a token behind the answer is credited with what the scores earn, and no other.
+--push-down: groups without routes whose answers are all wrong become less likely, and no others."""
 import itertools
 import random
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import torch
 import engine.team
 import train
 from data import load_problems, make_routes
-from engine.credit import behind_answer, token_advantages
+from engine.credit import behind_answer, push_down, token_advantages
 from engine.policy import decode_completions
 from grpo import group_advantages, grpo_update, load_policy
 from helpers import Recorder, assert_same_gradients, by_hand, full_logps, small_model
@@ -182,6 +183,55 @@ def test_a_token_that_ends_the_answer_and_begins_what_follows_is_not_behind_it(s
     assert behind == [a >= end for a in [0, *cuts]]
 
 
+# ---- groups that are all wrong -------------------------------------------------------------------
+def answered(*answers):
+    return [Reward(float(answer), float(answer), 0.0, 1.0) for answer in answers]
+
+
+def test_the_push_is_the_gradient_of_pass_at_G():
+    """Enumerated: a group of three answers, drawn from a policy of five of which one is right. The
+    second prompt has two right answers of three, so that m is 2/6 where the first has none."""
+    logits = torch.tensor([0.3, -0.7, 0.1, 1.2, 0.5], dtype=torch.float64, requires_grad=True)
+    logps = torch.log_softmax(logits, 0)
+    surrogate = 0.0
+    for choice in itertools.product(range(5), repeat=3):
+        rewards = answered(*[answer == 1 for answer in choice], 1, 1, 0)
+        A = push_down(torch.zeros(2, 3), rewards, [True, True])[0]
+        probability = logps[list(choice)].sum().exp().detach()
+        surrogate = surrogate + probability * (A * logps[list(choice)]).sum()
+    found, = torch.autograd.grad(surrogate, logits)
+    pass_at_3 = 1 - (1 - torch.softmax(logits, 0)[1]) ** 3
+    wanted, = torch.autograd.grad(2 / 6 * pass_at_3, logits)
+    assert torch.allclose(found, wanted, atol=1e-6) and found.abs().max() > 0.01
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_only_groups_without_routes_that_are_all_wrong_are_pushed(seed):
+    rng = random.Random(seed)
+    alone = [rng.random() < 0.6 for _ in range(30)]
+    rights = [rng.choice([0, 0, 1, 4]) for _ in range(30)]  # right answers of four
+    rewards = answered(*[i < right for right in rights for i in range(4)])
+    A = torch.randn(30, 4, generator=torch.Generator().manual_seed(seed))
+    found = push_down(A, rewards, alone)
+    shown_none = [right for right, without in zip(rights, alone) if without]
+    m = sum(shown_none) / (4 * len(shown_none))
+    pushed = 0
+    for before, after, without, right in zip(A, found, alone, rights):
+        if without and right == 0:
+            assert after.tolist() == pytest.approx([-m] * 4)
+            pushed += 1
+        else:
+            assert torch.equal(after, before)
+    assert 0 < pushed < 30 and m > 0
+
+
+@pytest.mark.parametrize("alone", [[False, False], [True, True]])
+def test_nothing_is_pushed_while_no_answer_without_routes_is_right(alone):
+    """Nor is anything not a number where all prompts carry routes."""
+    rewards = answered(0, 0, 0, 0)
+    assert torch.equal(push_down(torch.zeros(2, 2), rewards, alone).abs(), torch.zeros(2, 2))
+
+
 # ---- the update ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo"])
 def test_each_token_is_pushed_by_its_own_advantage(loss_type):
@@ -250,3 +300,29 @@ def test_a_step_credits_what_stands_behind_the_answer_with_the_scores_alone(monk
     wrong = torch.tensor([reward.answer == 0 for reward in rewards]).view(8, 4)[live]
     credited = ((A != 0) & behind).any(-1)
     assert (credited & wrong).any() == one_stage
+
+
+@pytest.mark.parametrize("reward_to_go", [False, True])
+def test_a_step_pushes_groups_that_are_all_wrong(monkeypatch, reward_to_go):
+    """Of three prompts the first has right and wrong answers, the second only wrong ones, the third
+    only right ones. `live` stays the share of groups with spread."""
+    config = train.Config(steps=10, prompts_per_step=3, group_size=4, max_new_tokens=32,
+                          method="grpo", push_down=True, reward_to_go=reward_to_go)
+    train.fill_in_defaults(config, tiny=True)
+    model, tokenizer = load_policy("tiny")
+    rewards = iter(answered(1, 0, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1))
+    seen = {}
+
+    def watched(model, optimizer, rollouts, advantages, **settings):
+        seen.update(advantages=advantages)
+        return grpo_update(model, optimizer, rollouts, advantages, **settings)
+
+    monkeypatch.setattr(engine.team, "grpo_update", watched)
+    monkeypatch.setattr(train, "realm_reward", lambda *given: next(rewards))
+    metrics, _, _ = train.rl_step(model, tokenizer, None, train.Optimizer(model, 0.0),
+                                  load_problems("shop", "train", 3), config, 0)
+    A = seen["advantages"].view(3, 4, -1)[..., 0]  # of each completion's first token
+    assert (A[0] != 0).all() and A[0].sum().item() == pytest.approx(0, abs=1e-6)
+    assert A[1].tolist() == pytest.approx([-0.5] * 4)
+    assert (A[2] == 0).all()
+    assert metrics["live"] == pytest.approx(1 / 3) and metrics["grad_norm"] > 0
