@@ -155,7 +155,10 @@ def curriculum_arms():
                 ("cosine, 450 steps", "--steps 450"),
                 # Ours: beside the cosine, right answers are imitated without the routes.
                 ("remember", "--remember"),
-                ("remember, 150 steps", "--remember --steps 150")):
+                ("remember, 150 steps", "--remember --steps 150"),
+                # Ours: groups without routes whose answers are all wrong are pushed down.
+                ("push down", "--push-down"),
+                ("push down, 450 steps", "--push-down --steps 450")):
             arms.append(Arm({"price known": known, "curriculum": name}, f"{flags} {more}"))
     return arms
 
@@ -232,7 +235,10 @@ def recall_arms():
                   "--steps 450 --p-end 0.1 --reward-to-go",
                   # Two passes over the same rollouts, in fewer steps.
                   "--steps 300 --epochs 2 --p-end 0.1 --reward-to-go",
-                  "--steps 300 --epochs 2 --p-end 0.1"):
+                  "--steps 300 --epochs 2 --p-end 0.1",
+                  # Ours: groups without routes whose answers are all wrong are pushed down.
+                  "--steps 300 --epochs 2 --p-end 0.1 --reward-to-go --push-down",
+                  "--steps 240 --epochs 2 --p-end 0.3 --reward-to-go --push-down"):
         arms.append(Arm({"flags": flags}, f"{common} {flags}"))
     return arms
 
