@@ -73,9 +73,7 @@ def push_down(advantages, rewards, alone):
     """
     alone = torch.tensor(alone)
     answers = torch.tensor([reward.answer for reward in rewards]).view_as(advantages)  # [P, G]
-    if not alone.any():
-        return advantages
-    m = answers[alone].mean()
+    m = answers[alone].mean()  # not a number if no prompt is alone, and then nothing is pushed
     all_wrong = alone & (answers == 0).all(1)
     return torch.where(all_wrong[:, None], -m, advantages)
 

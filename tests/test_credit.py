@@ -305,8 +305,9 @@ def test_a_step_credits_what_stands_behind_the_answer_with_the_scores_alone(monk
 @pytest.mark.parametrize("reward_to_go", [False, True])
 def test_a_step_pushes_groups_that_are_all_wrong(monkeypatch, reward_to_go):
     """Of three prompts the first has right and wrong answers, the second only wrong ones, the third
-    only right ones. `live` stays the share of groups with spread."""
-    config = train.Config(steps=10, prompts_per_step=3, group_size=4, max_new_tokens=32,
+    only right ones. `live` stays the share of groups with spread. With --reward-to-go nothing that
+    stands behind a wrong answer is pushed."""
+    config = train.Config(steps=10, prompts_per_step=3, group_size=4, max_new_tokens=96,
                           method="grpo", push_down=True, reward_to_go=reward_to_go)
     train.fill_in_defaults(config, tiny=True)
     model, tokenizer = load_policy("tiny")
@@ -314,7 +315,7 @@ def test_a_step_pushes_groups_that_are_all_wrong(monkeypatch, reward_to_go):
     seen = {}
 
     def watched(model, optimizer, rollouts, advantages, **settings):
-        seen.update(advantages=advantages)
+        seen.update(advantages=advantages, rollouts=rollouts)
         return grpo_update(model, optimizer, rollouts, advantages, **settings)
 
     monkeypatch.setattr(engine.team, "grpo_update", watched)
@@ -326,3 +327,6 @@ def test_a_step_pushes_groups_that_are_all_wrong(monkeypatch, reward_to_go):
     assert A[1].tolist() == pytest.approx([-0.5] * 4)
     assert (A[2] == 0).all()
     assert metrics["live"] == pytest.approx(1 / 3) and metrics["grad_norm"] > 0
+    if reward_to_go:
+        behind = behind_answer(tokenizer, seen["rollouts"])[4:8]  # of the second prompt
+        assert behind.any() and (seen["advantages"][1][behind] == 0).all()
