@@ -194,10 +194,9 @@ def rl_step(model, tokenizer, reference, optimizer, problems, config, step, team
                                     not config.one_stage))
     totals = torch.tensor([reward.total for reward in rewards]).view(len(batch), -1)  # [P, G]
     scale = "none" if config.loss_type == "dr_grpo" else "std"
-    advantages = group_advantages(totals, scale)
-    credit = advantages  # [P, G]
-    if config.push_down or config.reward_to_go:  # ours: [P, G], or of each token [P, G, C]
-        credit = our_credit(advantages, config, tokenizer, rollouts, rewards, shown)
+    advantages = group_advantages(totals, scale)  # [P, G]
+    # The same, unless one of our flags is given; of tokens [P, G, C] with --reward-to-go.
+    credit = our_credit(advantages, scale, config, tokenizer, rollouts, rewards, shown)
     scored = time.perf_counter()
 
     def update(micro_batch):

@@ -38,18 +38,19 @@ from engine.policy import decode_completions
 ANSWER_ENDS = "</answer>"
 
 
-def our_credit(advantages, config, tokenizer, rollouts, rewards, shown):
+def our_credit(advantages, scale, config, tokenizer, rollouts, rewards, shown):
     """GRPO's advantages [P, G] -> those that the flags ask for, [P, G] or of tokens [P, G, C].
+    Without the two flags they are GRPO's own.
 
     rewards: a Reward for each of the B = P * G completions, those of a prompt side by side. shown:
-    for each prompt the list of its routes, empty where it carried none.
+    for each prompt the list of its routes, empty where it carried none. scale: as in
+    grpo.group_advantages.
     """
     credit = advantages
     if config.push_down:
         credit = push_down(credit, rewards, [not routes for routes in shown])
     if config.reward_to_go:
         behind = behind_answer(tokenizer, rollouts, live=credit.any(1))
-        scale = "none" if config.loss_type == "dr_grpo" else "std"
         credit = token_advantages(credit, rewards, behind, scale, config.one_stage)
     return credit
 

@@ -249,6 +249,7 @@ def idle_rules(config):
     """When does a flag of train.py have no effect? -> rules for without_effect."""
     no_rl = config.method == "rft"
     shows_none = no_rl or (config.method == "grpo" and config.sft_steps == 0)
+    is_constant = config.schedule == "constant" and config.method.startswith("realm")
     return [
         *idle_source_rules(config),
         (("error_ratio", "selection"), shows_none,
@@ -263,12 +264,8 @@ def idle_rules(config):
          "--method rft has no RL steps"),
         (("schedule", "fade", "p_end", "one_by_one"), config.method in ("mrpv", "grpo"),
          f"--method {config.method} has no fade"),
-        (("fade", "p_end", "one_by_one"),
-         config.schedule == "constant" and config.method.startswith("realm"),
-         "--schedule constant has no fade"),
-        (("push_down",), config.method == "mrpv" or (
-            config.schedule == "constant" and config.method.startswith("realm")),
-         "every prompt carries routes"),
+        (("fade", "p_end", "one_by_one"), is_constant, "--schedule constant has no fade"),
+        (("push_down",), config.method == "mrpv" or is_constant, "every prompt carries routes"),
         (("sft_lr",), config.sft_steps == 0, "there are no SFT steps"),
         (("explain_figure",), not config.explain, "there is no --explain"),
         (("push_down", "remember"), config.explain, "--explain shows the step of GRPO alone"),

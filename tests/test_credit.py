@@ -266,6 +266,18 @@ def test_the_same_advantage_for_all_tokens_is_grpo():
         assert torch.equal(a, b)
 
 
+def watch_updates(monkeypatch):
+    """A dict that gets the rollouts and the advantages of each update of a step."""
+    seen = {}
+
+    def watched(model, optimizer, rollouts, advantages, **settings):
+        seen.update(rollouts=rollouts, advantages=advantages)
+        return grpo_update(model, optimizer, rollouts, advantages, **settings)
+
+    monkeypatch.setattr(engine.team, "grpo_update", watched)
+    return seen
+
+
 @pytest.mark.parametrize("one_stage", [False, True])
 def test_a_step_credits_what_stands_behind_the_answer_with_the_scores_alone(monkeypatch, one_stage):
     config = train.Config(model="tiny-checks", steps=10, prompts_per_step=8, group_size=4,
@@ -273,18 +285,13 @@ def test_a_step_credits_what_stands_behind_the_answer_with_the_scores_alone(monk
     train.fill_in_defaults(config, tiny=True)
     problems = make_routes(load_problems("shop", "train", 8), shop.teacher(error=0.1), 4)
     model, tokenizer = load_policy("tiny-checks")
-    seen, real = {}, engine.team.grpo_update
+    seen = watch_updates(monkeypatch)
     rewards, real_reward = [], train.realm_reward
 
     def rewarded(*given):
         rewards.append(real_reward(*given))
         return rewards[-1]
 
-    def watched(model, optimizer, rollouts, advantages, **settings):
-        seen.update(rollouts=rollouts, advantages=advantages)
-        return real(model, optimizer, rollouts, advantages, **settings)
-
-    monkeypatch.setattr(engine.team, "grpo_update", watched)
     monkeypatch.setattr(train, "realm_reward", rewarded)
     metrics, _, _ = train.rl_step(model, tokenizer, None, train.Optimizer(model, 0.0), problems,
                                   config, 0)
@@ -312,13 +319,7 @@ def test_a_step_pushes_groups_that_are_all_wrong(monkeypatch, reward_to_go):
     train.fill_in_defaults(config, tiny=True)
     model, tokenizer = load_policy("tiny")
     rewards = iter(answered(1, 0, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1))
-    seen = {}
-
-    def watched(model, optimizer, rollouts, advantages, **settings):
-        seen.update(advantages=advantages, rollouts=rollouts)
-        return grpo_update(model, optimizer, rollouts, advantages, **settings)
-
-    monkeypatch.setattr(engine.team, "grpo_update", watched)
+    seen = watch_updates(monkeypatch)
     monkeypatch.setattr(train, "realm_reward", lambda *given: next(rewards))
     metrics, _, _ = train.rl_step(model, tokenizer, None, train.Optimizer(model, 0.0),
                                   load_problems("shop", "train", 3), config, 0)
