@@ -50,8 +50,9 @@ class Config(TeacherFlags):
     """The flags. A pair holds two defaults, one for a tiny student and one for a larger model."""
     task: str = same_flag(TeacherFlags, "task", ("shop", "gsm8k"))
 
-    model: str = flag("tiny", "the student: tiny, tiny-checks, tiny-recall, a short name "
-                      "(Qwen2.5-0.5B), a Hub id, a local folder or a run folder", heading="student")
+    model: str = flag("tiny", "the student: tiny, tiny-checks, tiny-recall, tiny-totals, a short "
+                      "name (Qwen2.5-0.5B), a Hub id, a local folder or a run folder",
+                      heading="student")
     bank: str | None = flag(None, "JSONL bank with the teacher's routes (made by data.py); by "
                             "default a teacher writes them first")
     limit: int | None = flag(None, "use only so many training problems", least=1)

@@ -26,7 +26,7 @@ transformers_logging.set_verbosity_error()  # load_policy raises an error where 
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 # The students that ship with this project.
-TINY = ("tiny", "tiny-ads", "tiny-checks", "tiny-recall")
+TINY = ("tiny", "tiny-ads", "tiny-checks", "tiny-recall", "tiny-totals")
 ALL_TAGS = "".join(f"<{tag}></{tag}>" for tag in TAGS)
 # Llama's template writes today's date, unless it is told one. A run must not depend on the day.
 SAME_DAY = {"date_string": "26 Jul 2024"}  # what the template itself writes without a clock

@@ -6,13 +6,16 @@ r"""Make the shipped tiny students.
         --muon-lr 0.01 --out assets/tiny-checks
     python -m tasks.make_students --task shop-recall --init assets/tiny-checks --steps 1000 \
         --lr 2e-3 --muon-lr 0.01 --out assets/tiny-recall
+    python -m tasks.make_students --task shop-totals --init assets/tiny-recall --steps 1400 \
+        --lr 2e-3 --muon-lr 0.01 --out assets/tiny-totals
 
 A student is a Qwen2-architecture model of about 0.2M parameters with a tokenizer of its own. It is
 pretrained on generated text, from scratch or from another student. Each example of this corpus has
 random facts of its own (a price list, say). So the student becomes fluent in the steps of the task
 and in both prompt formats. It learns to read routes, and to copy each fact from a random one. It
 knows none of the facts of the task itself: RL can only choose among behaviours that the student
-already has. Only tiny-recall knows some other facts by heart (tasks/shop_recall.py says why).
+already has. Only tiny-recall and tiny-totals know some other facts by heart (tasks/shop_recall.py
+says why).
 
 Promise: the same flags give the same weights on the same kind of CPU.
 To read: main, then batches_of; tiny_tokenizer is plumbing.
@@ -32,9 +35,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qw
 from engine.flags import refuse_out
 from engine.policy import choose_device
 from realm import MRPV_INSTRUCTION, PLAIN_INSTRUCTION
-from tasks import ads, shop, shop_checks, shop_recall
+from tasks import ads, shop, shop_checks, shop_recall, shop_totals
 
-TASKS = {"shop": shop, "ads": ads, "shop-checks": shop_checks, "shop-recall": shop_recall}
+TASKS = {"shop": shop, "ads": ads, "shop-checks": shop_checks, "shop-recall": shop_recall,
+         "shop-totals": shop_totals}
 SPECIAL = ("<|pad|>", "<|end|>", "<|unk|>")
 # Each fixed part of the prompts is a single token: a student this small should spend its context on
 # the problem.

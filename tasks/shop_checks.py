@@ -57,11 +57,12 @@ def example(rng):
     return checked(shop.read_order(shop.new_order(rng, n_items, shop.ITEMS)), {}, rng)
 
 
-def checked(order, known, rng):
+def checked(order, known, rng, check=check, one_route=0.15):
     """An example with this order. known: prices that the student knows by heart (a dict). It takes
-    them whatever the routes say."""
+    them whatever the routes say. check: how it checks. one_route: how often it takes all prices
+    from one route."""
     routes, believed = routes_of_beliefs(order, [0, 0, 1, 2, 3, 3, 4, 6], rng, known)
-    of_one_route = believed and rng.random() < 0.15
+    of_one_route = believed and rng.random() < one_route
     own = own_prices(order, [rng.choice(believed)] if of_one_route else believed, rng)
     own.update({item: price for item, price in known.items() if item in own})
     text, total = work_out(order, own)

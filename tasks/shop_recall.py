@@ -23,8 +23,12 @@ KNOWN = {item: random.Random(f"known {item}").randint(LOWEST, HIGHEST)
 
 
 def example(rng):
-    """(prompt, completion) of the pretraining corpus. Half of the orders have only what the shop
-    sells."""
+    """(prompt, completion) of the pretraining corpus."""
+    return checked(any_order(rng), KNOWN, rng)
+
+
+def any_order(rng):
+    """An order. Half of them have only what the shop sells."""
     n_items = rng.choice([1, 2, 2, 3, 3, 3, 4, 5])
     goods = ITEMS if rng.random() < 0.5 else SOLD
-    return checked(shop.read_order(shop.new_order(rng, n_items, goods)), KNOWN, rng)
+    return shop.read_order(shop.new_order(rng, n_items, goods))

@@ -11,7 +11,7 @@ from data import load_problems
 from grpo import load_policy, sample
 from realm import parse_response
 from results import knows
-from tasks import make_students, shop, shop_checks, shop_recall
+from tasks import make_students, shop, shop_checks, shop_recall, shop_totals
 from tasks.make_students import (
     NOT_TRAINED, batches_of, learning_rates, new_student, optimizers, tiny_tokenizer, with_tokens)
 
@@ -125,11 +125,36 @@ def test_a_corpus_example_of_checks_scores_a_route_by_the_students_own_prices():
     assert 0.25 < sum(scores) / len(scores) < 0.5  # both are frequent
 
 
-def test_the_corpus_of_recall_knows_other_goods_by_heart_and_tells_no_price_of_the_shop():
+def test_a_corpus_example_of_totals_scores_a_route_by_the_students_own_total():
+    rng = random.Random(0)
+    scores = []
+    for _ in range(300):
+        prompt, completion = shop_totals.example(rng)
+        totals = re.findall(r"Route \d+: .* (\d+)\.\n", prompt)
+        found = parse_response(completion, len(totals))
+        assert found.reasoning.endswith(f" {found.answer}.")
+        if not totals:
+            assert found.scores is None and "route" not in completion
+            continue
+        assert found.scores == [float(total == found.answer) for total in totals]
+        scores += found.scores
+        checks = re.findall(r" route \d+:((?: \d)+\.*) (yes|no)\.", completion)
+        assert len(checks) == len(totals)
+        for total, (signs, verdict) in zip(totals, checks):
+            signs = signs.replace(" ", "")
+            mine, its = signs[::2], signs[1::2]
+            assert f"{found.answer}.".startswith(mine) and f"{total}.".startswith(its)
+            assert mine[:-1] == its[:-1]  # it stops at the first difference
+            assert (mine == its) == (verdict == "yes") == mine.endswith(".")
+    assert 0.2 < sum(scores) / len(scores) < 0.5  # both are frequent
+
+
+@pytest.mark.parametrize("corpus", [shop_recall, shop_totals])
+def test_the_corpus_of_recall_knows_other_goods_by_heart_and_tells_no_price_of_the_shop(corpus):
     rng, true = random.Random(0), shop.price_lists()[0]
     sold = {item: [] for item in shop.SOLD}
     for _ in range(1500):
-        prompt, completion = shop_recall.example(rng)
+        prompt, completion = corpus.example(rng)
         own = prices_of(completion)
         for item, price in own.items():
             if item in sold:
@@ -142,10 +167,12 @@ def test_the_corpus_of_recall_knows_other_goods_by_heart_and_tells_no_price_of_t
     assert all(len(found) > 400 and sum(found) / len(found) < 0.04 for found in sold.values())
 
 
-def test_the_base_that_recalls_trusts_what_it_knows_and_says_it_without_routes():
-    model, tokenizer = load_policy("tiny-recall")
+@pytest.mark.parametrize("student, corpus", [("tiny-recall", shop_recall),
+                                             ("tiny-totals", shop_totals)])
+def test_the_base_that_recalls_trusts_what_it_knows_and_says_it_without_routes(student, corpus):
+    model, tokenizer = load_policy(student)
     rng = random.Random("held out")
-    prompts = [shop_recall.example(rng)[0] for _ in range(80)]
+    prompts = [corpus.example(rng)[0] for _ in range(80)]
     right = {True: [], False: []}  # with and without routes
     for prompt, text in zip(prompts, sample(model, tokenizer, prompts, 1, 128, 1.0).texts):
         for item, price in prices_of(parse_response(text).reasoning or "").items():
@@ -156,8 +183,9 @@ def test_the_base_that_recalls_trusts_what_it_knows_and_says_it_without_routes()
 
 @torch.no_grad()
 @pytest.mark.parametrize("student, corpus", [("tiny-checks", shop_checks),
-                                             ("tiny-recall", shop_recall)])
-def test_a_base_that_checks_can_compare_two_prices_and_knows_none_of_the_shops(student, corpus):
+                                             ("tiny-recall", shop_recall),
+                                             ("tiny-totals", shop_totals)])
+def test_a_base_that_checks_can_compare_and_knows_none_of_the_shops(student, corpus):
     model, tokenizer = load_policy(student)
     rng = random.Random("held out")
     right = {" yes.": [], " no.": []}
