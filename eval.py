@@ -31,7 +31,7 @@ from tqdm import tqdm
 from data import BUILT_IN, all_with_routes, load_problems
 from engine.flags import (TeacherFlags, check_bounds, flag, for_the_record, given_flags,
                           idle_source_rules, problem_source, same_flag, say, without_effect)
-from engine.policy import (check_tokenizers, choose_device, is_tiny, resolve_model,
+from engine.policy import (TINY, check_tokenizers, choose_device, is_tiny, resolve_model,
                            routes_must_fit)
 from engine.report import check_figure, check_json, write_results
 from engine.run import must_be_there, read_run, seen_in_training
@@ -302,8 +302,8 @@ class Config(TeacherFlags):
                               least=0)
     samples: int = flag(8, "n, completions sampled for each question beside the greedy one; 0: "
                         "greedy only", least=0)
-    max_new_tokens: int | None = flag(None, "longest completion (default: the first run's, else 96 "
-                                      "for tiny, else 512)", least=1)
+    max_new_tokens: int | None = flag(None, "longest completion (default: the first run's, else "
+                                      "that of the tiny student, else 512)", least=1)
     batch: int = flag(64, "questions at a time", least=1)
     positive: str | None = flag(None, "yes-or-no tasks: the answer that precision, recall and F1 "
                                 "count (ads: relevant)")
@@ -346,6 +346,7 @@ def fill_defaults(config, run):
     task = "shop" if tiny else "gsm8k"
     if config.models[0] == "tiny-ads":
         task = "ads"
+    of_student = TINY.get(config.models[0], {}).get("max_new_tokens", 128)
     config.device = choose_device(config.device, tiny)
     if config.bank is None and config.task is None:
         config.bank = run.get("bank")
@@ -354,7 +355,7 @@ def fill_defaults(config, run):
         config.data = run.get("data")
     defaults = {
         "task": task,
-        "max_new_tokens": 96 if tiny else 512,
+        "max_new_tokens": of_student if tiny else 512,
         "routes": 3,
         "teacher": None,
         "teacher_model": None,

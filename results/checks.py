@@ -1,15 +1,17 @@
 """Where does a student that checks routes go wrong? `python -m results.checks RUN_OR_MODEL...`
 
-tiny-checks and tiny-recall check each route in writing before they score it (tasks/shop_checks.py).
-A slip in one step of that check may make a score wrong. Here validation orders are answered
-greedily, each with a right route and two wrong ones, and every step from the student's answer to
-its scores is looked at by itself:
+tiny-checks and tiny-recall check each price of a route in writing before they score it
+(tasks/shop_checks.py), and tiny-totals checks each digit of its total (tasks/shop_totals.py). A
+slip in one step of that check may make a score wrong. Here validation orders are answered greedily,
+each with a right route and two wrong ones, and every step from the student's answer to its scores
+is looked at by itself:
 
-    names     share of the items in the checks that are called by their name
-    own       share of the student's prices in the checks that are those of its reasoning
-    route     share of the routes' prices in the checks that are in that route
-    ends      share of the checks that end at the first difference, or else with the last item
-    verdicts  share of the verdicts (yes, no) that follow from the two prices before them
+    names     share of the items in the checks that are called by their name (no totals have any)
+    own       share of the student's prices (digits) in the checks that are those of its reasoning
+    route     share of the routes' prices (digits) in the checks that are in that route
+    ends      share of the checks that end at the first difference, or else with the last item (with
+              the period behind the total)
+    verdicts  share of the verdicts (yes, no) that follow from the two prices (digits) before them
     scores    share of the scores that repeat the verdict
     right     share of the right routes that are scored above one half
     wrong     share of the wrong routes that are scored below one half
@@ -27,7 +29,7 @@ from realm import mrpv_prompt, parse_response
 from results.command import measure_runs
 from tasks.shop import read_order, teacher
 
-CHECK = re.compile(r"route (\d+):((?: [a-z]+ @\d+ @\d+)+) (yes|no)\.")
+CHECK = re.compile(r"route (\d+):((?: [a-z]+ @\d+ @\d+)+|[ 0-9.]+?) (yes|no)\.")
 PAIR = re.compile(r"([a-z]+) @(\d+) @(\d+)")
 PRICE = re.compile(r"@(\d+) x")
 PARTS = ("names", "own", "route", "ends", "verdicts", "scores", "right", "wrong")
@@ -36,7 +38,7 @@ PARTS = ("names", "own", "route", "ends", "verdicts", "scores", "right", "wrong"
 def follow(text, question, routes):
     """Follow the checks of a completion -> (held, seen), two Counters over the parts. routes: those
     that the prompt showed, in order. The j-th pair of prices of a check belongs to the j-th item of
-    the order, whatever the student calls it.
+    the order, whatever the student calls it. A pair may also be one of digits, of the two totals.
 
     >>> from realm import Route
     >>> routes = [Route("tea @40 x 2 = 80 sum 80; total 80.", "80", True)]
@@ -54,15 +56,23 @@ def follow(text, question, routes):
         i = int(number) - 1
         if i >= len(routes):
             continue
-        pairs = PAIR.findall(pairs)
-        for item, mine, its, pair in zip(items, own, PRICE.findall(routes[i].text), pairs):
-            held["names"] += pair[0] == item
+        if "@" in pairs:
+            pairs = PAIR.findall(pairs)
+            wanted = list(zip(items, own, PRICE.findall(routes[i].text)))
+        else:
+            signs = pairs.replace(" ", "")
+            pairs = [("", *pair) for pair in zip(signs[::2], signs[1::2])]
+            wanted = [("", *pair) for pair in zip(f"{response.answer}.", f"{routes[i].answer}.")]
+        for pair, (item, mine, its) in zip(pairs, wanted):
+            if item:
+                held["names"] += pair[0] == item
+                seen["names"] += 1
             held["own"] += pair[1] == mine
             held["route"] += pair[2] == its
-            seen.update(("names", "own", "route"))
+            seen.update(("own", "route"))
         differs = [mine != its for _, mine, its in pairs]
-        last = differs.index(True) if any(differs) else len(items) - 1  # where it has to end
-        held["ends"] += len(pairs) - 1 == last < len(items)
+        last = differs.index(True) if any(differs) else len(wanted) - 1  # where it has to end
+        held["ends"] += len(pairs) - 1 == last < len(wanted)
         held["verdicts"] += any(differs) == (verdict == "no")
         seen.update(("ends", "verdicts"))
         if response.scores:

@@ -3,8 +3,9 @@
     python -m results.first_figure --runs runs/figure       train what is missing, then draw
     python -m results.first_figure --draw                   draw docs/first_figure.json again
 
-Each run is `python train.py --method METHOD --seed SEED --eval-every 10`. The figure shows the mean
-over the seeds as a line, and their range as a band. The grey area is p(t) of ReaLM-Zero.
+Each run is `python train.py --model tiny --method METHOD --seed SEED --eval-every 10`. The figure
+shows the mean over the seeds as a line, and their range as a band. The grey area is p(t) of
+ReaLM-Zero.
 """
 import argparse
 import json
@@ -25,8 +26,8 @@ def train_missing(folder, seeds):
             run = folder / f"{method}-{seed}"
             if (run / "result.json").is_file():
                 continue
-            command = ["--method", method, "--seed", str(seed), "--eval-every", "10",
-                       "--processes", "1", "--out", str(run)]
+            command = ["--model", "tiny", "--method", method, "--seed", str(seed),
+                       "--eval-every", "10", "--processes", "1", "--out", str(run)]
             if (run / "config.json").is_file():
                 command = ["--resume", str(run)]
             subprocess.run([sys.executable, "train.py", *command], cwd=ROOT, check=True)

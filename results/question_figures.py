@@ -17,7 +17,8 @@ ROWS = {"O1": ("selection", ("price known", "routes in bank")),
         "O3-test": (None, ("items", "facts")),
         "lesson": ("method", ("routes",)),
         "scores": ("flags", (), ("with routes", "alone", "AUC")),
-        "recall": ("flags", (), ("with routes", "alone", "AUC"))}
+        "recall": ("flags", (), ("with routes", "alone", "AUC")),
+        "totals": ("flags", (), ("with routes", "alone", "AUC"))}
 DOTS = {"with routes": ("x", "0.5"), "alone": ("o", "C0"), "AUC": ("^", "C1")}
 
 

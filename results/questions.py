@@ -36,7 +36,8 @@ from realm import mrpv_prompt
 from results.conditions import conditions_of, second_verdict, shown_prompts, verdict
 from results.knows import measure as measure_parts
 from results.question_figures import draw
-from results.sweep import FEW, commit_file, fill, present, python, run_name, spread, train_arm
+from results.sweep import (FEW, STUDENT, commit_file, fill, present, python, run_name, spread,
+                           train_arm)
 from tasks.shop import teacher
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +48,8 @@ CONDITIONS = ("possible", "copying", "voting")
 FIGURES = ("alone", "with routes", "unseen", "AUC", "vote", "teacher", "live", "seconds a step",
            "1000 tokens a step")
 # Questions that stand on another question's page.
-PAGES = {"O2-test": "O2", "O2-votes": "O2", "O3-test": "O3", "lesson": "O3", "recall": "scores"}
+PAGES = {"O2-test": "O2", "O2-votes": "O2", "O3-test": "O3", "lesson": "O3", "recall": "scores",
+         "totals": "scores"}
 
 
 @dataclass
@@ -61,7 +63,8 @@ class Arm:
     def command(self):
         """The arguments of python, without the seed."""
         program = ["-m", "results.variants", self.variant] if self.variant else ["train.py"]
-        return [*program, *self.all_flags().split()]
+        student = [] if "--model" in self.flags else STUDENT.split()
+        return [*program, *student, *self.all_flags().split()]
 
     def all_flags(self):
         """The flags, with those that name the bank of another shop."""
@@ -243,6 +246,18 @@ def recall_arms():
     return arms
 
 
+def totals_arms():
+    """The default student, which checks totals: scores, and knowledge without routes."""
+    paper = "--p-end 0 --no-push-down"  # without what is ours
+    twice = "--lr 5e-4 --epochs 2 --reward-to-go"
+    arms = []
+    for flags in ("", "--method grpo --routes 3", "--method mrpv", paper, f"{paper} --steps 240",
+                  twice, f"{twice} --steps 240 --one-by-one", f"{twice} --steps 200 --one-by-one"):
+        label = flags or "the default run"
+        arms.append(Arm({"flags": label}, f"--model tiny-totals {flags}".strip()))
+    return arms
+
+
 # name -> (its arms, how many seeds, the figures that its table shows). The JSON file has them all.
 MAP = ("coverage", *CONDITIONS, "alone", "with routes", "unseen", "live", "prompt tokens",
        "seconds a step")
@@ -258,6 +273,8 @@ QUESTIONS = {
     "scores": (score_arms, 5, ("alone", "with routes", "unseen", "AUC", "live",
                                "seconds a step")),
     "recall": (recall_arms, 5, ("alone", "with routes", "unseen", "AUC", "live",
+                                "seconds a step")),
+    "totals": (totals_arms, 5, ("alone", "with routes", "unseen", "AUC", "live",
                                 "seconds a step")),
 }
 
@@ -351,7 +368,7 @@ def right_share(prompts):
 
 def known_before(name, arm):
     """What can be said of an arm without training it -> (labels, figures)."""
-    if name in ("O3", "O3-test", "lesson", "scores", "recall"):
+    if name in ("O3", "O3-test", "lesson", "scores", "recall", "totals"):
         return {}, {}
     make_shop(arm)
     prompts = shown_prompts(arm.all_flags(), arm.variant)

@@ -56,6 +56,8 @@ class Sweep(NamedTuple):
     contrasts: list
 
 
+# The student of all arms, unless --more names another. (C9 has its brother for the ads.)
+STUDENT = "--model tiny"
 # The methods.
 ZERO = "--method realm-zero"
 MRPV = "--method mrpv"
@@ -260,7 +262,7 @@ SWEEPS = {
         "the learning rate of each method, on validation questions",
         {
             "ReaLM-Zero, 2e-4": f"{ZERO} --lr 2e-4",
-            "ReaLM-Zero, 5e-4": ZERO,  # 5e-4 is the default of train.py
+            "ReaLM-Zero, 5e-4": ZERO,  # 5e-4 is the default of this student
             "ReaLM-Zero, 1e-3": f"{ZERO} --lr 1e-3",
             "GRPO, 2e-4": f"{GRPO} --lr 2e-4",
             "GRPO, 5e-4": GRPO,
@@ -375,12 +377,12 @@ def measure(arguments, seed, more="", until=None, split="test"):
     more: arguments that all arms are given. until: begin no training after this datetime; the
     result is then None. split: "test", or "validation" for the figures of validation questions.
     """
-    arguments = f"{more} {arguments}".strip()  # the arm's own arguments come last, and win
+    arguments = f"{more} {arguments}".strip()  # the last of two equal flags wins
     folder = folder_of(arguments, seed)
     if not (folder / "result.json").exists():
         if until and datetime.now() >= until:
             return None
-        train_arm(["train.py", *arguments.split(), "--eval-every", "10000",
+        train_arm(["train.py", *STUDENT.split(), *arguments.split(), "--eval-every", "10000",
                    "--save-every", "1000000"], seed, folder)
     figures = figures_of(folder, split)
     known = [f for f in [*ACCURACY, "AUC"] if figures[f] is not None]
@@ -590,7 +592,8 @@ def write(name, seeds, results, more, out):
     figures = {}
     commits = set()
     for arm, arguments in arms.items():
-        commands[arm] = " ".join(f"python train.py {more} {arguments} --seed S".split())
+        student = "" if "--model" in more else STUDENT
+        commands[arm] = " ".join(f"python train.py {student} {more} {arguments} --seed S".split())
         runs = [results.get((arguments, seed, split), {}) for seed in seeds]
         figures[arm] = {}
         for figure in FIGURES:

@@ -25,8 +25,8 @@ import matplotlib.pyplot  # noqa: E402, F401
 import engine.run  # noqa: E402
 import train  # noqa: E402
 
-SMALL = ("--steps 4 --prompts-per-step 6 --group-size 6 --max-new-tokens 60 --eval-limit 3 "
-         "--limit 12 --eval-every 3 --save-every 2 --warmup 2 --lr 1e-3").split()
+SMALL = ("--model tiny --steps 4 --prompts-per-step 6 --group-size 6 --max-new-tokens 60 "
+         "--eval-limit 3 --limit 12 --eval-every 3 --save-every 2 --warmup 2 --lr 1e-3").split()
 METHODS = {
     "realm-zero": ["--method", "realm-zero"],
     "realm-r1": ["--method", "realm-r1", "--sft-steps", "2"],

@@ -273,10 +273,12 @@ def test_a_tokenizer_is_asked_to_keep_every_character_but_spaces():
 
 
 def test_each_shipped_student_is_asked_its_own_task_unless_told_otherwise():
-    for model, task, positive in (("tiny", "shop", None), ("tiny-ads", "ads", "relevant")):
+    for model, task, longest, positive in (("tiny", "shop", 96, None),
+                                           ("tiny-totals", "shop", 128, None),
+                                           ("tiny-ads", "ads", 96, "relevant")):
         config = evaluation.Config(models=[model], limit=2)
         assert set(evaluation.prepare(config)) == {"test", "ood"}
-        assert (config.task, config.positive) == (task, positive)
+        assert (config.task, config.max_new_tokens, config.positive) == (task, longest, positive)
 
 
 def test_a_positive_answer_that_nobody_asked_for_is_left_out_where_no_question_has_it(tmp_path):

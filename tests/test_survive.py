@@ -31,8 +31,8 @@ from helpers import by_hand, small_model, write_bank
 from test_train import refused
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ("--steps 4 --prompts-per-step 6 --group-size 6 --max-new-tokens 60 --eval-limit 2 "
-         "--limit 12 --eval-every 2 --save-every 2 --warmup 1 --lr 1e-3").split()
+SMALL = ("--model tiny --steps 4 --prompts-per-step 6 --group-size 6 --max-new-tokens 60 "
+         "--eval-limit 2 --limit 12 --eval-every 2 --save-every 2 --warmup 1 --lr 1e-3").split()
 RESULTS = ("metrics.jsonl", "before.json", "result.json", "model/model.safetensors")
 
 

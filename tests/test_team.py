@@ -18,8 +18,9 @@ from engine.team import (Follower, Team, add_gradient, joined, load, shares, tak
 from helpers import by_hand, small_model
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ["--steps", "3", "--prompts-per-step", "3", "--group-size", "4", "--limit", "30",
-         "--eval-limit", "8", "--eval-every", "2", "--max-new-tokens", "80", "--device", "cpu"]
+SMALL = ["--model", "tiny", "--steps", "3", "--prompts-per-step", "3", "--group-size", "4",
+         "--limit", "30", "--eval-limit", "8", "--eval-every", "2", "--max-new-tokens", "80",
+         "--device", "cpu"]
 PROMPTS = ["ab", "cdefgh", "k", "lm", "a"]
 
 

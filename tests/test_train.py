@@ -22,9 +22,9 @@ from helpers import by_hand, small_model, write_bank
 from realm import Problem, Route, demonstration, mrpv_prompt, parse_response
 from rewards import realm_reward
 
-SMALL = ["--steps", "4", "--prompts-per-step", "4", "--group-size", "4", "--max-new-tokens", "60",
-         "--eval-limit", "8", "--limit", "30", "--eval-every", "0", "--save-every", "2",
-         "--warmup", "2"]
+SMALL = ["--model", "tiny", "--steps", "4", "--prompts-per-step", "4", "--group-size", "4",
+         "--max-new-tokens", "60", "--eval-limit", "8", "--limit", "30", "--eval-every", "0",
+         "--save-every", "2", "--warmup", "2"]
 
 
 def run(folder, *flags):
@@ -811,10 +811,27 @@ def test_a_bank_that_is_not_there_is_refused_at_once(tmp_path, capsys):
                         "--task)")
 
 
+@pytest.mark.parametrize("given, student, longest, rate, tail, pushed", [
+    ({}, "tiny-totals", 128, 8e-4, 0.1, True),
+    ({"push_down": False, "p_end": 0.0}, "tiny-totals", 128, 8e-4, 0.0, False),
+    ({"method": "grpo"}, "tiny-totals", 128, 8e-4, 0.1, False),  # GRPO is GRPO
+    ({"model": "tiny"}, "tiny", 96, 5e-4, 0.0, False),
+    ({"model": "tiny", "lr": 1e-4, "push_down": True}, "tiny", 96, 1e-4, 0.0, True),
+    ({"model": "tiny-recall"}, "tiny-recall", 128, 5e-4, 0.0, False),
+    ({"task": "ads"}, "tiny-ads", 96, 5e-4, 0.0, False),
+    ({"task": "ads", "model": "tiny"}, "tiny-ads", 96, 5e-4, 0.0, False),
+])
+def test_each_tiny_student_has_its_own_defaults(given, student, longest, rate, tail, pushed):
+    found = config(**given)
+    assert (found.model, found.max_new_tokens, found.lr) == (student, longest, rate)
+    assert (found.p_end, found.push_down) == (tail, pushed)
+
+
 def test_real_models_get_the_defaults_of_a_practitioner(tmp_path):
     small_model().save_pretrained(tmp_path / "model")
     large = config(model=str(tmp_path / "model"))
     assert (large.task, large.prompts_per_step, large.lr) == ("gsm8k", 16, 3e-6)
     assert (large.eval_limit, large.max_new_tokens) == (1319, 512)
+    assert (large.p_end, large.push_down) == (0.0, False)
     on_shop = config(model=str(tmp_path / "model"), task="shop")
     assert on_shop.eval_limit == config().eval_limit == 200

@@ -20,7 +20,7 @@ from results.copying import three_routes
 from results.other_shop import other_shop, write_folder
 from results.question_figures import ROWS, draw_dots, draw_map
 from results.variants import VARIANTS, Variant, first_steps, install, steps_of
-from tasks import shop_checks
+from tasks import shop_checks, shop_totals
 from tasks.shop import ITEMS, price_lists, read_order, work_out
 
 TEXT = "tea @40 x 2 = 80 sum 80; jam @25 x 2 = 50 sum 130; total 130 - 10 = 120."
@@ -263,16 +263,37 @@ def test_each_step_of_a_check_is_judged_by_what_stands_before_it():
     assert followed(agrees, differs + ". route 3: tea @40 @44 yes", "1, 0") == {}
 
 
-def test_the_checks_of_the_corpus_are_right_in_every_step():
+def test_a_check_of_totals_is_judged_digit_by_digit():
+    def slips(first, second, scores):
+        text = (f"<think> {TEXT}</think><answer> 120</answer> route 1:{first}. route 2:{second}. "
+                f"<scores> {scores}</scores>")
+        held, seen = checks.follow(text, "2 tea, 2 jam", routes)
+        return {part: f"{held[part]}/{seen[part]}" for part in seen if held[part] != seen[part]}
+
+    routes = [Route(TEXT, "120", True), Route(TEXT, "124", False)]
+    agrees, differs = " 1 1 2 2 0 0.. yes", " 1 1 2 2 0 4 no"
+    assert slips(agrees, differs, "1, 0") == {}
+    assert slips(" 1 1 2 2 0 6 no", differs, "0, 0") == {"route": "5/6", "right": "0/1"}
+    assert slips(agrees, " 1 1 2 2 6 4 no", "1, 0") == {"own": "6/7"}
+    assert slips(" 1 1 2 2 0 0 yes", differs, "1, 0") == {"ends": "1/2"}  # no period
+    assert slips(" 1 1 2 2 0 0.. no", differs, "0, 0") == {"verdicts": "1/2", "right": "0/1"}
+    assert slips(agrees, differs, "1, 1") == {"scores": "1/2", "wrong": "0/1"}
+
+
+@pytest.mark.parametrize("corpus, first", [(shop_checks, 0), (shop_totals, 1)])
+def test_the_checks_of_the_corpus_are_right_in_every_step(corpus, first):
     rng, whole = random.Random(0), Counter()
+    parts = checks.PARTS[first:6]  # totals have no names
     for _ in range(200):
-        prompt, completion = shop_checks.example(rng)
-        routes = [Route(text, "", False) for text in re.findall(r"Route \d+: (.*)", prompt)]
+        prompt, completion = corpus.example(rng)
+        routes = []
+        for text, total in re.findall(r"Route \d+: (.* (\d+)\.)\n", prompt):
+            routes.append(Route(text, total, False))
         question = re.search("Problem: (.*)", prompt)[1]
         held, seen = checks.follow(completion, question, routes)
-        assert all(held[part] == seen[part] for part in checks.PARTS[:6])
+        assert all(held[part] == seen[part] for part in parts)
         whole.update(seen)
-    assert min(whole[part] for part in checks.PARTS[:6]) > 300
+    assert min(whole[part] for part in parts) > 300
 
 
 def test_a_student_is_asked_with_one_right_route_of_three():
@@ -496,7 +517,7 @@ def dots_of(figure):
 
 
 @pytest.mark.parametrize("name", ["O1", "O2-test", "O2-votes", "O3", "O3-test", "lesson",
-                                  "scores", "recall"])
+                                  "scores", "recall", "totals"])
 def test_a_figure_has_a_dot_for_each_run_and_none_for_a_missing_one(name):
     arms = [{"labels": arm.labels | {"first rule": "open", "second rule": "open"},
              "figures": {"alone": [0.5, None, 0.7], "with routes": [None, None, 0.8],
