@@ -346,7 +346,7 @@ def fill_defaults(config, run):
     task = "shop" if tiny else "gsm8k"
     if config.models[0] == "tiny-ads":
         task = "ads"
-    of_student = TINY.get(config.models[0], {}).get("max_new_tokens", 128)
+    of_student = TINY.get(config.models[0], {}).get("max_new_tokens", 96)
     config.device = choose_device(config.device, tiny)
     if config.bank is None and config.task is None:
         config.bank = run.get("bank")

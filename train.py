@@ -50,8 +50,8 @@ class Config(TeacherFlags):
     """The flags. A pair holds two defaults, one for a tiny student and one for a larger model."""
     task: str = same_flag(TeacherFlags, "task", ("shop", "gsm8k"))
 
-    model: str = flag("tiny-totals", "the student: tiny-totals, tiny, tiny-checks, tiny-recall, a "
-                      "short name (Qwen2.5-0.5B), a Hub id, a local folder or a run folder",
+    model: str = flag("tiny", "the student: tiny, tiny-checks, tiny-recall, tiny-totals, a short "
+                      "name (Qwen2.5-0.5B), a Hub id, a local folder or a run folder",
                       heading="student")
     bank: str | None = flag(None, "JSONL bank with the teacher's routes (made by data.py); by "
                             "default a teacher writes them first")
@@ -73,7 +73,7 @@ class Config(TeacherFlags):
     schedule: str = flag("cosine", "shape of p(t), the probability that a prompt carries routes",
                          choices=SHAPES)
     fade: float = flag(0.95, "share of the training over which p(t) falls", least=0, most=1)
-    p_end: float = flag((0.1, 0.0), "p(t) after the fade; 0 in the paper", least=0, most=1)
+    p_end: float = flag(0.0, "p(t) after the fade", least=0, most=1)
     one_by_one: bool = flag(False, "take the routes away one by one: every prompt carries k * p(t) "
                             "of them, rounded at random (ours, not the paper's)")
     utility_weight: float = flag(0.5, "what perfect utility scores add to a right answer's "
@@ -83,9 +83,8 @@ class Config(TeacherFlags):
                           "answered right with them (ours, not the paper's)")
     reward_to_go: bool = flag(False, "credit what stands behind the answer with the scores alone "
                               "(ours, not the paper's)")
-    push_down: bool | None = flag(None, "where all G answers to a prompt without routes are "
-                                  "wrong, make them less likely (ours, not the paper's; default: "
-                                  "only for tiny-totals and realm-zero)")
+    push_down: bool = flag(False, "where all G answers to a prompt without routes are wrong, make "
+                           "them less likely (ours, not the paper's)")
 
     steps: int = flag((300, 500), "RL steps", least=0, heading="training")
     sft_steps: int | None = flag(None, "SFT steps before RL (default: 0; of realm-r1 and rft 150 "
@@ -93,9 +92,9 @@ class Config(TeacherFlags):
     prompts_per_step: int = flag((32, 16), "P, prompts a step (of SFT 2P)", least=1)
     group_size: int = flag(8, "G, completions of each prompt, which are compared with one another",
                            least=2)
-    max_new_tokens: int = flag((128, 512), "longest completion", least=1)
+    max_new_tokens: int = flag((96, 512), "longest completion", least=1)
     temperature: float = flag(1.0, "sampling temperature, above 0", least=0, most=100)
-    lr: float = flag((8e-4, 3e-6), "learning rate of RL", least=0)
+    lr: float = flag((5e-4, 3e-6), "learning rate of RL", least=0)
     sft_lr: float = flag((5e-4, 1e-5), "learning rate of SFT", least=0)
     warmup: int = flag(10, "updates over which the learning rate rises from 0", least=0)
     beta: float = flag(0.0, "weight of the KL to the frozen reference; 0 keeps no reference in "
@@ -130,7 +129,7 @@ class Config(TeacherFlags):
 def prepare(config, given):
     """Fill in the defaults that depend on the student, and refuse what cannot work, before any
     long work starts -> config. given: the flags on the command line (name -> value)."""
-    if config.model in ("tiny-totals", "tiny") and config.task == "ads":
+    if config.model == "tiny" and config.task == "ads":
         config.model = "tiny-ads"  # each built-in task has a student that speaks its words
     tiny = is_tiny(config.model)
     fill_in_defaults(config, tiny)
@@ -165,8 +164,6 @@ def fill_in_defaults(config, tiny):
         config.sft_steps = cold_start if config.method in ("realm-r1", "rft") else 0
     if config.routes is None:  # GRPO needs routes for nothing but a cold start
         config.routes = 0 if config.method == "grpo" and not config.sft_steps else 3
-    if config.push_down is None:
-        config.push_down = config.model == "tiny-totals" and config.method == "realm-zero"
     if config.eval_limit is None:
         built_in = problem_source(config) in BUILT_IN
         config.eval_limit = 200 if built_in or tiny else 1319

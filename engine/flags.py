@@ -151,9 +151,8 @@ def add_flag(parser, field):
     if typing.get_origin(field.type) is list:
         parser.add_argument(field.name, nargs="+", metavar=field.name.upper(), help=shown)
         return
-    if kind is bool:  # one that is off by default needs no --no-
-        action = "store_true" if field.default is False else argparse.BooleanOptionalAction
-        parser.add_argument(flag_name(field.name), action=action, help=shown)
+    if kind is bool:
+        parser.add_argument(flag_name(field.name), action="store_true", help=shown)
         return
     if isinstance(field.default, tuple):
         shown += " (default: tiny {}, else {})".format(*field.default)

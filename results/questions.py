@@ -247,14 +247,13 @@ def recall_arms():
 
 
 def totals_arms():
-    """The default student, which checks totals: scores, and knowledge without routes."""
-    paper = "--p-end 0 --no-push-down"  # without what is ours
-    twice = "--lr 5e-4 --epochs 2 --reward-to-go"
+    """Scores, and knowledge without routes, of a student that checks totals."""
+    twice = "--p-end 0.1 --push-down --lr 5e-4 --epochs 2 --reward-to-go"
     arms = []
-    for flags in ("", "--method grpo --routes 3", "--method mrpv", paper, f"{paper} --steps 240",
-                  twice, f"{twice} --steps 240 --one-by-one", f"{twice} --steps 200 --one-by-one"):
-        label = flags or "the default run"
-        arms.append(Arm({"flags": label}, f"--model tiny-totals {flags}".strip()))
+    for flags in ("", "--method grpo --routes 3", "--method mrpv", "--steps 240",
+                  "--p-end 0.1 --push-down", twice, f"{twice} --steps 240 --one-by-one",
+                  f"{twice} --steps 200 --one-by-one"):
+        arms.append(Arm({"flags": flags or "-"}, f"--model tiny-totals {flags}".strip()))
     return arms
 
 

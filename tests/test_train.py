@@ -811,20 +811,16 @@ def test_a_bank_that_is_not_there_is_refused_at_once(tmp_path, capsys):
                         "--task)")
 
 
-@pytest.mark.parametrize("given, student, longest, rate, tail, pushed", [
-    ({}, "tiny-totals", 128, 8e-4, 0.1, True),
-    ({"push_down": False, "p_end": 0.0}, "tiny-totals", 128, 8e-4, 0.0, False),
-    ({"method": "grpo"}, "tiny-totals", 128, 8e-4, 0.1, False),  # GRPO is GRPO
-    ({"model": "tiny"}, "tiny", 96, 5e-4, 0.0, False),
-    ({"model": "tiny", "lr": 1e-4, "push_down": True}, "tiny", 96, 1e-4, 0.0, True),
-    ({"model": "tiny-recall"}, "tiny-recall", 128, 5e-4, 0.0, False),
-    ({"task": "ads"}, "tiny-ads", 96, 5e-4, 0.0, False),
-    ({"task": "ads", "model": "tiny"}, "tiny-ads", 96, 5e-4, 0.0, False),
+@pytest.mark.parametrize("given, student, longest, rate", [
+    ({}, "tiny", 96, 5e-4),
+    ({"model": "tiny-totals"}, "tiny-totals", 128, 8e-4),
+    ({"model": "tiny-totals", "lr": 5e-4, "max_new_tokens": 90}, "tiny-totals", 90, 5e-4),
+    ({"model": "tiny-recall"}, "tiny-recall", 128, 5e-4),
+    ({"task": "ads"}, "tiny-ads", 96, 5e-4),
 ])
-def test_each_tiny_student_has_its_own_defaults(given, student, longest, rate, tail, pushed):
+def test_each_tiny_student_has_its_own_defaults(given, student, longest, rate):
     found = config(**given)
     assert (found.model, found.max_new_tokens, found.lr) == (student, longest, rate)
-    assert (found.p_end, found.push_down) == (tail, pushed)
 
 
 def test_real_models_get_the_defaults_of_a_practitioner(tmp_path):
@@ -832,6 +828,5 @@ def test_real_models_get_the_defaults_of_a_practitioner(tmp_path):
     large = config(model=str(tmp_path / "model"))
     assert (large.task, large.prompts_per_step, large.lr) == ("gsm8k", 16, 3e-6)
     assert (large.eval_limit, large.max_new_tokens) == (1319, 512)
-    assert (large.p_end, large.push_down) == (0.0, False)
     on_shop = config(model=str(tmp_path / "model"), task="shop")
     assert on_shop.eval_limit == config().eval_limit == 200

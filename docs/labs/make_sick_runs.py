@@ -27,9 +27,9 @@ SHORT = {  # the flags of a healthy short run; each fault changes a few of them,
     "eval_every": 10, "eval_limit": 64, "lr": 5e-4, "warmup": 5, "save_every": 1000,
     "processes": 1,  # a fault is put into this process only
 }
-FULL = {  # the default flags, with the student of lab 3
-    "model": "tiny", "task": "shop", "steps": 300, "prompts_per_step": 32, "limit": None,
-    "eval_limit": None, "warmup": 10,
+FULL = {  # the flags of the default run of train.py
+    "task": "shop", "steps": 300, "prompts_per_step": 32, "limit": None, "eval_limit": None,
+    "warmup": 10,
 }
 BALANCED = {"selection": "balanced", "p_end": 1.0}
 KEEP = 5  # of a run of 100 steps or more, every fifth is kept
@@ -76,7 +76,7 @@ RUNS = {  # name -> (flags that differ from SHORT, a fault or None)
     "C": ({"lr": 1e-2}, None),
     "D": ({}, substring_reward),
     "E": ({}, wrong_mask),
-    "no-routes": ({"model": "tiny", "task": "shop", "method": "grpo", "steps": 30}, None),
+    "no-routes": ({"task": "shop", "method": "grpo", "steps": 30}, None),
     "epochs": ({"epochs": 4, "lr": 2e-3}, None),
     "epochs-healthy": ({"epochs": 2, "lr": 2e-4}, None),
     "kl": ({"beta": 0.001, "lr": 5e-3}, None),
