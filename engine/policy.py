@@ -25,8 +25,8 @@ transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()  # load_policy raises an error where a warning matters
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-# The students that ship with this project -> where they differ from a tiny student's defaults. Those
-# that check routes in writing need more tokens.
+# The students that ship with this project -> where they differ from a tiny student's defaults.
+# Those that check routes in writing need more tokens.
 TINY = {"tiny": {}, "tiny-ads": {}, "tiny-checks": {"max_new_tokens": 128},
         "tiny-recall": {"max_new_tokens": 128}, "tiny-totals": {"max_new_tokens": 128, "lr": 8e-4}}
 ALL_TAGS = "".join(f"<{tag}></{tag}>" for tag in TAGS)
