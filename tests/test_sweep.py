@@ -90,6 +90,22 @@ def test_what_makes_an_arm_wins_over_what_all_arms_are_given(monkeypatch, tmp_pa
     assert "7" in command
 
 
+def test_what_is_measured_does_not_depend_on_the_default_student(monkeypatch, tmp_path):
+    called = stop_at_the_first_command(monkeypatch)
+    monkeypatch.setattr(sweep, "ROOT", tmp_path)
+    monkeypatch.setattr(sweep, "commit", lambda: "x")
+    for more, last in (("", "tiny"), ("--model x", "x")):
+        with pytest.raises(KeyboardInterrupt):
+            sweep.measure("--lr 1e-3", 0, more=more)
+        command = called[-1]
+        students = [value for name, value in zip(command, command[1:]) if name == "--model"]
+        assert students[0] == "tiny" and students[-1] == last
+    for arms, _, _ in questions.QUESTIONS.values():
+        assert all(arm.command().count("--model") == 1 for arm in arms())
+    saved = [json.loads(path.read_text()) for path in RESULTS.glob("C*.json")]
+    assert all("--model tiny" in c for found in saved for c in found["commands"].values())
+
+
 def test_a_run_that_is_cut_has_noted_the_commit_it_began_at(monkeypatch, tmp_path):
     stop_at_the_first_command(monkeypatch)
     monkeypatch.setattr(sweep, "ROOT", tmp_path)
